@@ -1,0 +1,120 @@
+//! The calls to Clerk's Backend API that authentication needs (protocol reference, sections 3.8
+//! and 3.9).
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::client::{Answer, CallError, ClerkClient};
+use crate::core::reason::RefreshFailure;
+
+/// The Backend API, with the secret key of the instance.
+#[derive(Clone, Debug)]
+pub struct BackendApi {
+    client: ClerkClient,
+}
+
+/// What a refresh is asked with.
+#[derive(Clone)]
+pub struct RefreshCall {
+    /// The session; letters, digits and `_` only.
+    pub session_id: String,
+    /// The expired session token.
+    pub expired_token: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// The public origin of the request.
+    pub origin: String,
+    /// The request's headers, as the SDK sends them: our own seal is never among them.
+    pub headers: Value,
+}
+
+impl BackendApi {
+    /// The API behind `client`.
+    pub fn new(client: ClerkClient) -> Self {
+        Self { client }
+    }
+
+    /// The Set-Cookie strings behind a handshake nonce. Any failure counts as none.
+    pub async fn handshake_payload(&self, nonce: &str) -> Result<Vec<String>, ()> {
+        let answer = self
+            .client
+            .get("/v1/clients/handshake_payload", &[("nonce", nonce)])
+            .await
+            .map_err(|_| ())?;
+        if answer.status != 200 {
+            return Err(());
+        }
+        let payload = json_of(&answer).ok_or(())?;
+        strings(payload.get("directives")).ok_or(())
+    }
+
+    /// The Set-Cookie strings that renew a session.
+    pub async fn refresh(&self, call: &RefreshCall) -> Result<Vec<String>, RefreshFailure> {
+        let body = json!({
+            "format": "cookie",
+            "expired_token": call.expired_token,
+            "refresh_token": call.refresh_token,
+            "request_origin": call.origin,
+            "request_headers": call.headers,
+        });
+        let path = format!("/v1/sessions/{}/refresh", call.session_id);
+        let answer = self
+            .client
+            .post(&path, &[("suffixed_cookies", "true")], &body)
+            .await;
+        match answer {
+            Err(CallError::Unreachable | CallError::Timeout | CallError::Client) => {
+                Err(RefreshFailure::Unreachable)
+            }
+            Err(CallError::TooLarge) => Err(RefreshFailure::Unintelligible),
+            Ok(answer) if answer.status == 200 => {
+                let cookies = json_of(&answer).and_then(|payload| strings(payload.get("cookies")));
+                Ok(cookies.unwrap_or_default())
+            }
+            Ok(answer) => Err(failure_of(&answer)),
+        }
+    }
+}
+
+/// The headers of a request in the shape the API takes: lower-case names, each with its values.
+pub fn header_lists(headers: &HeaderMap) -> Value {
+    let mut lists = serde_json::Map::new();
+    for name in headers.keys() {
+        let values: Vec<Value> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        lists.insert(name.as_str().to_owned(), Value::Array(values));
+    }
+    Value::Object(lists)
+}
+
+fn json_of(answer: &Answer) -> Option<Value> {
+    if !answer.is_json {
+        return None;
+    }
+    serde_json::from_slice(&answer.body).ok()
+}
+
+fn strings(value: Option<&Value>) -> Option<Vec<String>> {
+    let list = value?.as_array()?;
+    Some(
+        list.iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect(),
+    )
+}
+
+fn failure_of(answer: &Answer) -> RefreshFailure {
+    let code = json_of(answer).and_then(|body| {
+        let code = body.get("errors")?.get(0)?.get("code")?.as_str()?;
+        Some(code.to_owned())
+    });
+    match code.as_deref() {
+        // The word of Clerk's own client for a network failure.
+        Some("unexpected_error") => RefreshFailure::Unreachable,
+        Some(code) => RefreshFailure::from_code(code),
+        None => RefreshFailure::Unintelligible,
+    }
+}

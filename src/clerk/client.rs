@@ -1,0 +1,145 @@
+//! Calls to Clerk over HTTP: bounded in time and size, without redirects, without secrets in
+//! errors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::ClientConfig;
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
+use url::Url;
+
+use crate::core::handshake::API_VERSION;
+
+/// How long one call may take, from connect to the last byte.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// A client for one of Clerk's APIs.
+#[derive(Clone, Debug)]
+pub struct ClerkClient {
+    http: reqwest::Client,
+    base: Url,
+    secret_key: Option<SecretString>,
+}
+
+/// An answer of Clerk's, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Whether the content type is exactly `application/json`, as the SDK asks for.
+    pub is_json: bool,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum CallError {
+    /// No connection, or it broke.
+    #[error("clerk cannot be reached")]
+    Unreachable,
+    /// Nothing came in time.
+    #[error("clerk did not answer in time")]
+    Timeout,
+    /// More came than is read.
+    #[error("the answer of clerk is too large")]
+    TooLarge,
+    /// The client could not be made.
+    #[error("the client for clerk could not be made")]
+    Client,
+}
+
+impl ClerkClient {
+    /// A client for the API at `base`, with `secret_key` on each call if there is one.
+    pub fn new(
+        base: Url,
+        secret_key: Option<SecretString>,
+        tls: &ClientConfig,
+    ) -> Result<Self, CallError> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .timeout(CALL_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("clerk-gate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| CallError::Client)?;
+        Ok(Self {
+            http,
+            base,
+            secret_key,
+        })
+    }
+
+    /// `GET` of a path below the base.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, CallError> {
+        let mut url = self.address(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.get(url)).await
+    }
+
+    /// `POST` of JSON to a path below the base.
+    pub async fn post(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &serde_json::Value,
+    ) -> Result<Answer, CallError> {
+        let mut url = self.address(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.http.post(url).json(body)).await
+    }
+
+    fn address(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, CallError> {
+        let mut request = request
+            .header("Clerk-API-Version", API_VERSION)
+            .header("Accept", "application/json");
+        if let Some(key) = &self.secret_key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        let mut response = request.send().await.map_err(|error| call_error(&error))?;
+        let status = response.status().as_u16();
+        let is_json = response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|value| value == "application/json");
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| call_error(&error))? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(CallError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            status,
+            is_json,
+            body: body.into(),
+        })
+    }
+}
+
+fn call_error(error: &reqwest::Error) -> CallError {
+    if error.is_timeout() {
+        CallError::Timeout
+    } else {
+        CallError::Unreachable
+    }
+}

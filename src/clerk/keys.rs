@@ -1,0 +1,244 @@
+//! The signing keys of an instance, and the check of a signature against them.
+//!
+//! A key set is read leniently as a whole and strictly key by key: what is no RSA signing key of at
+//! least 2048 bits is passed over, never used. RS256 is the only algorithm.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::core::jwt::Token;
+use crate::core::reason::Reason;
+use crate::core::verify::Signature;
+
+/// The most keys that are taken from one set.
+const MAX_KEYS: usize = 64;
+
+/// The shortest modulus that is used, in bytes.
+const MIN_MODULUS_BYTES: usize = 2048 / 8;
+
+/// The longest modulus that is used: longer ones only cost time.
+const MAX_MODULUS_BYTES: usize = 8192 / 8;
+
+/// Public keys, found by key id.
+#[derive(Clone)]
+pub struct KeySet {
+    keys: HashMap<String, Key>,
+    fallback: Option<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    material: DecodingKey,
+    modulus: String,
+}
+
+/// Why a document is no key set.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum KeySetError {
+    /// Not JSON, or no list of keys.
+    #[error("the answer is no key set")]
+    Unintelligible,
+    /// No usable key in it.
+    #[error("the key set has no usable key")]
+    Empty,
+    /// A PEM key that is none, or of another kind than RSA with 2048 bits.
+    #[error(
+        "not the public key of a Clerk instance: copy the `JWKS public key` from the dashboard"
+    )]
+    Pem,
+}
+
+/// The fixed parts of an RSA-2048 public key with exponent 65537 (protocol reference, 1.4).
+const SPKI_PREFIX: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA";
+const SPKI_SUFFIX: &str = "IDAQAB";
+
+impl KeySet {
+    /// Reads a JWKS document.
+    pub fn from_jwks(document: &[u8]) -> Result<Self, KeySetError> {
+        let document: Value =
+            serde_json::from_slice(document).map_err(|_| KeySetError::Unintelligible)?;
+        let list = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(KeySetError::Unintelligible)?;
+        let keys: HashMap<String, Key> = list
+            .iter()
+            .take(MAX_KEYS)
+            .filter_map(|jwk| Some((jwk.get("kid")?.as_str()?.to_owned(), rsa_key(jwk)?)))
+            .collect();
+        if keys.is_empty() {
+            return Err(KeySetError::Empty);
+        }
+        Ok(Self {
+            keys,
+            fallback: None,
+        })
+    }
+
+    /// Reads the key of `jwt-key`: PEM, PEM on one line, or the bare base64 of it. Its key id is
+    /// not known, so it is used whatever a token says.
+    pub fn from_pem(text: &str) -> Result<Self, KeySetError> {
+        let body: String = text
+            .replace("-----BEGIN PUBLIC KEY-----", "")
+            .replace("-----END PUBLIC KEY-----", "")
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let modulus = body
+            .strip_prefix(SPKI_PREFIX)
+            .and_then(|rest| rest.strip_suffix(SPKI_SUFFIX))
+            .ok_or(KeySetError::Pem)?;
+        let bytes = STANDARD
+            .decode(modulus)
+            .or_else(|_| STANDARD_NO_PAD.decode(modulus))
+            .map_err(|_| KeySetError::Pem)?;
+        let key = Key::new(&URL_SAFE_NO_PAD.encode(&bytes), "AQAB").ok_or(KeySetError::Pem)?;
+        Ok(Self {
+            keys: HashMap::new(),
+            fallback: Some(key),
+        })
+    }
+
+    /// Whether a key is known for this key id.
+    pub fn knows(&self, kid: &str) -> bool {
+        self.fallback.is_some() || self.keys.contains_key(kid)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len() + usize::from(self.fallback.is_some())
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `other` has every key of this set, unchanged: then what was verified stays so.
+    pub fn is_part_of(&self, other: &Self) -> bool {
+        self.keys.iter().all(|(kid, key)| {
+            other
+                .keys
+                .get(kid)
+                .is_some_and(|known| known.modulus == key.modulus)
+        })
+    }
+
+    /// Checks the signature of `raw`, which decodes to `token`.
+    pub fn check(&self, raw: &str, token: &Token) -> Signature {
+        let key = token
+            .header()
+            .kid
+            .as_ref()
+            .and_then(|kid| self.keys.get(kid))
+            .or(self.fallback.as_ref());
+        let Some(key) = key else {
+            return Signature::Unchecked(Reason::JwkKidMismatch);
+        };
+        if token.header().alg.as_deref() != Some("RS256") {
+            // Whatever the text says, nothing but RS256 is ever checked; the rules give the reason.
+            return Signature::Bad;
+        }
+        let Some((message, signature)) = raw.rsplit_once('.') else {
+            return Signature::Bad;
+        };
+        match jsonwebtoken::crypto::verify(
+            signature,
+            message.as_bytes(),
+            &key.material,
+            Algorithm::RS256,
+        ) {
+            Ok(true) => Signature::Good,
+            Ok(false) | Err(_) => Signature::Bad,
+        }
+    }
+}
+
+impl Key {
+    fn new(modulus: &str, exponent: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(modulus).ok()?;
+        let significant = bytes.iter().skip_while(|byte| **byte == 0).count();
+        if !(MIN_MODULUS_BYTES..=MAX_MODULUS_BYTES).contains(&significant) {
+            return None;
+        }
+        Some(Self {
+            material: DecodingKey::from_rsa_components(modulus, exponent).ok()?,
+            modulus: modulus.to_owned(),
+        })
+    }
+}
+
+/// An RSA signing key of a set; `None` for everything else.
+fn rsa_key(jwk: &Value) -> Option<Key> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let fits = text("kty") == Some("RSA")
+        && jwk.get("use").is_none_or(|usage| usage == "sig")
+        && jwk.get("alg").is_none_or(|alg| alg == "RS256");
+    if !fits {
+        return None;
+    }
+    Key::new(text("n")?, text("e")?)
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySet")
+            .field("keys", &self.keys.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_keys_are_passed_over() {
+        let good = URL_SAFE_NO_PAD.encode([0xc3; 256]);
+        let short = URL_SAFE_NO_PAD.encode([0xc3; 128]);
+        let document = format!(
+            r#"{{"keys":[
+                {{"kid":"good","kty":"RSA","alg":"RS256","use":"sig","n":"{good}","e":"AQAB"}},
+                {{"kid":"bare","kty":"RSA","n":"{good}","e":"AQAB"}},
+                {{"kid":"short","kty":"RSA","n":"{short}","e":"AQAB"}},
+                {{"kid":"ec","kty":"EC","crv":"P-256","x":"x","y":"y"}},
+                {{"kid":"oct","kty":"oct","k":"c2VjcmV0","alg":"HS256"}},
+                {{"kid":"enc","kty":"RSA","use":"enc","n":"{good}","e":"AQAB"}},
+                {{"kid":"rs512","kty":"RSA","alg":"RS512","n":"{good}","e":"AQAB"}},
+                {{"kid":"noe","kty":"RSA","n":"{good}"}},
+                {{"kty":"RSA","n":"{good}","e":"AQAB"}},
+                {{"kid":7,"kty":"RSA","n":"{good}","e":"AQAB"}},
+                "text", null, 5
+            ]}}"#
+        );
+        let set = KeySet::from_jwks(document.as_bytes()).unwrap();
+        assert_eq!(set.len(), 2);
+        assert!(set.knows("good") && set.knows("bare"));
+    }
+
+    #[test]
+    fn what_is_no_set_is_told_from_an_empty_one() {
+        for garbage in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, "null"] {
+            assert_eq!(
+                KeySet::from_jwks(garbage.as_bytes()).unwrap_err(),
+                KeySetError::Unintelligible,
+                "{garbage}"
+            );
+        }
+        assert_eq!(
+            KeySet::from_jwks(br#"{"keys":[]}"#).unwrap_err(),
+            KeySetError::Empty
+        );
+        assert_eq!(
+            KeySet::from_pem("-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----")
+                .unwrap_err(),
+            KeySetError::Pem
+        );
+    }
+}

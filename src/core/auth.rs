@@ -1,0 +1,429 @@
+//! Who is asking: `authenticateRequest` of Clerk's SDK as a pure function (protocol reference,
+//! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
+
+use std::sync::Arc;
+
+use super::credentials::{CookieFamily, Credentials, javascript_integer};
+use super::facts::RequestFacts;
+use super::handshake::{self, Consumed, Sync};
+use super::instance::{BackendApi, Continuity, Instance, PendingSessions};
+use super::jwt::{Category, Token};
+use super::question::{Progress, Question, Slot};
+use super::reason::{Cause, Reason, RefreshFailure};
+use super::verify::{self, Leeway, PartyRule, Signature};
+
+/// What is known about the sender of a request.
+#[derive(Clone, Debug)]
+pub struct AuthState {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Set-Cookie strings for the answer, whatever the answer is. Clerk's are untouched.
+    pub set_cookies: Vec<String>,
+}
+
+/// The outcome of authentication.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A verified session. It may still be pending.
+    SignedIn(SignedIn),
+    /// No session, and why.
+    SignedOut(Cause),
+    /// The browser is sent on before anything else is decided.
+    Redirect(AuthRedirect),
+    /// A handshake result that this instance did not make (development only).
+    Broken(Reason),
+}
+
+/// A verified session.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The verified token.
+    pub token: Arc<Token>,
+    /// Where it came from.
+    pub slot: Slot,
+}
+
+/// A redirect that authentication itself asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthRedirect {
+    /// Where to.
+    pub location: String,
+    /// Why; `None` where a finished handshake only cleans the address.
+    pub cause: Option<Cause>,
+}
+
+impl AuthState {
+    pub(super) fn signed_out(cause: impl Into<Cause>) -> Self {
+        Self {
+            outcome: Outcome::SignedOut(cause.into()),
+            set_cookies: Vec::new(),
+        }
+    }
+
+    /// The session, unless it is pending and pending counts as signed out.
+    pub fn session(&self, pending: PendingSessions) -> Option<&SignedIn> {
+        match &self.outcome {
+            Outcome::SignedIn(session)
+                if pending == PendingSessions::SignedIn || !session.is_pending() =>
+            {
+                Some(session)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl SignedIn {
+    /// Whether tasks are left before the session may be used.
+    pub fn is_pending(&self) -> bool {
+        self.token
+            .identity()
+            .is_some_and(super::identity::Identity::is_pending)
+    }
+}
+
+/// Everything one authentication looks at.
+pub(super) struct Desk<'a, 'r> {
+    pub facts: &'a RequestFacts<'r>,
+    pub instance: &'a Instance,
+    pub now_ms: u64,
+}
+
+/// Which cookies count, and what is in them.
+pub(super) struct CookieView {
+    pub family: CookieFamily,
+    pub slot: Slot,
+}
+
+/// Authenticates a request. The error is the next question.
+pub fn authenticate<'r>(
+    facts: &RequestFacts<'r>,
+    instance: &Instance,
+    now_ms: u64,
+    progress: &mut Progress<'r>,
+) -> Result<AuthState, Question> {
+    progress.read_credentials(|| Credentials::read(facts, instance));
+    let desk = Desk {
+        facts,
+        instance,
+        now_ms,
+    };
+    if progress.raw(Slot::Bearer).is_some() {
+        return desk.by_header(progress);
+    }
+    desk.by_cookie(progress)
+}
+
+impl<'r> Desk<'_, 'r> {
+    /// Section 3.4: the header token alone decides.
+    fn by_header(&self, progress: &Progress<'r>) -> Result<AuthState, Question> {
+        let slot = Slot::Bearer;
+        if let Ok(token) = &progress.token(slot)?.decoded
+            && (token.is_machine() || !is_session_category(token))
+        {
+            return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
+        }
+        self.judge(slot, progress)
+    }
+
+    /// Section 3.5, in its order.
+    fn by_cookie(&self, progress: &mut Progress<'r>) -> Result<AuthState, Question> {
+        if let Consumed::State(state) = handshake::consume(self, progress)? {
+            return Ok(state);
+        }
+        let progress = &*progress;
+        let Some(credentials) = progress.credentials() else {
+            return Ok(AuthState::signed_out(Reason::UnexpectedError));
+        };
+        let view = self.cookies(progress)?;
+        let has_token = credentials.session.of(view.family).is_some();
+        let client_uat = credentials
+            .client_uat
+            .of(view.family)
+            .map_or(0, javascript_integer);
+        let has_client = client_uat != 0;
+
+        let synced = self.facts.parameter("__clerk_synced");
+        match handshake::satellite_sync(self, has_token || has_client, synced.as_deref()) {
+            Sync::NotNeeded => {}
+            Sync::SignedOut => return Ok(AuthState::signed_out(Reason::SessionTokenAndUatMissing)),
+            Sync::Needed => {
+                return Ok(self.maybe_handshake(Reason::SatelliteNeedsSyncing, &view, progress));
+            }
+        }
+        if self.instance.is_development() {
+            if self.instance.satellite.is_none()
+                && let Some(target) = self
+                    .facts
+                    .parameter("__clerk_redirect_url")
+                    .filter(|t| !t.is_empty())
+                && let Some(location) =
+                    handshake::answer_to_satellite(self, credentials, view.family, &target)
+            {
+                return Ok(self.redirect(
+                    location,
+                    Reason::PrimaryRespondsToSyncing.into(),
+                    progress,
+                ));
+            }
+            if credentials.dev_browser_parameter.is_some() {
+                return Ok(self.maybe_handshake(Reason::DevBrowserSync, &view, progress));
+            }
+            if credentials.dev_browser(view.family).is_none() {
+                return Ok(self.maybe_handshake(Reason::DevBrowserMissing, &view, progress));
+            }
+        }
+        match (has_client, has_token) {
+            (false, false) => return Ok(AuthState::signed_out(Reason::SessionTokenAndUatMissing)),
+            (false, true) => {
+                return Ok(self.maybe_handshake(
+                    Reason::SessionTokenButNoClientUat,
+                    &view,
+                    progress,
+                ));
+            }
+            (true, false) => {
+                return Ok(self.maybe_handshake(
+                    Reason::ClientUatButNoSessionToken,
+                    &view,
+                    progress,
+                ));
+            }
+            (true, true) => {}
+        }
+        let Ok(token) = &progress.token(view.slot)?.decoded else {
+            return Ok(AuthState::signed_out(Reason::TokenInvalid));
+        };
+        if token.is_machine() || !is_session_category(token) {
+            return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds since the epoch fit into 53 bits"
+        )]
+        let older = token
+            .number("iat")
+            .is_some_and(|iat| iat < client_uat as f64);
+        if older {
+            return Ok(self.maybe_handshake(
+                Reason::SessionTokenIatBeforeClientUat,
+                &view,
+                progress,
+            ));
+        }
+        let state = self.judge(view.slot, progress)?;
+        // A refreshed session has been compared with nothing yet, and is fresh: no sync.
+        let arrived =
+            matches!(&state.outcome, Outcome::SignedIn(session) if session.slot == view.slot);
+        if arrived && handshake::arrives_from_elsewhere(self, credentials) {
+            return Ok(self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress));
+        }
+        Ok(state)
+    }
+
+    /// Which copies of the cookies count. Decodes session cookies only as far as that needs.
+    pub(super) fn cookies(&self, progress: &Progress<'r>) -> Result<CookieView, Question> {
+        let decoded = |slot: Slot| -> Result<Option<Arc<Token>>, Question> {
+            match progress.raw(slot) {
+                None => Ok(None),
+                Some(_) => Ok(progress.token(slot)?.decoded.clone().ok()),
+            }
+        };
+        let plain = decoded(Slot::Session)?;
+        let suffixed = decoded(Slot::SuffixedSession)?;
+        let family = match progress.credentials() {
+            Some(credentials) => credentials.family(
+                self.instance,
+                plain.as_deref(),
+                suffixed.as_deref(),
+                self.now_ms,
+            ),
+            None => CookieFamily::Plain,
+        };
+        let slot = match family {
+            CookieFamily::Plain => Slot::Session,
+            CookieFamily::Suffixed => Slot::SuffixedSession,
+        };
+        Ok(CookieView { family, slot })
+    }
+
+    /// Verifies the token in `slot`, refreshes it if it has expired and can be, and says what a
+    /// failure leads to (section 3.10).
+    fn judge(&self, slot: Slot, progress: &Progress<'r>) -> Result<AuthState, Question> {
+        let reason = match self.verified(slot, PartyRule::Listed, self.leeway(), progress)? {
+            Ok(token) => {
+                return Ok(match token.identity() {
+                    Some(_) => AuthState {
+                        outcome: Outcome::SignedIn(SignedIn { token, slot }),
+                        set_cookies: Vec::new(),
+                    },
+                    // Claims that Clerk's own library cannot read.
+                    None => AuthState::signed_out(Reason::UnexpectedError),
+                });
+            }
+            Err(reason) => reason,
+        };
+        match reason {
+            Reason::SessionTokenExpired => {
+                let failure = match self.refresh(slot, progress)? {
+                    Ok(state) => return Ok(state),
+                    Err(failure) => failure,
+                };
+                let cause = Cause {
+                    reason,
+                    refresh: Some(failure),
+                };
+                Ok(self.maybe_handshake(cause, &self.cookies(progress)?, progress))
+            }
+            Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture => {
+                Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
+            }
+            other => Ok(AuthState::signed_out(other)),
+        }
+    }
+
+    /// Section 3.9. The outer error is a question, the inner one why there is no new token.
+    fn refresh(
+        &self,
+        slot: Slot,
+        progress: &Progress<'r>,
+    ) -> Result<Result<AuthState, RefreshFailure>, Question> {
+        let every_method = self.instance.continuity == Continuity::Full;
+        if !every_method && *self.facts.method != http::Method::GET {
+            return Ok(Err(RefreshFailure::NotGet));
+        }
+        if progress.credentials().is_none_or(|c| c.refresh.is_none()) {
+            return Ok(Err(RefreshFailure::NoRefreshCookie));
+        }
+        if self.instance.backend_api == BackendApi::NoSecretKey {
+            return Ok(Err(RefreshFailure::NoSecretKey));
+        }
+        // The cookie's token is renewed even where the header's has expired.
+        let source = self.refresh_source(slot, progress)?;
+        let session_id = match &progress.token(source)?.decoded {
+            Ok(token) => token.text("sid").unwrap_or_default(),
+            Err(_) => return Ok(Err(RefreshFailure::Unintelligible)),
+        };
+        if session_id.is_empty() {
+            return Ok(Err(RefreshFailure::NoSessionId));
+        }
+        // SECURITY: the id becomes part of a path at the Backend API.
+        if !session_id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            return Ok(Err(RefreshFailure::Unintelligible));
+        }
+        let directives = match progress.refreshed(source)? {
+            Ok(directives) if directives.is_empty() => return Ok(Err(RefreshFailure::Empty)),
+            Ok(directives) => directives.clone(),
+            Err(failure) => return Ok(Err(failure.clone())),
+        };
+        if progress.raw(Slot::FromRefresh).is_none() {
+            return Ok(Err(RefreshFailure::InvalidToken));
+        }
+        let verified = self.verified(
+            Slot::FromRefresh,
+            self.fresh_parties(),
+            self.leeway(),
+            progress,
+        )?;
+        Ok(match verified {
+            Ok(token) if token.identity().is_some() => Ok(AuthState {
+                outcome: Outcome::SignedIn(SignedIn {
+                    token,
+                    slot: Slot::FromRefresh,
+                }),
+                set_cookies: directives,
+            }),
+            _ => Err(RefreshFailure::InvalidToken),
+        })
+    }
+
+    fn refresh_source(&self, slot: Slot, progress: &Progress<'r>) -> Result<Slot, Question> {
+        if slot != Slot::Bearer {
+            return Ok(slot);
+        }
+        let view = self.cookies(progress)?;
+        Ok(if progress.raw(view.slot).is_some() {
+            view.slot
+        } else {
+            Slot::Bearer
+        })
+    }
+
+    /// Tokens that come straight from Clerk carry no `azp` (design, section 8, A1).
+    pub(super) fn fresh_parties(&self) -> PartyRule {
+        match self.instance.continuity {
+            Continuity::Faithful => PartyRule::Listed,
+            Continuity::Full => PartyRule::ListedOrAbsent,
+        }
+    }
+
+    pub(super) fn leeway(&self) -> Leeway {
+        Leeway(self.instance.clock_skew_ms)
+    }
+
+    /// The token in `slot` if it holds, or the reason why it does not.
+    pub(super) fn verified(
+        &self,
+        slot: Slot,
+        parties: PartyRule,
+        leeway: Leeway,
+        progress: &Progress<'r>,
+    ) -> Result<Result<Arc<Token>, Reason>, Question> {
+        let answer = progress.token(slot)?;
+        let Ok(token) = &answer.decoded else {
+            return Ok(Err(Reason::TokenInvalid));
+        };
+        if token.category() == Category::Machine {
+            return Ok(Err(Reason::TokenInvalid));
+        }
+        let signature: Signature = answer.signature.ok_or(Question::Signature(slot))?;
+        let verdict = verify::session_token(
+            token,
+            signature,
+            self.instance,
+            parties,
+            self.now_ms,
+            leeway,
+        );
+        Ok(verdict.map(|()| Arc::clone(token)))
+    }
+
+    /// Sends the browser to Clerk and back where that would work, and says signed-out where not.
+    fn maybe_handshake(
+        &self,
+        cause: impl Into<Cause>,
+        view: &CookieView,
+        progress: &Progress<'r>,
+    ) -> AuthState {
+        let cause = cause.into();
+        if !self.facts.is_handshake_eligible() {
+            return AuthState::signed_out(cause);
+        }
+        match handshake::location(self, &cause, view, progress) {
+            Some(location) => self.redirect(location, cause, progress),
+            None => AuthState::signed_out(Reason::UnexpectedError),
+        }
+    }
+
+    /// Sends the browser on, unless it has been sent on three times in a row (section 3.6).
+    fn redirect(&self, location: String, cause: Cause, progress: &Progress<'r>) -> AuthState {
+        let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
+        if !self.facts.is_handshake_eligible() || count >= handshake::MAX_REDIRECTS {
+            return AuthState::signed_out(cause);
+        }
+        AuthState {
+            outcome: Outcome::Redirect(AuthRedirect {
+                location,
+                cause: Some(cause),
+            }),
+            set_cookies: vec![handshake::counter_cookie(count)],
+        }
+    }
+}
+
+fn is_session_category(token: &Token) -> bool {
+    matches!(token.category(), Category::Session | Category::Unstated)
+}

@@ -1,0 +1,638 @@
+//! The verdict. Order is written here and nowhere else: preflight, pages, route, credentials,
+//! session, requirement, identity.
+
+use http::{HeaderName, HeaderValue, Method};
+use url::Url;
+
+use super::auth::{self, AuthState, Outcome, SignedIn};
+use super::facts::{Audience, RequestFacts};
+use super::identity::Identity;
+use super::identity_headers::HeaderPlan;
+use super::instance::Instance;
+use super::policy::{
+    CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Policy, Preflight, Route, RouteMatch,
+};
+use super::question::{Progress, Question};
+use super::reason::{Cause, Reason};
+use super::redirect::{self, Destination};
+use super::requirement::{Person, Requirement};
+
+/// Everything a verdict depends on, made once for each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a, 'r> {
+    /// The request.
+    pub facts: &'a RequestFacts<'r>,
+    /// The Clerk instance.
+    pub instance: &'a Instance,
+    /// The route policy.
+    pub policy: &'a Policy,
+    /// Which headers carry identity.
+    pub headers: &'a HeaderPlan,
+    /// The prefix of our own pages, with a slash at both ends.
+    pub pages_prefix: &'a str,
+    /// Now, in milliseconds since the epoch: one reading of the clock for the whole request.
+    pub now_ms: u64,
+}
+
+/// What `decide` came to.
+#[derive(Debug)]
+pub enum Step {
+    /// The verdict.
+    Done(Box<Verdict>),
+    /// Something has to be found out first.
+    Ask(Question),
+}
+
+/// The verdict on a request.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What is done.
+    pub decision: Decision,
+    /// Why it is not simply forwarded, or why nobody is signed in.
+    pub cause: Option<Cause>,
+    /// Whether the sender is signed in.
+    pub standing: Standing,
+    /// Who the sender is, if signed in.
+    pub who: Option<Who>,
+    /// Set-Cookie strings for the answer, untouched.
+    pub set_cookies: Vec<String>,
+    /// The route that decided; `None` for our own pages.
+    pub route: Option<RouteMatch>,
+}
+
+/// The ids of a sender, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// `sub`.
+    pub user: String,
+    /// `sid`.
+    pub session: Option<String>,
+    /// The active organisation.
+    pub organization: Option<String>,
+}
+
+/// How a sender stands, in the words of `x-clerk-auth-status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A verified session.
+    SignedIn,
+    /// No session.
+    SignedOut,
+    /// On the way to Clerk and back.
+    Handshake,
+    /// Nobody looked.
+    Unasked,
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It goes to the upstream.
+    Forward(Permit),
+    /// The browser is sent elsewhere.
+    Redirect(Redirect),
+    /// It is refused.
+    Refuse(Refusal),
+    /// One of our own pages answers it.
+    Page(Page),
+}
+
+/// Leave to reach an upstream with one request. Only [`decide`] makes one.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    upstream: usize,
+    identity: Vec<(HeaderName, HeaderValue)>,
+    max_body: Option<u64>,
+    body: BodyRule,
+}
+
+/// What becomes of the body of a forwarded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// It is streamed.
+    Stream,
+    /// It is left out: a preflight has none.
+    Drop,
+}
+
+impl Permit {
+    /// Which of the configured upstreams is meant.
+    pub fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// The identity headers to set, after every one a client sent has been removed.
+    pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.identity
+    }
+
+    /// The largest body in bytes, if the route limits it.
+    pub fn max_body(&self) -> Option<u64> {
+        self.max_body
+    }
+
+    /// What becomes of the body.
+    pub fn body(&self) -> BodyRule {
+        self.body
+    }
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// 307: the method stays, and only GET and HEAD are ever redirected.
+    pub location: String,
+}
+
+/// A refusal, to be turned into an answer by `reply`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of refusal it is.
+    pub kind: RefusalKind,
+    /// Why.
+    pub cause: Cause,
+    /// Who reads it.
+    pub audience: Audience,
+    /// Where to sign in, if that would help.
+    pub sign_in_url: Option<String>,
+    /// Whether a token came in the `Authorization` header.
+    pub bearer: BearerUse,
+}
+
+/// Whether a token came in the `Authorization` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerUse {
+    /// There was one, and it did not do.
+    Presented,
+    /// There was none.
+    Absent,
+}
+
+/// What kind of refusal it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Sign in first.
+    SignedOut,
+    /// Signed in, but not allowed.
+    Forbidden,
+    /// The same, where nothing may be told.
+    Hidden,
+    /// The request cannot be taken, whoever sent it.
+    Request,
+    /// We cannot tell at the moment.
+    Unavailable,
+}
+
+/// A page of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Page {
+    /// `/_gate/unauthorized`: the page for people who may not.
+    Unauthorized,
+    /// `/_gate/me`: who am I.
+    Me(Box<Identity>),
+}
+
+/// Decides about a request, or asks. Total: it always answers, and it never asks twice.
+pub fn decide<'r>(inputs: Inputs<'_, 'r>, progress: &mut Progress<'r>) -> Step {
+    match Judge(inputs).decide(progress) {
+        Ok(verdict) => Step::Done(Box::new(verdict)),
+        Err(question) if progress.ask(question) => Step::Ask(question),
+        // INVARIANT: the gate notes an answer to each question. Should it ever not, nobody gets in.
+        Err(_) => Step::Done(Box::new(Judge(inputs).refuse(
+            RefusalKind::Unavailable,
+            Reason::UnexpectedError.into(),
+            Vec::new(),
+            progress,
+        ))),
+    }
+}
+
+struct Judge<'a, 'r>(Inputs<'a, 'r>);
+
+impl<'r> Judge<'_, 'r> {
+    fn decide(&self, progress: &mut Progress<'r>) -> Result<Verdict, Question> {
+        let Inputs { facts, policy, .. } = self.0;
+        if let Some(page) = facts.path.as_str().strip_prefix(self.0.pages_prefix) {
+            return self.page(page, progress);
+        }
+        progress.find_route(|| policy.find(facts.method, facts.host.name(), &facts.path));
+        let Some(found) = progress.route().cloned() else {
+            return Ok(self.refuse(
+                RefusalKind::Request,
+                Reason::UnexpectedError.into(),
+                Vec::new(),
+                progress,
+            ));
+        };
+        let route = policy.route(found.route);
+        if facts.path.has_encoded_slash() && route.encoded_slash == EncodedSlash::Refuse {
+            return Ok(self.refuse(
+                RefusalKind::Request,
+                Reason::PathEncodedSlash.into(),
+                Vec::new(),
+                progress,
+            ));
+        }
+        if route.preflight == Preflight::Forward && facts.is_preflight() {
+            return Ok(self.forward(route, None, BodyRule::Drop, progress));
+        }
+        let requirements: Vec<&Requirement> = std::iter::once(&route.requirement)
+            .chain(
+                found
+                    .stricter
+                    .iter()
+                    .map(|other| &policy.route(other.route).requirement),
+            )
+            .collect();
+        let open = requirements.iter().all(|requirement| requirement.is_open());
+        // A stricter reading forces a look at the credentials even where the route has none.
+        if route.credentials == CredentialUse::Ignore && open {
+            return Ok(self.forward(route, None, BodyRule::Stream, progress));
+        }
+        let state = auth::authenticate(facts, self.0.instance, self.0.now_ms, progress)?;
+        Ok(self.judge(route, &requirements, open, state, progress))
+    }
+
+    /// Session and requirements are known: what follows.
+    fn judge(
+        &self,
+        route: &Route,
+        requirements: &[&Requirement],
+        open: bool,
+        state: AuthState,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let session = state.session(self.0.instance.pending).cloned();
+        let cookies = state.set_cookies;
+        match state.outcome {
+            Outcome::Redirect(redirect) => Verdict {
+                decision: Decision::Redirect(Redirect {
+                    location: redirect.location,
+                }),
+                cause: redirect.cause,
+                standing: Standing::Handshake,
+                who: None,
+                set_cookies: cookies,
+                route: progress.route().cloned(),
+            },
+            Outcome::Broken(reason) => {
+                self.refuse(RefusalKind::Request, reason.into(), cookies, progress)
+            }
+            Outcome::SignedOut(cause) if open => Verdict {
+                cause: Some(cause),
+                standing: Standing::SignedOut,
+                set_cookies: cookies,
+                ..self.forward(route, None, BodyRule::Stream, progress)
+            },
+            Outcome::SignedOut(cause) => {
+                self.signed_out(route, cause, Destination::SignIn, cookies, progress)
+            }
+            Outcome::SignedIn(_) => match session {
+                Some(session) => self.signed_in(route, requirements, &session, cookies, progress),
+                None if open => Verdict {
+                    cause: Some(Reason::SessionPending.into()),
+                    standing: Standing::SignedOut,
+                    set_cookies: cookies,
+                    ..self.forward(route, None, BodyRule::Stream, progress)
+                },
+                None => self.signed_out(
+                    route,
+                    Reason::SessionPending.into(),
+                    Destination::Tasks,
+                    cookies,
+                    progress,
+                ),
+            },
+        }
+    }
+
+    fn signed_in(
+        &self,
+        route: &Route,
+        requirements: &[&Requirement],
+        session: &SignedIn,
+        cookies: Vec<String>,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let Some(identity) = session.token.identity() else {
+            return self.refuse(
+                RefusalKind::Unavailable,
+                Reason::UnexpectedError.into(),
+                cookies,
+                progress,
+            );
+        };
+        let person = Person {
+            identity,
+            token: &session.token,
+            now_ms: self.0.now_ms,
+        };
+        let verdict = match requirements
+            .iter()
+            .try_for_each(|requirement| requirement.judge(person))
+        {
+            Ok(()) => self.forward(route, Some(session), BodyRule::Stream, progress),
+            Err(reason) => self.forbidden(route, reason, progress),
+        };
+        Verdict {
+            standing: Standing::SignedIn,
+            who: Some(who(identity)),
+            set_cookies: cookies,
+            ..verdict
+        }
+    }
+
+    /// Somebody who is signed out where a session is asked for.
+    fn signed_out(
+        &self,
+        route: &Route,
+        cause: Cause,
+        destination: Destination,
+        cookies: Vec<String>,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        if is_our_trouble(cause.reason) {
+            return self.refuse(RefusalKind::Unavailable, cause, cookies, progress);
+        }
+        let navigation = self.0.facts.audience == Audience::Navigation;
+        let location = match &route.on_signed_out {
+            OnSignedOut::Redirect if navigation => self.sign_in(destination, progress),
+            OnSignedOut::Address(address) if navigation => self.address(address),
+            OnSignedOut::Redirect | OnSignedOut::Address(_) | OnSignedOut::Unauthorized => None,
+        };
+        if let Some(location) = location {
+            return Verdict {
+                decision: Decision::Redirect(Redirect { location }),
+                cause: Some(cause),
+                standing: Standing::SignedOut,
+                who: None,
+                set_cookies: cookies,
+                route: progress.route().cloned(),
+            };
+        }
+        let kind = match route.disclosure {
+            Disclosure::Open => RefusalKind::SignedOut,
+            Disclosure::Hidden => RefusalKind::Hidden,
+        };
+        self.refuse(kind, cause, cookies, progress)
+    }
+
+    /// Somebody who is signed in and may not.
+    fn forbidden(&self, route: &Route, reason: Reason, progress: &Progress<'r>) -> Verdict {
+        let navigation = self.0.facts.audience == Audience::Navigation;
+        if navigation
+            && let Some(location) = route
+                .on_forbidden
+                .as_deref()
+                .and_then(|address| self.address(address))
+        {
+            return Verdict {
+                decision: Decision::Redirect(Redirect { location }),
+                cause: Some(reason.into()),
+                standing: Standing::SignedIn,
+                who: None,
+                set_cookies: Vec::new(),
+                route: progress.route().cloned(),
+            };
+        }
+        let kind = match route.disclosure {
+            Disclosure::Open => RefusalKind::Forbidden,
+            Disclosure::Hidden => RefusalKind::Hidden,
+        };
+        self.refuse(kind, reason.into(), Vec::new(), progress)
+    }
+
+    fn forward(
+        &self,
+        route: &Route,
+        session: Option<&SignedIn>,
+        body: BodyRule,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let identity = session
+            .and_then(|session| {
+                let identity = session.token.identity()?;
+                Some(self.0.headers.headers(identity, &session.token))
+            })
+            .unwrap_or_default();
+        Verdict {
+            decision: Decision::Forward(Permit {
+                upstream: route.upstream,
+                identity,
+                max_body: route.max_body,
+                body,
+            }),
+            cause: None,
+            standing: Standing::Unasked,
+            who: None,
+            set_cookies: Vec::new(),
+            route: progress.route().cloned(),
+        }
+    }
+
+    fn refuse(
+        &self,
+        kind: RefusalKind,
+        cause: Cause,
+        set_cookies: Vec<String>,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let helps = kind == RefusalKind::SignedOut;
+        let bearer = progress.credentials().is_some_and(|c| c.bearer.is_some());
+        Verdict {
+            decision: Decision::Refuse(Refusal {
+                kind,
+                cause: cause.clone(),
+                audience: self.0.facts.audience,
+                sign_in_url: if helps {
+                    self.sign_in(Destination::SignIn, progress)
+                } else {
+                    None
+                },
+                bearer: if bearer {
+                    BearerUse::Presented
+                } else {
+                    BearerUse::Absent
+                },
+            }),
+            cause: Some(cause),
+            standing: Standing::SignedOut,
+            who: None,
+            set_cookies,
+            route: progress.route().cloned(),
+        }
+    }
+
+    /// The sign-in page with the way back to this very request. The way back of anything that is
+    /// no page load is the front page: nobody can go back to a form post.
+    fn sign_in(&self, destination: Destination, progress: &Progress<'r>) -> Option<String> {
+        let Inputs {
+            facts, instance, ..
+        } = self.0;
+        let base = facts.url()?;
+        let back = match facts.audience {
+            Audience::Navigation => super::handshake::without_result(facts)?,
+            Audience::Submission | Audience::Program => base.join("/").ok()?,
+        };
+        let browser = self.dev_browser(progress);
+        redirect::sign_in_url(
+            instance,
+            destination,
+            &base,
+            Some(&back),
+            browser.as_deref(),
+        )
+        .map(Url::into)
+    }
+
+    fn dev_browser(&self, progress: &Progress<'r>) -> Option<String> {
+        if !self.0.instance.is_development() {
+            return None;
+        }
+        let credentials = progress.credentials()?;
+        credentials
+            .dev_browser_parameter
+            .clone()
+            .filter(|browser| !browser.is_empty())
+            .or_else(|| {
+                credentials
+                    .dev_browser
+                    .suffixed
+                    .as_deref()
+                    .map(str::to_owned)
+            })
+            .or_else(|| credentials.dev_browser.plain.as_deref().map(str::to_owned))
+    }
+
+    /// A configured address on the public origin, or an absolute one as it is.
+    fn address(&self, address: &str) -> Option<String> {
+        let base = self.0.facts.url()?;
+        base.join(address).ok().map(Url::into)
+    }
+
+    /// Our own pages. Whatever is under the prefix and is no page never reaches the upstream.
+    fn page(&self, page: &str, progress: &mut Progress<'r>) -> Result<Verdict, Question> {
+        let Inputs {
+            facts,
+            instance,
+            now_ms,
+            ..
+        } = self.0;
+        let reading = *facts.method == Method::GET || *facts.method == Method::HEAD;
+        let refuse = |reason: Reason, progress: &Progress<'r>| {
+            Ok(self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress))
+        };
+        match page {
+            "unauthorized" | "me" | "sign-in" | "sign-up" if !reading => {
+                refuse(Reason::MethodNotAllowed, progress)
+            }
+            "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
+            "sign-in" | "sign-up" => {
+                let _ = auth::authenticate(facts, instance, now_ms, progress)?;
+                let destination = if page == "sign-in" {
+                    Destination::SignIn
+                } else {
+                    Destination::SignUp
+                };
+                let Some(base) = facts.url() else {
+                    return refuse(Reason::UnexpectedError, progress);
+                };
+                let back = self.return_address(&base);
+                let browser = self.dev_browser(progress);
+                match redirect::sign_in_url(
+                    instance,
+                    destination,
+                    &base,
+                    Some(&back),
+                    browser.as_deref(),
+                ) {
+                    Some(url) => Ok(Verdict {
+                        decision: Decision::Redirect(Redirect {
+                            location: url.into(),
+                        }),
+                        cause: None,
+                        standing: Standing::Unasked,
+                        who: None,
+                        set_cookies: Vec::new(),
+                        route: None,
+                    }),
+                    None => refuse(Reason::UnexpectedError, progress),
+                }
+            }
+            "me" => {
+                let state = auth::authenticate(facts, instance, now_ms, progress)?;
+                let session = state.session(instance.pending).cloned();
+                let Some(identity) = session.as_ref().and_then(|s| s.token.identity()) else {
+                    return Ok(match state.outcome {
+                        Outcome::SignedOut(cause) => {
+                            self.refuse(RefusalKind::SignedOut, cause, state.set_cookies, progress)
+                        }
+                        Outcome::SignedIn(_) => self.refuse(
+                            RefusalKind::SignedOut,
+                            Reason::SessionPending.into(),
+                            state.set_cookies,
+                            progress,
+                        ),
+                        Outcome::Redirect(_) | Outcome::Broken(_) => {
+                            self.judge_page(state, progress)
+                        }
+                    });
+                };
+                Ok(Verdict {
+                    standing: Standing::SignedIn,
+                    who: Some(who(identity)),
+                    set_cookies: state.set_cookies,
+                    ..Self::own(Page::Me(Box::new(identity.clone())), progress)
+                })
+            }
+            _ => refuse(Reason::PageUnknown, progress),
+        }
+    }
+
+    /// Redirects and broken results on a page of ours are those of any route.
+    fn judge_page(&self, state: AuthState, progress: &Progress<'r>) -> Verdict {
+        let route = self.0.policy.route(None);
+        self.judge(route, &[&route.requirement], false, state, progress)
+    }
+
+    fn own(page: Page, progress: &Progress<'r>) -> Verdict {
+        Verdict {
+            decision: Decision::Page(page),
+            cause: None,
+            standing: Standing::Unasked,
+            who: None,
+            set_cookies: Vec::new(),
+            route: progress.route().cloned(),
+        }
+    }
+
+    /// Where to go after signing in: `redirect_url` if it stays on our origin, else the front page.
+    // SECURITY: the whole address is parsed and written anew, so nothing that browsers read
+    // differently (`//host`, backslashes, tabs) survives.
+    fn return_address(&self, base: &Url) -> Url {
+        let front = base.join("/").unwrap_or_else(|_| base.clone());
+        self.0
+            .facts
+            .parameter("redirect_url")
+            .and_then(|wanted| base.join(&wanted).ok())
+            .filter(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .unwrap_or(front)
+    }
+}
+
+fn who(identity: &Identity) -> Who {
+    Who {
+        user: identity.user.clone(),
+        session: identity.session.clone(),
+        organization: identity.organization_id().map(str::to_owned),
+    }
+}
+
+/// Reasons that say nothing about the sender: we have no key to judge by.
+fn is_our_trouble(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::JwkRemoteFailedToLoad | Reason::SecretKeyInvalid
+    )
+}

@@ -1,0 +1,230 @@
+//! The identity that the upstream is told: which headers, and what may stand in them.
+
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::identity::Identity;
+use super::jwt::Token;
+
+/// The headers of every forwarded request, whoever sent it. Removed from what clients send.
+pub static IDENTITY_HEADERS: [HeaderName; 8] = [
+    HeaderName::from_static("x-user-id"),
+    HeaderName::from_static("x-session-id"),
+    HeaderName::from_static("x-org-id"),
+    HeaderName::from_static("x-org-slug"),
+    HeaderName::from_static("x-org-role"),
+    HeaderName::from_static("x-org-permissions"),
+    HeaderName::from_static("x-actor-id"),
+    HeaderName::from_static("x-token-type"),
+];
+
+/// What is encoded in a value that is no legal header text.
+const ENCODED: percent_encoding::AsciiSet = percent_encoding::CONTROLS.add(b'%').add(b' ');
+
+/// The longest value we put into one header, in bytes.
+const MAX_VALUE_BYTES: usize = 8 * 1024;
+
+/// Which headers carry identity, beside the fixed ones.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderPlan {
+    mapped: Vec<MappedHeader>,
+}
+
+/// A header that takes its value from a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedHeader {
+    /// The header.
+    pub name: HeaderName,
+    /// The names that lead to the claim, outermost first.
+    pub claim: Vec<String>,
+}
+
+impl HeaderPlan {
+    /// A plan with these headers on top of the fixed ones.
+    pub fn new(mapped: Vec<MappedHeader>) -> Self {
+        Self { mapped }
+    }
+
+    /// Every header that this plan may set: all of them are ours alone.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        IDENTITY_HEADERS
+            .iter()
+            .chain(self.mapped.iter().map(|header| &header.name))
+    }
+
+    /// The headers for a verified session. Nothing is set for what the session does not say.
+    pub fn headers(&self, identity: &Identity, token: &Token) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(8 + self.mapped.len());
+        let mut set = |name: HeaderName, text: &str| {
+            if let Some(value) = header_value(text) {
+                headers.push((name, value));
+            }
+        };
+        let [
+            user,
+            session,
+            org,
+            slug,
+            role,
+            permissions,
+            actor,
+            token_type,
+        ] = IDENTITY_HEADERS.clone();
+        set(user, &identity.user);
+        if let Some(id) = &identity.session {
+            set(session, id);
+        }
+        // Role and permissions mean nothing without the organisation they are held in.
+        if let Some(organization) = identity.organization.as_ref().filter(|o| o.id.is_some()) {
+            for (name, value) in [
+                (org, &organization.id),
+                (slug, &organization.slug),
+                (role, &organization.role),
+            ] {
+                if let Some(text) = value {
+                    set(name, text);
+                }
+            }
+            if !organization.permissions.is_empty() {
+                set(
+                    permissions,
+                    &joined(organization.permissions.iter().map(String::as_str)),
+                );
+            }
+        }
+        if let Some(sub) = identity
+            .actor
+            .as_ref()
+            .and_then(|act| act.get("sub"))
+            .and_then(Value::as_str)
+        {
+            set(actor, sub);
+        }
+        set(token_type, "session_token");
+        for header in &self.mapped {
+            let found = header.claim.split_first().and_then(|(first, rest)| {
+                rest.iter()
+                    .try_fold(token.claim(first)?, |value, name| value.get(name))
+            });
+            if let Some(text) = found.and_then(claim_text) {
+                set(header.name.clone(), &text);
+            }
+        }
+        headers
+    }
+}
+
+/// A claim as text: text and numbers as they are, lists of these joined, nothing else.
+fn claim_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(yes) => Some(yes.to_string()),
+        Value::Array(list) => {
+            let texts: Option<Vec<String>> = list
+                .iter()
+                .map(|item| match item {
+                    Value::Array(_) | Value::Object(_) | Value::Null => None,
+                    scalar => claim_text(scalar),
+                })
+                .collect();
+            Some(joined(texts?.iter().map(String::as_str)))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
+/// Joins with commas; a comma inside an item is encoded, so that it never makes another item.
+fn joined<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let encoded: Vec<String> = items
+        .map(|item| {
+            if item.contains(',') {
+                item.replace('%', "%25").replace(',', "%2C")
+            } else {
+                item.to_owned()
+            }
+        })
+        .collect();
+    encoded.join(",")
+}
+
+/// Text as a header value. What is no visible ASCII is percent-encoded, and `%` with it; text
+/// that is too long for a header is left out.
+// SECURITY: a claim with CR, LF or NUL must never make a header line of its own.
+fn header_value(text: &str) -> Option<HeaderValue> {
+    if text.is_empty() || text.len() > MAX_VALUE_BYTES {
+        return None;
+    }
+    let legal = text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        && !text.starts_with(' ')
+        && !text.ends_with(' ');
+    if legal {
+        return HeaderValue::from_str(text).ok();
+    }
+    let encoded = percent_encoding::utf8_percent_encode(text, &ENCODED).to_string();
+    if encoded.len() > MAX_VALUE_BYTES {
+        return None;
+    }
+    HeaderValue::from_str(&encoded).ok()
+}
+
+/// Whether a header from a client would be taken for one of ours by some upstream.
+///
+/// CGI, WSGI and PHP write `X-User-Id`, `X_User_Id` and `X.User.Id` into the same variable, so all
+/// names are compared with everything but letters and digits left out.
+pub fn is_spelt_like(name: &str, ours: &str) -> bool {
+    let letters = |text: &str| {
+        text.bytes()
+            .filter(u8::is_ascii_alphanumeric)
+            .map(|byte| byte.to_ascii_lowercase())
+            .collect::<Vec<_>>()
+    };
+    name.len() >= ours.len().saturating_sub(8) && letters(name) == letters(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_cannot_inject_anything() {
+        for (text, expected) in [
+            ("plain value", Some("plain value")),
+            ("100%", Some("100%")),
+            ("a\r\nx-user-id: root", Some("a%0D%0Ax-user-id:%20root")),
+            ("é%", Some("%C3%A9%25")),
+            (" padded ", Some("%20padded%20")),
+            ("nul\0", Some("nul%00")),
+            ("", None),
+        ] {
+            assert_eq!(
+                header_value(text).as_ref().map(|v| v.to_str().unwrap()),
+                expected,
+                "{text:?}"
+            );
+        }
+        assert!(header_value(&"x".repeat(100_000)).is_none());
+        assert!(header_value(&"é".repeat(4_000)).is_none());
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_is_ours() {
+        for name in [
+            "x-user-id",
+            "x_user_id",
+            "x.user.id",
+            "xuserid",
+            "X-USER_ID",
+            "x--user--id",
+        ] {
+            assert!(is_spelt_like(name, "x-user-id"), "{name}");
+        }
+        assert!(!is_spelt_like("x-user-idx", "x-user-id"));
+    }
+
+    #[test]
+    fn lists_keep_their_items_apart() {
+        assert_eq!(joined(["a", "b"].into_iter()), "a,b");
+        assert_eq!(joined(["a,b", "c%"].into_iter()), "a%2Cb,c%");
+    }
+}

@@ -1,0 +1,106 @@
+//! The Clerk instance a gate works for: the SDK's options, checked (protocol reference,
+//! section 3.1).
+
+use super::key::{InstanceKind, PublishableKey};
+
+/// Everything about one Clerk instance that the decision needs. Holds no secret.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The publishable key.
+    pub key: PublishableKey,
+    /// Whether a secret key is known: without it nothing can be asked of the Backend API.
+    pub backend_api: BackendApi,
+    /// Values of `azp` that are accepted; empty switches the check off.
+    pub authorized_parties: Vec<String>,
+    /// Values of `aud` that are accepted; empty switches the check off.
+    pub audience: Vec<String>,
+    /// Values of `iss` that are accepted.
+    pub issuer: IssuerRule,
+    /// Leeway for `exp`, `nbf` and `iat`, in milliseconds.
+    pub clock_skew_ms: u64,
+    /// Where the Frontend API is called by browsers, without a trailing slash; follows from the
+    /// key unless a proxy, a satellite domain or `frontend-api-url` says otherwise.
+    pub frontend_api: String,
+    /// What `iss` without its scheme must be for a cookie to belong to this instance.
+    pub own_issuer_host: String,
+    /// Multi-domain settings.
+    pub satellite: Option<Satellite>,
+    /// The sign-in page; relative ones live on the application's own origin.
+    pub sign_in_url: Option<String>,
+    /// The sign-up page.
+    pub sign_up_url: Option<String>,
+    /// How far the gate goes beyond the SDK to keep people signed in.
+    pub continuity: Continuity,
+    /// Whether pending sessions count as signed out (Clerk's default).
+    pub pending: PendingSessions,
+}
+
+/// Whether Clerk's Backend API can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendApi {
+    /// A secret key is configured.
+    Available,
+    /// None is.
+    NoSecretKey,
+}
+
+/// Which issuers are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerRule {
+    /// One of these, byte for byte.
+    OneOf(Vec<String>),
+    /// The check is switched off.
+    Any,
+}
+
+/// A satellite of a multi-domain application (section 3.12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Satellite {
+    /// Whether a first visit syncs with the primary without being asked.
+    pub auto_sync: bool,
+}
+
+/// How far the gate goes beyond the SDK to keep people signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Exactly what Clerk's SDK does.
+    Faithful,
+    /// Refresh for every method, handshakes only where they can be trusted (design, section 8, B).
+    Full,
+}
+
+/// What becomes of a session with tasks left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingSessions {
+    /// Counts as signed out.
+    SignedOut,
+    /// Counts as signed in.
+    SignedIn,
+}
+
+impl Instance {
+    /// An instance of its key alone, with Clerk's defaults.
+    pub fn of(key: PublishableKey, backend_api: BackendApi) -> Self {
+        let host = key.frontend_api().to_owned();
+        Self {
+            backend_api,
+            authorized_parties: Vec::new(),
+            audience: Vec::new(),
+            issuer: IssuerRule::OneOf(vec![format!("https://{host}")]),
+            clock_skew_ms: 5_000,
+            frontend_api: format!("https://{host}"),
+            own_issuer_host: host,
+            satellite: None,
+            sign_in_url: None,
+            sign_up_url: None,
+            continuity: Continuity::Full,
+            pending: PendingSessions::SignedOut,
+            key,
+        }
+    }
+
+    /// Whether this is a development instance.
+    pub fn is_development(&self) -> bool {
+        self.key.kind() == InstanceKind::Development
+    }
+}

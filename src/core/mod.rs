@@ -1,0 +1,31 @@
+//! The decision, pure: no async, no clock, no sockets.
+//!
+//! A request is read once ([`facts`]), its credentials are picked out ([`credentials`]), its sender
+//! is made out ([`auth`]) and the policy is judged ([`policy`], [`requirement`]). [`decide`]
+//! writes the order of all this, once; [`reply`] turns a refusal into an answer. What has to be
+//! found out elsewhere is asked as a [`question`].
+
+pub mod auth;
+pub mod authorization;
+pub mod cookies;
+pub mod credentials;
+pub mod decide;
+pub mod edge;
+pub mod facts;
+pub mod handshake;
+pub mod identity;
+pub mod identity_headers;
+pub mod instance;
+pub mod jwt;
+pub mod key;
+pub mod origin;
+pub mod path;
+pub mod pattern;
+pub mod policy;
+pub mod question;
+pub mod readings;
+pub mod reason;
+pub mod redirect;
+pub mod reply;
+pub mod requirement;
+pub mod verify;

@@ -1,0 +1,369 @@
+//! The route policy: which route a request belongs to, and what else must hold because a lenient
+//! server might take the path for another one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::path::CanonicalPath;
+use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Spelling};
+use super::readings::{self, Reading, SuffixReading};
+use super::requirement::Requirement;
+
+/// The name of the implied last line, for messages and logs.
+pub const IMPLIED_ROUTE: &str = "(everything else)";
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The name in logs, metrics and messages.
+    pub name: Arc<str>,
+    /// Paths; never empty.
+    pub paths: Vec<PathPattern>,
+    /// Hosts it is for; empty for all.
+    pub hosts: Vec<HostPattern>,
+    /// Methods it is for; empty for all. GET includes HEAD.
+    pub methods: Vec<Method>,
+    /// What it asks.
+    pub requirement: Requirement,
+    /// Whether credentials are looked at.
+    pub credentials: CredentialUse,
+    /// What somebody who is signed out gets.
+    pub on_signed_out: OnSignedOut,
+    /// Where somebody who may not is sent, instead of a 403.
+    pub on_forbidden: Option<String>,
+    /// Whether refusals look like a page that is not there.
+    pub disclosure: Disclosure,
+    /// Whether `%2F` may stand in the path.
+    pub encoded_slash: EncodedSlash,
+    /// What becomes of a CORS preflight.
+    pub preflight: Preflight,
+    /// The largest request body in bytes; `None` for no limit.
+    pub max_body: Option<u64>,
+    /// How long the upstream may take to begin its answer.
+    pub response_timeout: Option<Duration>,
+    /// Which of the configured upstreams it goes to; 0 is `[upstream]`.
+    pub upstream: usize,
+}
+
+/// Whether a route looks at credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialUse {
+    /// Cookies and tokens are read.
+    Look,
+    /// Nothing is read (`authenticate = false`).
+    Ignore,
+}
+
+/// What somebody who is signed out gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnSignedOut {
+    /// A navigation goes to the sign-in page, anything else gets a 401.
+    Redirect,
+    /// Everybody gets a 401.
+    Unauthorized,
+    /// A navigation goes to this address.
+    Address(String),
+}
+
+/// Whether a refusal says that there is something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disclosure {
+    /// 401 and 403.
+    Open,
+    /// 404, as Clerk's `protect` (`hide = true`).
+    Hidden,
+}
+
+/// Whether `%2F` may stand in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodedSlash {
+    /// 400.
+    Refuse,
+    /// Kept; the decoded reading must pass as well.
+    Keep,
+}
+
+/// What becomes of a CORS preflight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// Judged like any request.
+    Judge,
+    /// Forwarded without identity and without body.
+    Forward,
+}
+
+/// A host, or `*.` and the domain whose subdomains are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This very host name.
+    Exact(String),
+    /// Any name below this domain, the domain itself not included.
+    Below(String),
+}
+
+impl HostPattern {
+    /// Whether `name`, in lower case and without a port, is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(host) => host == name,
+            Self::Below(domain) => name
+                .strip_suffix(domain.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+        }
+    }
+}
+
+impl Route {
+    /// A route with every setting at its default.
+    pub fn new(name: &str, paths: Vec<PathPattern>, requirement: Requirement) -> Self {
+        Self {
+            name: name.into(),
+            paths,
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            requirement,
+            credentials: CredentialUse::Look,
+            on_signed_out: OnSignedOut::Redirect,
+            on_forbidden: None,
+            disclosure: Disclosure::Open,
+            encoded_slash: EncodedSlash::Refuse,
+            preflight: Preflight::Judge,
+            max_body: None,
+            response_timeout: None,
+            upstream: 0,
+        }
+    }
+
+    fn takes(&self, method: &Method, host: &str) -> bool {
+        let method_fits = self.methods.is_empty()
+            || self
+                .methods
+                .iter()
+                .any(|known| known == method || (known == Method::GET && method == Method::HEAD));
+        method_fits
+            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+    }
+}
+
+/// How the upstream is assumed to read paths (`[upstream] reads-paths`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathReading {
+    /// In every lenient way we know.
+    Leniently,
+    /// Case and suffixes count: no spelling readings. Structural ones stay.
+    Exactly,
+}
+
+/// All routes, compiled.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    routes: Vec<Route>,
+    implied: Route,
+    patterns: PatternSet,
+    reading: PathReading,
+}
+
+/// The route of a request, and what its other readings add.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteMatch {
+    /// The index of the route; `None` for the implied last line.
+    pub route: Option<usize>,
+    /// Routes that other readings lead to, in the order they were found.
+    pub stricter: Vec<Stricter>,
+}
+
+/// A route that another reading of the path leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stricter {
+    /// The index of the route; `None` for the implied last line.
+    pub route: Option<usize>,
+    /// The reading.
+    pub reading: Reading,
+}
+
+impl Policy {
+    /// Compiles `routes` in the order they are written.
+    pub fn compile(routes: Vec<Route>, reading: PathReading) -> Result<Self, PatternError> {
+        let patterns = PatternSet::compile(routes.iter().map(|route| route.paths.as_slice()))?;
+        let everything = PathPattern::parse("/**")?;
+        Ok(Self {
+            patterns,
+            implied: Route::new(IMPLIED_ROUTE, vec![everything], Requirement::SignedIn),
+            routes,
+            reading,
+        })
+    }
+
+    /// The routes as written.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The route at `index`; the implied last line for `None`.
+    pub fn route(&self, index: Option<usize>) -> &Route {
+        index
+            .and_then(|at| self.routes.get(at))
+            .unwrap_or(&self.implied)
+    }
+
+    /// The route of a request: the first that matches the canonical path, together with every
+    /// route that some lenient reading of the path leads to (design, section 3).
+    pub fn find(&self, method: &Method, host: &str, path: &CanonicalPath) -> RouteMatch {
+        let accepts = |at: PatternRef| {
+            self.routes
+                .get(at.owner)
+                .is_some_and(|route| route.takes(method, host))
+        };
+        let winner = self.patterns.first(path.as_str(), Spelling::Exact, accepts);
+        let route = winner.map(|at| at.owner);
+        let suffix = if self
+            .pattern(winner)
+            .is_some_and(PathPattern::names_extension)
+        {
+            SuffixReading::Skip
+        } else {
+            SuffixReading::Look
+        };
+        let mut stricter: Vec<Stricter> = Vec::new();
+        let mut add = |found: Option<usize>, reading: Reading| {
+            if found != route && stricter.iter().all(|known| known.route != found) {
+                stricter.push(Stricter {
+                    route: found,
+                    reading,
+                });
+            }
+        };
+        let structural = readings::structural(path);
+        if self.reading == PathReading::Leniently {
+            for text in
+                std::iter::once(path.as_str()).chain(structural.iter().map(|r| r.path.as_str()))
+            {
+                for reading in readings::spellings(text, suffix) {
+                    let found = self
+                        .patterns
+                        .first(&reading.path, Spelling::Folded, accepts);
+                    // A written catch-all counts as the implied line, which spellings leave alone.
+                    if let Some(at) = found
+                        && !self.pattern(found).is_some_and(PathPattern::is_catch_all)
+                    {
+                        add(Some(at.owner), reading);
+                    }
+                }
+            }
+        }
+        for reading in structural {
+            let found = self.patterns.first(&reading.path, Spelling::Exact, accepts);
+            add(found.map(|at| at.owner), reading);
+        }
+        RouteMatch { route, stricter }
+    }
+
+    fn pattern(&self, at: Option<PatternRef>) -> Option<&PathPattern> {
+        let at = at?;
+        self.routes.get(at.owner)?.paths.get(at.pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let route = |name: &str, paths: &[&str], requirement| {
+            Route::new(
+                name,
+                paths
+                    .iter()
+                    .map(|p| PathPattern::parse(p).unwrap())
+                    .collect(),
+                requirement,
+            )
+        };
+        let mut api = route("api-read", &["/api/**"], Requirement::SignedIn);
+        api.methods = vec![Method::GET];
+        Policy::compile(
+            vec![
+                route(
+                    "static",
+                    &["/favicon.ico", "/assets/**", "/docs/*.css"],
+                    Requirement::Public,
+                ),
+                route(
+                    "home",
+                    &["/", "/public/**", "/files/**"],
+                    Requirement::Public,
+                ),
+                route("admin", &["/admin/**"], Requirement::SignedIn),
+                api,
+                route("api", &["/api/**"], Requirement::NotImpersonated),
+            ],
+            PathReading::Leniently,
+        )
+        .unwrap()
+    }
+
+    fn found(method: &Method, path: &str) -> (String, Vec<String>) {
+        let policy = policy();
+        let found = policy.find(method, "localhost", &CanonicalPath::parse(path).unwrap());
+        let name = |index| policy.route(index).name.to_string();
+        (
+            name(found.route),
+            found.stricter.iter().map(|s| name(s.route)).collect(),
+        )
+    }
+
+    #[test]
+    fn the_first_match_wins() {
+        assert_eq!(found(&Method::GET, "/admin/x"), ("admin".into(), vec![]));
+        assert_eq!(
+            found(&Method::GET, "/unknown"),
+            (IMPLIED_ROUTE.into(), vec![])
+        );
+        assert_eq!(found(&Method::HEAD, "/api/x").0, "api-read");
+        assert_eq!(found(&Method::POST, "/api/x").0, "api");
+    }
+
+    #[test]
+    fn every_reading_adds_its_route() {
+        for path in [
+            "/ADMIN",
+            "/Admin/x",
+            "/public/..;/admin",
+            "/admin;x",
+            "/admin.json",
+            "/admin.",
+            "/admin%20/x",
+            "/index.php/admin",
+            "/public/%252e%252e/admin",
+            "/files/..;/ADMIN/x",
+            "/%EF%BD%81dmin",
+            "/public/..;/admin/x.json",
+        ] {
+            let (route, stricter) = found(&Method::GET, path);
+            assert!(
+                route == "admin" || stricter.contains(&"admin".to_owned()),
+                "{path}: {route} {stricter:?}"
+            );
+        }
+        assert_eq!(
+            found(&Method::GET, "/public/..;/elsewhere").1,
+            [IMPLIED_ROUTE]
+        );
+    }
+
+    #[test]
+    fn ordinary_paths_lose_nothing() {
+        for path in [
+            "/favicon.ico",
+            "/files/Report.PDF",
+            "/assets/App.min.JS",
+            "/public/a%20b.txt",
+            "/docs/admin.css",
+            "/files/caf%C3%A9.html",
+        ] {
+            assert_eq!(found(&Method::GET, path).1, Vec::<String>::new(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What `decide` may ask and what it has been told: the loop between the pure core and the gate.
+//!
+//! `decide` never waits. It answers, or it asks; the gate finds out and calls again with the
+//! answer noted in [`Progress`]. A failure to find out is an answer too, and nothing is asked twice.
+
+use std::sync::Arc;
+
+use super::credentials::Credentials;
+use super::jwt::{Malformed, Token};
+use super::policy::RouteMatch;
+use super::reason::RefreshFailure;
+use super::verify::Signature;
+
+/// Something the core wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Pure: what is in this token? Answered by decoding, or from the verified-token cache.
+    Token(Slot),
+    /// Pure: is its signature good? Answered by keys at hand; fetching keys is the gate's affair.
+    Signature(Slot),
+    /// Effect: the directives behind the handshake nonce.
+    HandshakePayload,
+    /// Effect: a new session token for the refresh cookie.
+    Refresh(Slot),
+}
+
+/// Which token of a request is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Of the `Authorization` header.
+    Bearer,
+    /// `__session`.
+    Session,
+    /// `__session_<suffix>`.
+    SuffixedSession,
+    /// The handshake result.
+    Handshake,
+    /// The session token that a handshake brought.
+    FromHandshake,
+    /// The session token that a refresh brought.
+    FromRefresh,
+}
+
+const SLOTS: usize = 6;
+
+/// What is known of a token.
+#[derive(Clone, Debug)]
+pub struct TokenAnswer {
+    /// The token, or why it is none.
+    pub decoded: Result<Arc<Token>, Malformed>,
+    /// Whether its signature is known already.
+    pub signature: Option<Signature>,
+}
+
+/// Set-Cookie strings from Clerk, or why there are none.
+pub type Directives<E> = Result<Vec<String>, E>;
+
+/// The answers so far. Small, and made once for each request.
+#[derive(Debug, Default)]
+pub struct Progress<'r> {
+    credentials: Option<Credentials<'r>>,
+    route: Option<RouteMatch>,
+    tokens: [Option<TokenAnswer>; SLOTS],
+    payload: Option<Directives<()>>,
+    refresh: Option<Directives<RefreshFailure>>,
+    asked: Vec<Question>,
+}
+
+impl<'r> Progress<'r> {
+    /// Notes what a token holds, and its signature where that is known already.
+    pub fn answer_token(&mut self, slot: Slot, answer: TokenAnswer) {
+        if let Some(place) = self.tokens.get_mut(slot as usize) {
+            *place = Some(answer);
+        }
+    }
+
+    /// Notes whether a signature is good.
+    pub fn answer_signature(&mut self, slot: Slot, signature: Signature) {
+        if let Some(Some(answer)) = self.tokens.get_mut(slot as usize) {
+            answer.signature = Some(signature);
+        }
+    }
+
+    /// Notes the directives behind the nonce.
+    pub fn answer_payload(&mut self, directives: Directives<()>) {
+        self.payload = Some(directives);
+    }
+
+    /// Notes what a refresh brought.
+    pub fn answer_refresh(&mut self, directives: Directives<RefreshFailure>) {
+        self.refresh = Some(directives);
+    }
+
+    /// The credentials, if they have been read.
+    pub fn credentials(&self) -> Option<&Credentials<'r>> {
+        self.credentials.as_ref()
+    }
+
+    /// The route, if it has been found.
+    pub fn route(&self) -> Option<&RouteMatch> {
+        self.route.as_ref()
+    }
+
+    /// The text of the token in `slot`.
+    pub fn raw(&self, slot: Slot) -> Option<&str> {
+        let credentials = self.credentials.as_ref()?;
+        match slot {
+            Slot::Bearer => credentials.bearer.as_deref(),
+            Slot::Session => credentials.session.plain.as_deref(),
+            Slot::SuffixedSession => credentials.session.suffixed.as_deref(),
+            Slot::Handshake => credentials.handshake.as_deref(),
+            Slot::FromHandshake => session_directive(self.handshake_directives()?),
+            Slot::FromRefresh => session_directive(self.refresh.as_ref()?.as_ref().ok()?),
+        }
+    }
+
+    /// The Set-Cookie strings of a handshake result: behind the nonce, else in the token.
+    fn handshake_directives(&self) -> Option<&[String]> {
+        self.payload.as_ref()?.as_ref().ok().map(Vec::as_slice)
+    }
+
+    /// Every question that was asked, in order.
+    pub fn asked(&self) -> &[Question] {
+        &self.asked
+    }
+
+    pub(super) fn read_credentials(&mut self, read: impl FnOnce() -> Credentials<'r>) {
+        self.credentials.get_or_insert_with(read);
+    }
+
+    pub(super) fn find_route(&mut self, find: impl FnOnce() -> RouteMatch) {
+        self.route.get_or_insert_with(find);
+    }
+
+    pub(super) fn token(&self, slot: Slot) -> Result<&TokenAnswer, Question> {
+        match self.tokens.get(slot as usize) {
+            Some(Some(answer)) => Ok(answer),
+            _ => Err(Question::Token(slot)),
+        }
+    }
+
+    pub(super) fn payload(&self) -> Result<&Directives<()>, Question> {
+        self.payload.as_ref().ok_or(Question::HandshakePayload)
+    }
+
+    pub(super) fn refreshed(&self, slot: Slot) -> Result<&Directives<RefreshFailure>, Question> {
+        self.refresh.as_ref().ok_or(Question::Refresh(slot))
+    }
+
+    /// Keeps the directives of a handshake token where those of a nonce would be.
+    pub(super) fn note_directives(&mut self, directives: Vec<String>) {
+        self.payload.get_or_insert(Ok(directives));
+    }
+
+    /// Notes that a question goes out. `false` if it went out before: then no answer came, and
+    /// asking again would go on for ever.
+    pub(super) fn ask(&mut self, question: Question) -> bool {
+        let new = !self.asked.contains(&question);
+        if new {
+            self.asked.push(question);
+        }
+        new
+    }
+}
+
+/// The session token among Set-Cookie strings: of the last one whose name begins with
+/// `__session` (protocol reference, section 3.8, step 4).
+pub(super) fn session_directive(directives: &[String]) -> Option<&str> {
+    let mut found = None;
+    for directive in directives {
+        let pair = directive.split(';').next().unwrap_or_default();
+        let mut pieces = pair.split('=');
+        let name = pieces.next().unwrap_or_default();
+        if name.starts_with("__session") {
+            found = pieces.next();
+        }
+    }
+    found.filter(|value| !value.is_empty())
+}

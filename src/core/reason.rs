@@ -1,0 +1,264 @@
+//! Why a request fell as it did: a closed vocabulary, in Clerk's words where Clerk has one.
+//!
+//! The same code stands in the answer's body, in `x-clerk-auth-reason`, in the log, in the
+//! metrics and in `docs/reference/reasons.md`.
+
+use std::fmt;
+
+/// Declares the reasons once: variant, code, and what a person is told.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $code:literal, $message:literal;)+) => {
+        /// Why a request was not simply let through.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The code, in kebab-case.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// One plain sentence for the person or the program that asked.
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Clerk has a signed-in client for this browser, but the session token is not there.
+    ClientUatButNoSessionToken => "client-uat-but-no-session-token", "your session has to be renewed";
+    /// A development instance does not know this browser yet.
+    DevBrowserMissing => "dev-browser-missing", "this browser is not known to the development instance yet";
+    /// A development instance hands over its browser token.
+    DevBrowserSync => "dev-browser-sync", "this browser is being made known to the development instance";
+    /// A development primary answers a satellite.
+    PrimaryRespondsToSyncing => "primary-responds-to-syncing", "signing in on the other site";
+    /// A page of another site led here; a satellite may have changed the session.
+    PrimaryDomainCrossOriginSync => "primary-domain-cross-origin-sync", "your session is compared with another site";
+    /// A satellite asks its primary.
+    SatelliteNeedsSyncing => "satellite-needs-syncing", "your session is fetched from the main site";
+    /// Neither a session nor a sign of one.
+    SessionTokenAndUatMissing => "session-token-and-uat-missing", "you are not signed in";
+    /// The handshake brought no session.
+    SessionTokenMissing => "session-token-missing", "you are not signed in";
+    /// The session token has expired; the detail says why it could not be renewed.
+    SessionTokenExpired => "session-token-expired", "your session has to be renewed";
+    /// The session token is older than the last change of the client.
+    SessionTokenIatBeforeClientUat => "session-token-iat-before-client-uat", "your session has to be renewed";
+    /// The session token is not valid yet: a clock is wrong.
+    SessionTokenNbf => "session-token-nbf", "the session token is not valid yet";
+    /// The session token was issued in the future: a clock is wrong.
+    SessionTokenIatInTheFuture => "session-token-iat-in-the-future", "the session token was issued in the future";
+    /// A session token without the cookie that belongs to it.
+    SessionTokenButNoClientUat => "session-token-but-no-client-uat", "your session has to be renewed";
+    /// The address belongs to another organisation than the active one.
+    ActiveOrganizationMismatch => "active-organization-mismatch", "another organization has to be made active";
+    /// The kind of token is not accepted here.
+    TokenTypeMismatch => "token-type-mismatch", "this kind of token is not accepted here";
+    /// Something that should not happen happened while reading the session.
+    UnexpectedError => "unexpected-error", "the session could not be read";
+    /// The token is no token.
+    TokenInvalid => "token-invalid", "the token is malformed";
+    /// The token is signed with an algorithm other than RS256.
+    TokenInvalidAlgorithm => "token-invalid-algorithm", "the token is signed with an algorithm that is not accepted";
+    /// The token was made for another application.
+    TokenInvalidAuthorizedParties => "token-invalid-authorized-parties", "the token was made for another application";
+    /// The token was made by another issuer.
+    TokenInvalidIssuer => "token-invalid-issuer", "the token was made by another issuer";
+    /// The signature is wrong.
+    TokenInvalidSignature => "token-invalid-signature", "the signature of the token is wrong";
+    /// A claim is missing or has the wrong shape.
+    TokenVerificationFailed => "token-verification-failed", "a claim of the token is missing or malformed";
+    /// Clerk refuses the secret key.
+    SecretKeyInvalid => "secret-key-invalid", "sign-in cannot be checked at the moment";
+    /// Clerk's keys could not be fetched and none is known.
+    JwkRemoteFailedToLoad => "jwk-remote-failed-to-load", "sign-in cannot be checked at the moment";
+    /// No key of the instance has the token's key id.
+    JwkKidMismatch => "jwk-kid-mismatch", "the token is signed with an unknown key";
+    /// The session has tasks left before it can be used.
+    SessionPending => "session-pending", "finish signing in first";
+    /// The handshake result was not made by this instance.
+    HandshakeInvalid => "handshake-invalid", "the sign-in result is not from this Clerk instance; clear the cookies of this site and try again";
+    /// The role is not held.
+    RoleMissing => "role-missing", "your role does not allow this";
+    /// The permission is not held.
+    PermissionMissing => "permission-missing", "you do not have the permission for this";
+    /// The feature is not part of the plan.
+    FeatureMissing => "feature-missing", "this feature is not included for you";
+    /// The plan is another one.
+    PlanMissing => "plan-missing", "this is not part of your plan";
+    /// The factors have to be verified again.
+    ReverificationNeeded => "reverification-error", "please verify that it is you again";
+    /// The first factor was verified too long ago.
+    FactorTooOld => "factor-too-old", "you signed in too long ago for this";
+    /// The token was issued too long ago.
+    TokenTooOld => "token-too-old", "the token is too old for this";
+    /// A claim is not what the route asks.
+    ClaimMismatch => "claim-mismatch", "a claim of your session does not allow this";
+    /// Somebody acts in another person's name.
+    Impersonated => "impersonated", "not allowed while impersonating";
+    /// None of several ways to qualify is met.
+    RequirementUnmet => "requirement-unmet", "you may not do this";
+    /// The path cannot be read.
+    PathMalformed => "path-malformed", "the path is malformed";
+    /// Servers disagree on what the path means.
+    PathAmbiguous => "path-ambiguous", "the path can be read in more than one way";
+    /// An encoded slash where the route does not allow one.
+    PathEncodedSlash => "path-encoded-slash", "an encoded slash is not allowed here";
+    /// The form of the request target is not one that a gate takes.
+    TargetUnsupported => "target-unsupported", "this form of request is not supported";
+    /// The Host header is missing, doubled or malformed, or contradicts the target.
+    HostInvalid => "host-invalid", "the host of the request is missing or malformed";
+    /// The host is not one that this gate serves.
+    HostNotServed => "host-not-served", "this host is not served here";
+    /// The length of the body can be read in more than one way.
+    FramingAmbiguous => "framing-ambiguous", "the length of the request can be read in more than one way";
+    /// The head of the request is too large.
+    HeadTooLarge => "head-too-large", "the head of the request is too large";
+    /// The body of the request is too large for the route.
+    BodyTooLarge => "body-too-large", "the body of the request is too large";
+    /// The body did not arrive in time.
+    BodyTimeout => "body-timeout", "the body of the request did not arrive in time";
+    /// A protocol upgrade other than a WebSocket.
+    UpgradeUnsupported => "upgrade-unsupported", "only websockets can be upgraded to";
+    /// Under the gate's own prefix, but not a page of it.
+    PageUnknown => "page-unknown", "there is no such page";
+    /// The method is not one that this page takes.
+    MethodNotAllowed => "method-not-allowed", "this page does not take that method";
+    /// The upstream cannot be reached.
+    UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
+    /// The upstream did not answer in time.
+    UpstreamTimeout => "upstream-timeout", "the application did not answer in time";
+    /// The upstream's answer is no HTTP.
+    UpstreamMalformed => "upstream-malformed", "the application gave an answer that cannot be understood";
+    /// The gate is shutting down.
+    ShuttingDown => "shutting-down", "the service is restarting";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why an expired session was not refreshed: the open part of `session-token-expired`
+/// (protocol reference, section 3.14).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshFailure {
+    /// No refresh cookie.
+    NoRefreshCookie,
+    /// A method other than GET.
+    NotGet,
+    /// The token has no session id.
+    NoSessionId,
+    /// Clerk could not be reached.
+    Unreachable,
+    /// Clerk answered with something that is no answer.
+    Unintelligible,
+    /// Clerk answered without any cookie.
+    Empty,
+    /// The new token does not verify.
+    InvalidToken,
+    /// No secret key is configured.
+    NoSecretKey,
+    /// Clerk's own code for it; letters, digits, `_` and `-`, at most 64.
+    Code(String),
+}
+
+impl RefreshFailure {
+    /// Clerk's code, made safe to show: bounded, and of a small alphabet.
+    pub fn from_code(code: &str) -> Self {
+        let plain: String = code
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+            .take(64)
+            .collect();
+        if plain.is_empty() {
+            Self::Unintelligible
+        } else {
+            Self::Code(plain)
+        }
+    }
+
+    /// The text behind `-refresh-`.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NoRefreshCookie => "non-eligible-no-refresh-cookie",
+            Self::NotGet => "non-eligible-non-get",
+            Self::NoSessionId => "expired-session-token-missing-sid-claim",
+            Self::Unreachable => "fetch-error",
+            Self::Unintelligible => "unexpected-bapi-error",
+            Self::Empty => "unexpected-sdk-error",
+            Self::InvalidToken => "invalid-session-token",
+            Self::NoSecretKey => "missing-api-client",
+            Self::Code(code) => code,
+        }
+    }
+}
+
+/// A reason with its open detail, as it stands in header and log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The reason.
+    pub reason: Reason,
+    /// Why an expired session was not refreshed.
+    pub refresh: Option<RefreshFailure>,
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            refresh: None,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.code())?;
+        match &self.refresh {
+            Some(failure) => write!(f, "-refresh-{}", failure.code()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_kebab_case() {
+        let mut codes: Vec<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert!(
+            codes
+                .iter()
+                .all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        );
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+
+    #[test]
+    fn a_code_from_outside_is_bounded() {
+        assert_eq!(
+            RefreshFailure::from_code("a b\r\nc"),
+            RefreshFailure::Code("abc".into())
+        );
+        assert_eq!(
+            RefreshFailure::from_code("\r\n"),
+            RefreshFailure::Unintelligible
+        );
+        assert_eq!(RefreshFailure::from_code(&"x".repeat(500)).code().len(), 64);
+    }
+}

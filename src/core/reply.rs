@@ -1,0 +1,273 @@
+//! The one table from a refusal to an answer: status, headers and content by reason and reader.
+
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::decide::{BearerUse, Refusal, RefusalKind, Standing};
+use super::facts::Audience;
+use super::reason::{Cause, Reason};
+
+/// An answer of ours, before it is written onto a wire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers beside those that every answer of ours has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// The content of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// JSON for programs.
+    Json(serde_json::Value),
+    /// A page for people.
+    Notice(Notice),
+}
+
+/// What a page for people says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The heading.
+    pub title: &'static str,
+    /// What happened, and what to do.
+    pub message: &'static str,
+    /// The reason code, in small print.
+    pub code: &'static str,
+    /// Where to sign in, if that helps.
+    pub sign_in_url: Option<String>,
+    /// The id to quote.
+    pub request_id: String,
+}
+
+/// Header names of Clerk's SDK.
+const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
+const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
+const AUTH_MESSAGE: HeaderName = HeaderName::from_static("x-clerk-auth-message");
+
+/// The answer to a refusal. `request_id` is the one the log has.
+pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
+    let status = status(refusal.kind, refusal.cause.reason);
+    let mut headers = Vec::new();
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = match refusal.bearer {
+            BearerUse::Presented => r#"Bearer realm="clerk", error="invalid_token""#,
+            BearerUse::Absent => r#"Bearer realm="clerk""#,
+        };
+        headers.push((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.push((RETRY_AFTER, HeaderValue::from_static("5")));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.push((ALLOW, HeaderValue::from_static("GET, HEAD")));
+    }
+    let told = if refusal.kind == RefusalKind::Hidden {
+        // Nothing may tell that there is something.
+        Told {
+            code: "not-found",
+            message: "there is no such page",
+            sign_in_url: None,
+        }
+    } else {
+        headers.extend(
+            auth_headers(Standing::SignedOut, Some(&refusal.cause))
+                .into_iter()
+                .filter(|(name, _)| {
+                    // Who is signed in and may not is no matter of authentication.
+                    refusal.kind == RefusalKind::SignedOut || name != AUTH_STATUS
+                }),
+        );
+        let reason = refusal.cause.reason;
+        Told {
+            code: reason.code(),
+            message: reason.message(),
+            sign_in_url: refusal.sign_in_url.clone(),
+        }
+    };
+    let content = match refusal.audience {
+        Audience::Program => Content::Json(json!({ "error": {
+            "code": told.code,
+            "message": told.message,
+            "sign_in_url": told.sign_in_url,
+            "request_id": request_id,
+        }})),
+        Audience::Navigation | Audience::Submission => Content::Notice(Notice {
+            title: title(status),
+            message: told.message,
+            code: told.code,
+            sign_in_url: told.sign_in_url,
+            request_id: request_id.to_owned(),
+        }),
+    };
+    Reply {
+        status,
+        headers,
+        content,
+    }
+}
+
+struct Told {
+    code: &'static str,
+    message: &'static str,
+    sign_in_url: Option<String>,
+}
+
+/// The debug headers of Clerk's SDK for a state.
+pub fn auth_headers(standing: Standing, cause: Option<&Cause>) -> Vec<(HeaderName, HeaderValue)> {
+    let status = match standing {
+        Standing::SignedIn => Some("signed-in"),
+        Standing::SignedOut => Some("signed-out"),
+        Standing::Handshake => Some("handshake"),
+        Standing::Unasked => None,
+    };
+    let mut headers = Vec::with_capacity(3);
+    if let Some(status) = status {
+        headers.push((AUTH_STATUS, HeaderValue::from_static(status)));
+    }
+    if let Some(cause) = cause {
+        // Codes are of a small alphabet (`RefreshFailure::from_code`), so this never fails.
+        if let Ok(value) = HeaderValue::from_str(&cause.to_string()) {
+            headers.push((AUTH_REASON, value));
+        }
+        headers.push((
+            AUTH_MESSAGE,
+            HeaderValue::from_static(cause.reason.message()),
+        ));
+    }
+    headers
+}
+
+/// The status of a refusal.
+pub fn status(kind: RefusalKind, reason: Reason) -> StatusCode {
+    match kind {
+        RefusalKind::SignedOut => StatusCode::UNAUTHORIZED,
+        RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+        RefusalKind::Hidden => StatusCode::NOT_FOUND,
+        RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        RefusalKind::Request => request_status(reason),
+    }
+}
+
+/// The status of what is wrong with a request or an upstream, whoever asks.
+fn request_status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::PathMalformed
+        | Reason::PathAmbiguous
+        | Reason::PathEncodedSlash
+        | Reason::TargetUnsupported
+        | Reason::HostInvalid
+        | Reason::FramingAmbiguous
+        | Reason::UpgradeUnsupported
+        | Reason::HandshakeInvalid => StatusCode::BAD_REQUEST,
+        Reason::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
+        Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        Reason::PageUnknown => StatusCode::NOT_FOUND,
+        Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
+        Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Reason::ShuttingDown | Reason::JwkRemoteFailedToLoad | Reason::SecretKeyInvalid => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        // Matters of a session are told by the kind of refusal; should one come here alone, it
+        // is our mistake, and nobody gets in.
+        Reason::ClientUatButNoSessionToken
+        | Reason::DevBrowserMissing
+        | Reason::DevBrowserSync
+        | Reason::PrimaryRespondsToSyncing
+        | Reason::PrimaryDomainCrossOriginSync
+        | Reason::SatelliteNeedsSyncing
+        | Reason::SessionTokenAndUatMissing
+        | Reason::SessionTokenMissing
+        | Reason::SessionTokenExpired
+        | Reason::SessionTokenIatBeforeClientUat
+        | Reason::SessionTokenNbf
+        | Reason::SessionTokenIatInTheFuture
+        | Reason::SessionTokenButNoClientUat
+        | Reason::ActiveOrganizationMismatch
+        | Reason::TokenTypeMismatch
+        | Reason::UnexpectedError
+        | Reason::TokenInvalid
+        | Reason::TokenInvalidAlgorithm
+        | Reason::TokenInvalidAuthorizedParties
+        | Reason::TokenInvalidIssuer
+        | Reason::TokenInvalidSignature
+        | Reason::TokenVerificationFailed
+        | Reason::JwkKidMismatch
+        | Reason::SessionPending
+        | Reason::RoleMissing
+        | Reason::PermissionMissing
+        | Reason::FeatureMissing
+        | Reason::PlanMissing
+        | Reason::ReverificationNeeded
+        | Reason::FactorTooOld
+        | Reason::TokenTooOld
+        | Reason::ClaimMismatch
+        | Reason::Impersonated
+        | Reason::RequirementUnmet => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The heading of a page with this status.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "Please sign in",
+        StatusCode::FORBIDDEN => "You may not open this page",
+        StatusCode::NOT_FOUND => "Page not found",
+        StatusCode::SERVICE_UNAVAILABLE => "Not available at the moment",
+        StatusCode::BAD_GATEWAY => "The application cannot be reached",
+        StatusCode::GATEWAY_TIMEOUT => "The application did not answer",
+        StatusCode::PAYLOAD_TOO_LARGE => "That was too large",
+        _ => "This request cannot be answered",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(kind: RefusalKind, reason: Reason, audience: Audience) -> Refusal {
+        Refusal {
+            kind,
+            cause: reason.into(),
+            audience,
+            sign_in_url: None,
+            bearer: BearerUse::Absent,
+        }
+    }
+
+    #[test]
+    fn a_hidden_refusal_tells_nothing() {
+        for audience in [Audience::Program, Audience::Navigation] {
+            let reply = reply(
+                &refusal(RefusalKind::Hidden, Reason::RoleMissing, audience),
+                "r1",
+            );
+            assert_eq!(reply.status, StatusCode::NOT_FOUND);
+            assert!(!format!("{reply:?}").contains("role"), "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn every_unauthorized_answer_carries_a_challenge() {
+        let reply = reply(
+            &refusal(
+                RefusalKind::SignedOut,
+                Reason::TokenInvalid,
+                Audience::Program,
+            ),
+            "r1",
+        );
+        assert!(
+            reply
+                .headers
+                .iter()
+                .any(|(name, _)| name == WWW_AUTHENTICATE)
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! Everything that is tested through the surface of the library and of the program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a test that cannot go on says so by a panic, and nothing outside uses this crate"
+)]
+
+mod recorded;
