@@ -10,4 +10,6 @@
 pub mod clerk;
 pub mod clock;
 pub mod core;
+pub mod gate;
 pub mod tls;
+pub mod upstream;

@@ -119,6 +119,11 @@ impl<'r> Progress<'r> {
         self.payload.as_ref()?.as_ref().ok().map(Vec::as_slice)
     }
 
+    /// The decoded token in `slot`, if it has been looked at and is one.
+    pub fn decoded(&self, slot: Slot) -> Option<&Arc<Token>> {
+        self.token(slot).ok()?.decoded.as_ref().ok()
+    }
+
     /// Every question that was asked, in order.
     pub fn asked(&self) -> &[Question] {
         &self.asked

@@ -1,0 +1,185 @@
+//! The loop between the pure core and the world: the core asks, the gate finds out.
+//!
+//! A request sees one [`Snapshot`] from beginning to end. The common request, whose token was
+//! verified before, waits for nothing.
+
+pub mod flights;
+pub mod token_cache;
+
+use std::sync::Arc;
+
+use crate::clerk::backend::{self, BackendApi, RefreshCall};
+use crate::clerk::jwks::KeyStore;
+use crate::clock::SharedClock;
+use crate::core::decide::{self, Inputs, Step, Verdict};
+use crate::core::edge::Edge;
+use crate::core::facts::RequestFacts;
+use crate::core::identity_headers::HeaderPlan;
+use crate::core::instance::Instance;
+use crate::core::jwt::Token;
+use crate::core::policy::Policy;
+use crate::core::question::{Progress, Question, Slot, TokenAnswer};
+use crate::core::reason::RefreshFailure;
+use crate::core::verify::Signature;
+use flights::Flights;
+use token_cache::TokenCache;
+
+/// Everything that a request is judged by. Never changes; a new configuration is a new one.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The Clerk instance.
+    pub instance: Instance,
+    /// The route policy.
+    pub policy: Policy,
+    /// Where the gate stands.
+    pub edge: Edge,
+    /// Which headers carry identity.
+    pub headers: HeaderPlan,
+    /// The prefix of our own pages.
+    pub pages_prefix: String,
+    /// Whether every answer carries Clerk's debug headers.
+    pub debug_headers: bool,
+    /// The keys of the instance.
+    pub keys: KeyStore,
+    /// The Backend API, if a secret key is known.
+    pub backend: Option<BackendApi>,
+}
+
+/// The gate: decides about requests.
+#[derive(Debug)]
+pub struct Gate {
+    clock: SharedClock,
+    tokens: TokenCache,
+    refreshes: Flights<(String, String), Result<Vec<String>, RefreshFailure>>,
+}
+
+impl Gate {
+    /// A gate that has seen nothing yet.
+    pub fn new(clock: SharedClock) -> Self {
+        Self {
+            clock,
+            tokens: TokenCache::new(),
+            refreshes: Flights::new(),
+        }
+    }
+
+    /// Decides about a request. Never fails: what cannot be found out is an answer too.
+    pub async fn decide(&self, snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Verdict {
+        let inputs = Inputs {
+            facts,
+            instance: &snapshot.instance,
+            policy: &snapshot.policy,
+            headers: &snapshot.headers,
+            pages_prefix: &snapshot.pages_prefix,
+            now_ms: self.clock.now_ms(),
+        };
+        let mut progress = Progress::default();
+        loop {
+            match decide::decide(inputs, &mut progress) {
+                Step::Done(verdict) => return *verdict,
+                Step::Ask(question) => {
+                    self.find_out(question, snapshot, inputs, &mut progress)
+                        .await;
+                }
+            }
+        }
+    }
+
+    async fn find_out(
+        &self,
+        question: Question,
+        snapshot: &Snapshot,
+        inputs: Inputs<'_, '_>,
+        progress: &mut Progress<'_>,
+    ) {
+        match question {
+            Question::Token(slot) => {
+                let answer = self.token(
+                    snapshot,
+                    inputs.now_ms,
+                    progress.raw(slot).unwrap_or_default(),
+                );
+                progress.answer_token(slot, answer);
+            }
+            Question::Signature(slot) => {
+                let signature = self.signature(snapshot, slot, progress).await;
+                progress.answer_signature(slot, signature);
+            }
+            Question::HandshakePayload => {
+                let nonce = progress
+                    .credentials()
+                    .and_then(|c| c.handshake_nonce.as_deref());
+                let payload = match (&snapshot.backend, nonce) {
+                    (Some(backend), Some(nonce)) => backend.handshake_payload(nonce).await,
+                    _ => Err(()),
+                };
+                progress.answer_payload(payload);
+            }
+            Question::Refresh(slot) => {
+                let outcome = self.refresh(snapshot, inputs.facts, slot, progress).await;
+                progress.answer_refresh(outcome);
+            }
+        }
+    }
+
+    /// Decodes a token, or finds it among those that were verified before.
+    fn token(&self, snapshot: &Snapshot, now_ms: u64, raw: &str) -> TokenAnswer {
+        if let Some(token) = self
+            .tokens
+            .verified(raw, snapshot.keys.generation(), now_ms)
+        {
+            return TokenAnswer {
+                decoded: Ok(token),
+                signature: Some(Signature::Good),
+            };
+        }
+        TokenAnswer {
+            decoded: Token::decode(raw).map(Arc::new),
+            signature: None,
+        }
+    }
+
+    async fn signature(
+        &self,
+        snapshot: &Snapshot,
+        slot: Slot,
+        progress: &Progress<'_>,
+    ) -> Signature {
+        let (Some(raw), Some(token)) = (progress.raw(slot), progress.decoded(slot)) else {
+            return Signature::Bad;
+        };
+        let (signature, generation) = snapshot.keys.check(raw, token).await;
+        if signature == Signature::Good && slot != Slot::Handshake {
+            self.tokens
+                .keep(raw, token, generation, snapshot.instance.clock_skew_ms);
+        }
+        signature
+    }
+
+    async fn refresh(
+        &self,
+        snapshot: &Snapshot,
+        facts: &RequestFacts<'_>,
+        slot: Slot,
+        progress: &Progress<'_>,
+    ) -> Result<Vec<String>, RefreshFailure> {
+        let Some(backend) = &snapshot.backend else {
+            return Err(RefreshFailure::NoSecretKey);
+        };
+        let refresh_token = progress.credentials().and_then(|c| c.refresh.as_deref());
+        let (Some(expired), Some(token), Some(refresh_token)) =
+            (progress.raw(slot), progress.decoded(slot), refresh_token)
+        else {
+            return Err(RefreshFailure::Unintelligible);
+        };
+        let call = RefreshCall {
+            session_id: token.text("sid").unwrap_or_default().to_owned(),
+            expired_token: expired.to_owned(),
+            refresh_token: refresh_token.to_owned(),
+            origin: facts.origin.to_string(),
+            headers: backend::header_lists(facts.headers),
+        };
+        let key = (call.session_id.clone(), call.refresh_token.clone());
+        self.refreshes.join(key, backend.refresh(&call)).await
+    }
+}

@@ -1,0 +1,157 @@
+//! The body of a forwarded request: counted, timed, and without trailers that only we may send.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep};
+
+use super::head::HeaderRules;
+use crate::core::reason::Reason;
+
+/// A client's body on its way to the upstream.
+pub struct ClientBody {
+    inner: Option<Incoming>,
+    left: Option<u64>,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    rules: Arc<HeaderRules>,
+    fault: Fault,
+}
+
+/// What went wrong with a client's body, for whoever answers the client.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<AtomicU8>);
+
+/// Why a body ended early.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BodyError {
+    /// More came than the route takes.
+    #[error("the body is too large")]
+    TooLarge,
+    /// Nothing came for too long.
+    #[error("the body did not arrive in time")]
+    Idle,
+    /// The client went away, or its framing broke.
+    #[error("the body broke off")]
+    Broken,
+}
+
+impl Fault {
+    /// The reason to refuse with, if it was the client's body that failed.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.0.load(Ordering::Acquire) {
+            1 => Some(Reason::BodyTooLarge),
+            2 => Some(Reason::BodyTimeout),
+            3 => Some(Reason::FramingAmbiguous),
+            _ => None,
+        }
+    }
+
+    fn note(&self, error: BodyError) -> BodyError {
+        let code = match error {
+            BodyError::TooLarge => 1,
+            BodyError::Idle => 2,
+            BodyError::Broken => 3,
+        };
+        self.0.store(code, Ordering::Release);
+        error
+    }
+}
+
+impl ClientBody {
+    /// A body of which at most `limit` bytes are taken, with pauses of at most `idle`.
+    pub fn new(
+        inner: Incoming,
+        limit: Option<u64>,
+        idle: Duration,
+        rules: Arc<HeaderRules>,
+    ) -> Self {
+        Self {
+            inner: Some(inner),
+            left: limit,
+            idle,
+            timer: Box::pin(tokio::time::sleep(idle)),
+            rules,
+            fault: Fault::default(),
+        }
+    }
+
+    /// No body, whatever the client sends.
+    pub fn dropped(rules: Arc<HeaderRules>) -> Self {
+        Self {
+            inner: None,
+            left: None,
+            idle: Duration::ZERO,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            rules,
+            fault: Fault::default(),
+        }
+    }
+
+    /// Where to look when the upstream's answer fails to come.
+    pub fn fault(&self) -> Fault {
+        self.fault.clone()
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(next) = Pin::new(inner).poll_frame(cx) else {
+            ready!(this.timer.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(this.fault.note(BodyError::Idle))));
+        };
+        this.timer.as_mut().reset(Instant::now() + this.idle);
+        let frame = match next {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(this.fault.note(BodyError::Broken)))),
+            Some(Ok(frame)) => frame,
+        };
+        if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
+            let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            let Some(rest) = left.checked_sub(length) else {
+                return Poll::Ready(Some(Err(this.fault.note(BodyError::TooLarge))));
+            };
+            *left = rest;
+        }
+        let frame = match frame.into_trailers() {
+            Err(data) => data,
+            Ok(trailers) => {
+                let kept: HeaderMap = trailers
+                    .iter()
+                    .filter(|(name, _)| this.rules.passes_trailer(name))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                Frame::trailers(kept)
+            }
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,399 @@
+//! The head of a forwarded request and of its answer: what is taken away, what is set.
+//!
+//! Hop-by-hop headers go first, then everything that only the gate may say, then our own headers
+//! are set, so that nothing a client sends can remove or replace them.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::core::decide::Permit;
+use crate::core::facts::{RequestFacts, Upgrade};
+use crate::core::identity_headers::HeaderPlan;
+use crate::core::origin::Host;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The id that stands in the log, in answers of ours and towards the upstream.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
+/// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
+const RESERVED: [&str; 22] = [
+    "xforwardedfor",
+    "xforwardedhost",
+    "xforwardedproto",
+    "xforwardedport",
+    "xforwardedprefix",
+    "xforwardedserver",
+    "xforwardedscheme",
+    "xforwardedssl",
+    "xforwardeduri",
+    "xforwardedmethod",
+    "forwarded",
+    "xrealip",
+    "xclientip",
+    "xclusterclientip",
+    "trueclientip",
+    "cfconnectingip",
+    "xoriginalurl",
+    "xoriginaluri",
+    "xrewriteurl",
+    "clerksecretkey",
+    "clerkproxyurl",
+    "xrequestid",
+];
+
+/// The same, by how they begin.
+const RESERVED_PREFIXES: [&str; 4] = ["xclerk", "xmiddleware", "xhttpmethod", "xmethodoverride"];
+
+/// Which headers a client's request loses.
+#[derive(Clone, Debug)]
+pub struct HeaderRules {
+    reserved: HashSet<String>,
+    cookies: ClerkCookies,
+}
+
+/// What becomes of Clerk's cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClerkCookies {
+    /// All of them stay here.
+    Strip,
+    /// Session and client state go on; secrets never do.
+    Keep,
+}
+
+impl HeaderRules {
+    /// The rules for a plan: everything it may set is ours alone.
+    pub fn new(plan: &HeaderPlan, cookies: ClerkCookies) -> Self {
+        let ours = plan.names().map(|name| letters(name.as_str()));
+        Self {
+            reserved: RESERVED
+                .iter()
+                .map(|name| (*name).to_owned())
+                .chain(ours)
+                .collect(),
+            cookies,
+        }
+    }
+
+    fn is_reserved(&self, name: &HeaderName) -> bool {
+        let letters = letters(name.as_str());
+        self.reserved.contains(&letters)
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| letters.starts_with(prefix))
+    }
+
+    /// The headers of the request to the upstream.
+    pub fn request(
+        &self,
+        facts: &RequestFacts<'_>,
+        permit: &Permit,
+        host: &HostRule,
+        peer: IpAddr,
+        request_id: &HeaderValue,
+    ) -> HeaderMap {
+        let nominated = nominated(facts.headers);
+        let mut headers = HeaderMap::with_capacity(facts.headers.len() + 12);
+        for (name, value) in facts.headers {
+            let dropped = is_hop_by_hop(name)
+                || nominated.contains(name)
+                || *name == HOST
+                || *name == COOKIE
+                || *name == EXPECT
+                || self.is_reserved(name);
+            if !dropped {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if let Some(cookies) = self.cookies(facts.headers) {
+            headers.insert(COOKIE, cookies);
+        }
+        if facts.headers.get(TE).is_some_and(|te| te == "trailers") {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if facts.upgrade == Upgrade::WebSocket {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        let mut set = |name: HeaderName, text: String| {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        };
+        let chain = match &facts.forwarded_for {
+            Some(vouched) => format!("{vouched}, {peer}"),
+            None => peer.to_string(),
+        };
+        set(X_FORWARDED_FOR, chain);
+        set(X_FORWARDED_HOST, facts.origin.host().to_string());
+        set(X_FORWARDED_PROTO, facts.origin.scheme().as_str().to_owned());
+        match host {
+            HostRule::Preserve => set(HOST, facts.host.to_string()),
+            HostRule::Upstream(own) => set(HOST, own.to_string()),
+        }
+        headers.insert(X_REQUEST_ID, request_id.clone());
+        // SECURITY: last, so that nothing above can take them away.
+        for (name, value) in permit.identity() {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers
+    }
+
+    /// Whether a trailer of a client may go on.
+    pub fn passes_trailer(&self, name: &HeaderName) -> bool {
+        !(is_hop_by_hop(name)
+            || self.is_reserved(name)
+            || [
+                HOST,
+                COOKIE,
+                CONTENT_LENGTH,
+                http::header::AUTHORIZATION,
+                http::header::CONTENT_TYPE,
+            ]
+            .contains(name))
+    }
+
+    /// The cookies that go on, byte for byte, in one line.
+    fn cookies(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut kept: Vec<u8> = Vec::new();
+        for line in headers.get_all(COOKIE) {
+            for piece in line.as_bytes().split(|byte| *byte == b';') {
+                let piece = piece.trim_ascii();
+                let name = piece
+                    .split(|byte| *byte == b'=')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_ascii();
+                if piece.is_empty() || self.keeps_back(name) {
+                    continue;
+                }
+                if !kept.is_empty() {
+                    kept.extend_from_slice(b"; ");
+                }
+                kept.extend_from_slice(piece);
+            }
+        }
+        if kept.is_empty() {
+            None
+        } else {
+            HeaderValue::from_bytes(&kept).ok()
+        }
+    }
+
+    fn keeps_back(&self, name: &[u8]) -> bool {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return false;
+        };
+        let is = |base: &str| {
+            name.strip_prefix(base)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let secret = is("__client") && !is("__client_uat")
+            || is("__refresh")
+            || name.starts_with("__clerk_handshake")
+            || is("__clerk_redirect_count")
+            || is("__clerk_db_jwt")
+            || name.starts_with("__Host-clerk-gate");
+        let state = is("__session") || is("__client_uat") || name == "clerk_active_context";
+        secret || (self.cookies == ClerkCookies::Strip && state)
+    }
+}
+
+/// Which `Host` the upstream is told.
+#[derive(Clone, Debug)]
+pub enum HostRule {
+    /// The one that was asked for.
+    Preserve,
+    /// The upstream's own.
+    Upstream(Host),
+}
+
+/// The query without Clerk's parameters; everything else stays byte for byte.
+pub fn query_for_upstream(query: &str) -> Option<String> {
+    const PARAMETERS: [&str; 6] = [
+        "__clerk_handshake",
+        "__clerk_handshake_nonce",
+        "__clerk_help",
+        "__clerk_db_jwt",
+        "__dev_session",
+        "__clerk_synced",
+    ];
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+            !PARAMETERS.contains(&name.as_ref())
+        })
+        .collect();
+    let kept = kept.join("&");
+    (!kept.is_empty() || query.is_empty()).then_some(kept)
+}
+
+/// Takes hop-by-hop headers from an answer, and adds Clerk's cookies.
+///
+/// `upgraded` keeps what a WebSocket handshake needs. An answer with cookies of ours is never
+/// stored, and one for somebody who is signed in is private unless the upstream says otherwise.
+pub fn answer(headers: &mut HeaderMap, set_cookies: &[String], privacy: Privacy, upgraded: bool) {
+    let nominated = nominated(headers);
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name) || nominated.contains(name))
+        .filter(|name| !(upgraded && (*name == CONNECTION || *name == UPGRADE)))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+    for cookie in set_cookies {
+        if let Ok(value) = HeaderValue::from_str(cookie) {
+            headers.append(SET_COOKIE, value);
+        }
+    }
+    if !set_cookies.is_empty() {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    } else if privacy == Privacy::Personal && !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+/// Whether an answer is for one person alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// It was made for somebody who is signed in.
+    Personal,
+    /// It was made for anybody.
+    Anybody,
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ]
+    .contains(name)
+        || matches!(
+            name.as_str(),
+            "keep-alive" | "proxy-connection" | "http2-settings"
+        )
+}
+
+/// The headers that `Connection` names. Ours are set afterwards, so naming them does nothing.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // SECURITY: a client must not make us drop what the upstream needs to read the request.
+        .filter(|name: &HeaderName| {
+            ![CONTENT_LENGTH, HOST, COOKIE, http::header::AUTHORIZATION].contains(name)
+        })
+        .collect()
+}
+
+/// A name without everything but letters and digits, in lower case.
+fn letters(name: &str) -> String {
+    name.bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| char::from(byte.to_ascii_lowercase()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> HeaderRules {
+        HeaderRules::new(&HeaderPlan::default(), ClerkCookies::Strip)
+    }
+
+    #[test]
+    fn no_spelling_of_a_reserved_name_passes() {
+        let rules = rules();
+        for name in [
+            "x-user-id",
+            "x_user_id",
+            "x.user.id",
+            "x-user_id",
+            "xuserid",
+            "x-org-role",
+            "x-actor-id",
+            "x-clerk-auth-status",
+            "x_clerk_anything",
+            "clerk-secret-key",
+            "x-original-url",
+            "x_rewrite_url",
+            "x-middleware-subrequest",
+            "x-http-method-override",
+            "x-forwarded-uri",
+            "forwarded",
+            "x-real-ip",
+        ] {
+            assert!(
+                rules.is_reserved(&HeaderName::try_from(name).unwrap()),
+                "{name}"
+            );
+        }
+        for name in ["x-user-agent", "accept", "x-csrf-token", "x-api-key"] {
+            assert!(
+                !rules.is_reserved(&HeaderName::try_from(name).unwrap()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn cookies_of_clerk_stay_here() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            COOKIE,
+            "a=1; __session=x; __session_abc=y; __client_uat=1; b=\"2\""
+                .parse()
+                .unwrap(),
+        );
+        headers.append(
+            COOKIE,
+            "__refresh_abc=r; __client=c; __sessions=mine; c=3"
+                .parse()
+                .unwrap(),
+        );
+        assert_eq!(
+            rules().cookies(&headers).unwrap(),
+            "a=1; b=\"2\"; __sessions=mine; c=3"
+        );
+        let keep = HeaderRules::new(&HeaderPlan::default(), ClerkCookies::Keep);
+        let kept = keep.cookies(&headers).unwrap();
+        assert_eq!(
+            kept,
+            "a=1; __session=x; __session_abc=y; __client_uat=1; b=\"2\"; __sessions=mine; c=3"
+        );
+    }
+
+    #[test]
+    fn the_query_keeps_its_spelling() {
+        assert_eq!(
+            query_for_upstream("q=a%20b~c&&x").as_deref(),
+            Some("q=a%20b~c&&x")
+        );
+        assert_eq!(
+            query_for_upstream("a=1&__clerk_db_jwt=x&b=%zz").as_deref(),
+            Some("a=1&b=%zz")
+        );
+        assert_eq!(query_for_upstream("__clerk%5Fhandshake=x"), None);
+    }
+}

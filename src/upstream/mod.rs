@@ -1,0 +1,268 @@
+//! The upstream: pooled connections, forwarding, tunnels. Nothing is forwarded without a
+//! [`Permit`], and only the core makes one.
+
+pub mod body;
+mod connector;
+pub mod head;
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::core::decide::{BodyRule, Permit};
+use crate::core::facts::{RequestFacts, Upgrade};
+use crate::core::reason::Reason;
+use body::ClientBody;
+use connector::Connector;
+use head::{HeaderRules, HostRule};
+
+/// The most idle connections kept for one upstream.
+const MAX_IDLE: usize = 256;
+
+/// One upstream.
+pub struct Upstream {
+    scheme: Scheme,
+    authority: Authority,
+    host: HostRule,
+    times: UpstreamTimes,
+    rules: Arc<HeaderRules>,
+    client: Client<Connector, ClientBody>,
+}
+
+/// How long an upstream may take.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamTimes {
+    /// To accept a connection.
+    pub connect: Duration,
+    /// To begin its answer.
+    pub response: Duration,
+    /// How long an unused connection is kept; shorter than the upstream keeps it.
+    pub idle: Duration,
+    /// How long the client's body may pause.
+    pub body_idle: Duration,
+}
+
+/// Why an upstream gave no answer.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// No connection.
+    #[error("the upstream cannot be reached")]
+    Unreachable,
+    /// No answer in time.
+    #[error("the upstream did not answer in time")]
+    Timeout,
+    /// An answer that is no HTTP, or that was not asked for.
+    #[error("the answer of the upstream cannot be understood")]
+    Malformed,
+    /// The client's own body failed.
+    #[error("the client's body failed: {0}")]
+    Client(Reason),
+}
+
+impl UpstreamError {
+    /// The reason to refuse with.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Unreachable => Reason::UpstreamUnreachable,
+            Self::Timeout => Reason::UpstreamTimeout,
+            Self::Malformed => Reason::UpstreamMalformed,
+            Self::Client(reason) => reason,
+        }
+    }
+}
+
+/// Tunnels that are open, and the sign that they have to end.
+#[derive(Clone, Debug, Default)]
+pub struct Tunnels {
+    tracker: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Tunnels {
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Ends all of them and waits until they have.
+    pub async fn close(&self) {
+        self.end.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    fn run(&self, client: hyper::upgrade::OnUpgrade, upstream: hyper::upgrade::OnUpgrade) {
+        let end = self.end.clone();
+        self.tracker.spawn(async move {
+            let both = async {
+                let (client, upstream) = tokio::try_join!(client, upstream).ok()?;
+                let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+                tokio::io::copy_bidirectional(&mut client, &mut upstream)
+                    .await
+                    .ok()
+            };
+            tokio::select! {
+                () = end.cancelled() => {}
+                _ = both => {}
+            }
+        });
+    }
+}
+
+/// A request that may go on.
+pub struct Outbound<'a, 'r> {
+    /// The leave to reach the upstream.
+    pub permit: &'a Permit,
+    /// What the request says.
+    pub facts: &'a RequestFacts<'r>,
+    /// The peer it came from.
+    pub peer: IpAddr,
+    /// The id that it goes by.
+    pub request_id: &'a HeaderValue,
+}
+
+impl Upstream {
+    /// The upstream at `scheme://authority`.
+    pub fn new(
+        scheme: Scheme,
+        authority: Authority,
+        host: HostRule,
+        times: UpstreamTimes,
+        rules: Arc<HeaderRules>,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(times.idle)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build(Connector::new(tls, times.connect));
+        Self {
+            scheme,
+            authority,
+            host,
+            times,
+            rules,
+            client,
+        }
+    }
+
+    /// Forwards a request and gives the head of the answer; both bodies are streamed.
+    pub async fn forward(
+        &self,
+        outbound: &Outbound<'_, '_>,
+        inbound: Request<Incoming>,
+        tunnels: &Tunnels,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let facts = outbound.facts;
+        let target = self.target(facts).ok_or(UpstreamError::Malformed)?;
+        let headers = self.rules.request(
+            facts,
+            outbound.permit,
+            &self.host,
+            outbound.peer,
+            outbound.request_id,
+        );
+        let method = facts.method.clone();
+        let mut inbound = inbound;
+        let client_upgrade =
+            (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
+        let body = match outbound.permit.body() {
+            BodyRule::Stream => ClientBody::new(
+                inbound.into_body(),
+                outbound.permit.max_body(),
+                self.times.body_idle,
+                Arc::clone(&self.rules),
+            ),
+            BodyRule::Drop => ClientBody::dropped(Arc::clone(&self.rules)),
+        };
+        let fault = body.fault();
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = target;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        if outbound.permit.body() == BodyRule::Drop {
+            request.headers_mut().remove(http::header::CONTENT_LENGTH);
+        }
+        let answer = tokio::time::timeout(self.times.response, self.client.request(request)).await;
+        let mut response = match answer {
+            Err(_) => return Err(UpstreamError::Timeout),
+            Ok(Err(error)) => {
+                return Err(fault
+                    .reason()
+                    .map_or_else(|| kind(&error), UpstreamError::Client));
+            }
+            Ok(Ok(response)) => response,
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(client) =
+                client_upgrade.filter(|_| method == Method::GET && is_websocket(&response))
+            else {
+                // SECURITY: a tunnel that nobody asked for would carry requests past every rule.
+                return Err(UpstreamError::Malformed);
+            };
+            tunnels.run(client, hyper::upgrade::on(&mut response));
+        }
+        Ok(response)
+    }
+
+    /// The address at the upstream: the very path that was matched.
+    fn target(&self, facts: &RequestFacts<'_>) -> Option<Uri> {
+        let query = match facts.query {
+            Some(query) => head::query_for_upstream(query),
+            None => None,
+        };
+        let path = match query {
+            Some(query) => format!("{}?{query}", facts.path),
+            None => facts.path.to_string(),
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(PathAndQuery::try_from(path).ok()?)
+            .build()
+            .ok()
+    }
+}
+
+fn is_websocket(response: &Response<Incoming>) -> bool {
+    response
+        .headers()
+        .get(http::header::UPGRADE)
+        .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// What kind of failure an error of the client is.
+fn kind(error: &hyper_util::client::legacy::Error) -> UpstreamError {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                std::io::ErrorKind::TimedOut => UpstreamError::Timeout,
+                _ => UpstreamError::Unreachable,
+            };
+        }
+        if let Some(hyper) = inner.downcast_ref::<hyper::Error>()
+            && (hyper.is_parse() || hyper.is_incomplete_message())
+        {
+            return UpstreamError::Malformed;
+        }
+        source = inner.source();
+    }
+    if error.is_connect() {
+        UpstreamError::Unreachable
+    } else {
+        UpstreamError::Malformed
+    }
+}
