@@ -11,5 +11,8 @@ pub mod clerk;
 pub mod clock;
 pub mod core;
 pub mod gate;
+pub mod modes;
+pub mod pages;
+pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -1,6 +1,8 @@
 //! The verdict. Order is written here and nowhere else: preflight, pages, route, credentials,
 //! session, requirement, identity.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
@@ -103,6 +105,7 @@ pub struct Permit {
     upstream: usize,
     identity: Vec<(HeaderName, HeaderValue)>,
     max_body: Option<u64>,
+    response_timeout: Option<Duration>,
     body: BodyRule,
 }
 
@@ -129,6 +132,11 @@ impl Permit {
     /// The largest body in bytes, if the route limits it.
     pub fn max_body(&self) -> Option<u64> {
         self.max_body
+    }
+
+    /// How long the upstream may take to begin its answer, if the route says so.
+    pub fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
     }
 
     /// What becomes of the body.
@@ -420,6 +428,7 @@ impl<'r> Judge<'_, 'r> {
                 upstream: route.upstream,
                 identity,
                 max_body: route.max_body,
+                response_timeout: route.response_timeout,
                 body,
             }),
             cause: None,

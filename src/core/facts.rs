@@ -340,7 +340,7 @@ fn client(headers: &HeaderMap, peer: IpAddr, edge: &Edge) -> (IpAddr, Option<Str
 }
 
 /// Who reads the answer: `Sec-Fetch-*` first, then `X-Requested-With`, then `Accept`.
-fn audience(method: &Method, headers: &HeaderMap) -> Audience {
+pub fn audience(method: &Method, headers: &HeaderMap) -> Audience {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let page = match (text(&SEC_FETCH_DEST), text(&SEC_FETCH_MODE)) {
         (Some("document" | "iframe" | "frame"), _) => true,

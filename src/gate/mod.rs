@@ -21,6 +21,7 @@ use crate::core::policy::Policy;
 use crate::core::question::{Progress, Question, Slot, TokenAnswer};
 use crate::core::reason::RefreshFailure;
 use crate::core::verify::Signature;
+use crate::upstream::Upstream;
 use flights::Flights;
 use token_cache::TokenCache;
 
@@ -43,6 +44,10 @@ pub struct Snapshot {
     pub keys: KeyStore,
     /// The Backend API, if a secret key is known.
     pub backend: Option<BackendApi>,
+    /// The upstreams, as routes number them.
+    pub upstreams: Vec<Upstream>,
+    /// The largest body in bytes where a route does not say.
+    pub max_body: Option<u64>,
 }
 
 /// The gate: decides about requests.

@@ -40,6 +40,12 @@ pub struct Upstream {
     client: Client<Connector, ClientBody>,
 }
 
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream({}://{})", self.scheme, self.authority)
+    }
+}
+
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamTimes {
@@ -130,6 +136,8 @@ pub struct Outbound<'a, 'r> {
     pub peer: IpAddr,
     /// The id that it goes by.
     pub request_id: &'a HeaderValue,
+    /// The largest body in bytes, if there is a limit.
+    pub max_body: Option<u64>,
 }
 
 impl Upstream {
@@ -180,7 +188,7 @@ impl Upstream {
         let body = match outbound.permit.body() {
             BodyRule::Stream => ClientBody::new(
                 inbound.into_body(),
-                outbound.permit.max_body(),
+                outbound.max_body,
                 self.times.body_idle,
                 Arc::clone(&self.rules),
             ),
@@ -195,7 +203,14 @@ impl Upstream {
         if outbound.permit.body() == BodyRule::Drop {
             request.headers_mut().remove(http::header::CONTENT_LENGTH);
         }
-        let answer = tokio::time::timeout(self.times.response, self.client.request(request)).await;
+        let answer = tokio::time::timeout(
+            outbound
+                .permit
+                .response_timeout()
+                .unwrap_or(self.times.response),
+            self.client.request(request),
+        )
+        .await;
         let mut response = match answer {
             Err(_) => return Err(UpstreamError::Timeout),
             Ok(Err(error)) => {

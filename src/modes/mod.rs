@@ -1,0 +1,6 @@
+//! Ways to stand in front of an application: facts from a wire, a decision onto a wire.
+//!
+//! Modes decide nothing. They read a request into facts, let the gate decide, and write down what
+//! it came to.
+
+pub mod proxy;

@@ -1,0 +1,364 @@
+//! The gate as the proxy itself.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::SET_COOKIE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::core::decide::{BearerUse, Decision, Permit, Refusal, RefusalKind, Standing, Verdict};
+use crate::core::facts::{self, BodyLength, RequestFacts, WireRequest};
+use crate::core::origin::Scheme;
+use crate::core::reason::{Cause, Reason};
+use crate::core::reply;
+use crate::gate::{Gate, Snapshot};
+use crate::pages::{self, Document};
+use crate::telemetry::access::AccessLine;
+use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
+use crate::upstream::{Outbound, Tunnels, UpstreamError};
+
+/// The longest request id of a client that is kept.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The body of an answer: ours, or the upstream's as it comes.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// A document of ours.
+    Own(Full<Bytes>),
+    /// What the upstream sends.
+    Upstream(Incoming),
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The address of the other end.
+    pub address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub scheme: Scheme,
+}
+
+/// Answers a request. Never fails: every failure is an answer with a reason.
+pub async fn answer(
+    gate: &Gate,
+    snapshot: &Arc<Snapshot>,
+    tunnels: &Tunnels,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let began = Instant::now();
+    let request_id = request_id(&request);
+    let (parts, body) = request.into_parts();
+    let wire = WireRequest {
+        method: &parts.method,
+        target: &parts.uri,
+        version: parts.version,
+        headers: &parts.headers,
+        peer: peer.address,
+        scheme: peer.scheme,
+    };
+    let mut line = AccessLine {
+        request_id: request_id.to_str().unwrap_or_default(),
+        method: parts.method.as_str(),
+        path: None,
+        host: None,
+        client: peer.address,
+        route: None,
+        reading: None,
+        decision: "refuse",
+        reason: None,
+        user: None,
+        session: None,
+        org: None,
+        status: 0,
+        upstream_status: None,
+        verdict: std::time::Duration::ZERO,
+        upstream: None,
+    };
+    let facts = match RequestFacts::read(wire, &snapshot.edge) {
+        Ok(facts) => facts,
+        Err(reason) => {
+            let refusal = request_refusal(reason, facts::audience(&parts.method, &parts.headers));
+            let response = own(
+                pages::refusal(reply::reply(&refusal, line.request_id)),
+                &request_id,
+            );
+            line.reason = Some(reason.code());
+            line.status = response.status().as_u16();
+            line.write();
+            return response;
+        }
+    };
+    let verdict = gate.decide(snapshot, &facts).await;
+    line.verdict = began.elapsed();
+    let mut inbound = Request::new(body);
+    *inbound.extensions_mut() = parts.extensions.clone();
+    let desk = Desk {
+        snapshot,
+        facts: &facts,
+        verdict: &verdict,
+        request_id: &request_id,
+        peer,
+    };
+    let (response, asked) = desk.carry_out(inbound, tunnels).await;
+
+    let reason = verdict.cause.as_ref().map(ToString::to_string);
+    let host = facts.host.to_string();
+    let found = verdict.route.as_ref();
+    line.path = Some(facts.path.as_str());
+    line.host = Some(&host);
+    line.client = facts.client;
+    line.route = found.map(|found| &*snapshot.policy.route(found.route).name);
+    line.reading = found
+        .and_then(|found| found.stricter.first())
+        .map(|other| other.reading.kind.name());
+    line.decision = match &verdict.decision {
+        Decision::Forward(_) => "forward",
+        Decision::Redirect(_) => "redirect",
+        Decision::Refuse(_) => "refuse",
+        Decision::Page(_) => "page",
+    };
+    line.reason = asked
+        .as_ref()
+        .and_then(|asked| asked.failure)
+        .map(Reason::code)
+        .or(reason.as_deref());
+    if let Some(who) = &verdict.who {
+        line.user = Some(&who.user);
+        line.session = who.session.as_deref();
+        line.org = who.organization.as_deref();
+    }
+    line.status = response.status().as_u16();
+    if let Some(asked) = &asked {
+        line.upstream_status = asked.status;
+        line.upstream = Some(asked.took);
+    }
+    line.write();
+    response
+}
+
+/// What the upstream was asked, and what came of it.
+struct Asked {
+    status: Option<u16>,
+    failure: Option<Reason>,
+    took: std::time::Duration,
+}
+
+/// A verdict on its way onto the wire.
+struct Desk<'a, 'r> {
+    snapshot: &'a Arc<Snapshot>,
+    facts: &'a RequestFacts<'r>,
+    verdict: &'a Verdict,
+    request_id: &'a HeaderValue,
+    peer: Peer,
+}
+
+impl Desk<'_, '_> {
+    async fn carry_out(
+        &self,
+        inbound: Request<Incoming>,
+        tunnels: &Tunnels,
+    ) -> (Response<AnswerBody>, Option<Asked>) {
+        let (mut response, asked) = match &self.verdict.decision {
+            Decision::Forward(permit) => {
+                let began = Instant::now();
+                let outcome = self.forward(permit, inbound, tunnels).await;
+                let took = began.elapsed();
+                match outcome {
+                    Ok(response) => {
+                        let status = Some(response.status().as_u16());
+                        return (
+                            self.with_debug(response),
+                            Some(Asked {
+                                status,
+                                failure: None,
+                                took,
+                            }),
+                        );
+                    }
+                    Err(error) => {
+                        let reason = error.reason();
+                        let refusal = request_refusal(reason, self.facts.audience);
+                        let document = pages::refusal(reply::reply(&refusal, self.id()));
+                        (
+                            own(document, self.request_id),
+                            Some(Asked {
+                                status: None,
+                                failure: Some(reason),
+                                took,
+                            }),
+                        )
+                    }
+                }
+            }
+            Decision::Redirect(redirect) => (
+                own(pages::redirect(&redirect.location), self.request_id),
+                None,
+            ),
+            Decision::Refuse(refusal) => (
+                own(
+                    pages::refusal(reply::reply(refusal, self.id())),
+                    self.request_id,
+                ),
+                None,
+            ),
+            Decision::Page(page) => (own(pages::page(page, self.id()), self.request_id), None),
+        };
+        for cookie in &self.verdict.set_cookies {
+            if let Ok(value) = HeaderValue::from_str(cookie) {
+                response.headers_mut().append(SET_COOKIE, value);
+            }
+        }
+        if let (Decision::Redirect(_), Standing::Handshake) =
+            (&self.verdict.decision, self.verdict.standing)
+        {
+            let headers = reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref());
+            response.headers_mut().extend(headers);
+        }
+        (self.with_debug(response), asked)
+    }
+
+    async fn forward(
+        &self,
+        permit: &Permit,
+        inbound: Request<Incoming>,
+        tunnels: &Tunnels,
+    ) -> Result<Response<AnswerBody>, UpstreamError> {
+        let limit = permit.max_body().or(self.snapshot.max_body);
+        if let (Some(limit), BodyLength::Exactly(length)) = (limit, self.facts.body)
+            && length > limit
+        {
+            // Before a byte of the body is read.
+            return Err(UpstreamError::Client(Reason::BodyTooLarge));
+        }
+        let upstream = self
+            .snapshot
+            .upstreams
+            .get(permit.upstream())
+            .ok_or(UpstreamError::Unreachable)?;
+        let outbound = Outbound {
+            permit,
+            facts: self.facts,
+            peer: self.peer.address,
+            request_id: self.request_id,
+            max_body: limit,
+        };
+        let mut response = upstream.forward(&outbound, inbound, tunnels).await?;
+        let privacy = if self.verdict.who.is_some() {
+            Privacy::Personal
+        } else {
+            Privacy::Anybody
+        };
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        head::answer(
+            response.headers_mut(),
+            &self.verdict.set_cookies,
+            privacy,
+            upgraded,
+        );
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, self.request_id.clone());
+        Ok(response.map(AnswerBody::Upstream))
+    }
+
+    /// Clerk's debug headers on every answer, if the operator wants them.
+    fn with_debug(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+        if self.snapshot.debug_headers {
+            for (name, value) in
+                reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref())
+            {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+}
+
+/// A refusal that has nothing to do with who asked.
+fn request_refusal(reason: Reason, audience: facts::Audience) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Request,
+        cause: Cause::from(reason),
+        audience,
+        sign_in_url: None,
+        bearer: BearerUse::Absent,
+    }
+}
+
+fn own(document: Document, request_id: &HeaderValue) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Own(Full::new(document.body)));
+    *response.status_mut() = document.status;
+    *response.headers_mut() = document.headers;
+    response
+        .headers_mut()
+        .insert(X_REQUEST_ID, request_id.clone());
+    response
+}
+
+/// The client's request id if it is plain text, else a new one.
+fn request_id(request: &Request<Incoming>) -> HeaderValue {
+    let plain = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        !bytes.is_empty()
+            && bytes.len() <= MAX_REQUEST_ID
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let mut given = request.headers().get_all(X_REQUEST_ID).iter();
+    match (given.next().filter(plain), given.next()) {
+        (Some(value), None) => value.clone(),
+        _ => new_request_id(),
+    }
+}
+
+fn new_request_id() -> HeaderValue {
+    let mut bytes = [0_u8; 16];
+    // Without randomness ids are all the same, which costs the log and nothing else.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    let text = format!("{:032x}", u128::from_be_bytes(bytes));
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Own(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}

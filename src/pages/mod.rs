@@ -1,0 +1,162 @@
+//! The pages and JSON documents that the gate answers with itself.
+//!
+//! Pages are small, work without JavaScript and carry a policy under which nothing else can load.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::core::decide::Page;
+use crate::core::identity::Identity;
+use crate::core::reply::{Content, Notice, Reply};
+
+/// The style of every page, without a line break at its end.
+const STYLE: &str = include_str!("../../templates/page.css");
+
+/// The policy of every page: its own style and nothing else.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
+    let digest = STANDARD.encode(digest.as_ref());
+    format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+});
+
+/// An answer of ours, ready for a wire.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The status.
+    pub status: StatusCode,
+    /// Every header but the length.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticePage<'a> {
+    title: &'a str,
+    message: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    sign_in_url: Option<&'a str>,
+    style: &'static str,
+}
+
+/// Writes a refusal as a document.
+pub fn refusal(reply: Reply) -> Document {
+    let mut document = match reply.content {
+        Content::Json(value) => json_document(reply.status, &value),
+        Content::Notice(notice) => notice_document(reply.status, &notice),
+    };
+    for (name, value) in reply.headers {
+        document.headers.append(name, value);
+    }
+    document
+}
+
+/// Writes one of our own pages.
+pub fn page(page: &Page, request_id: &str) -> Document {
+    match page {
+        Page::Unauthorized => notice_document(
+            StatusCode::FORBIDDEN,
+            &Notice {
+                title: "You may not open this page",
+                message: "your account does not allow this; ask whoever runs this site, or sign in as somebody else",
+                code: "unauthorized",
+                sign_in_url: None,
+                request_id: request_id.to_owned(),
+            },
+        ),
+        Page::Me(identity) => json_document(StatusCode::OK, &me(identity)),
+    }
+}
+
+/// Who somebody is, without any token.
+fn me(identity: &Identity) -> Value {
+    let organization = identity.organization.as_ref().filter(|o| o.id.is_some());
+    json!({
+        "user_id": identity.user,
+        "session_id": identity.session,
+        "organization": organization.map(|organization| json!({
+            "id": organization.id,
+            "slug": organization.slug,
+            "role": organization.role,
+            "permissions": organization.permissions,
+        })),
+        "impersonated": identity.is_impersonated(),
+    })
+}
+
+fn notice_document(status: StatusCode, notice: &Notice) -> Document {
+    let page = NoticePage {
+        title: notice.title,
+        message: notice.message,
+        code: notice.code,
+        request_id: &notice.request_id,
+        sign_in_url: notice.sign_in_url.as_deref(),
+        style: STYLE,
+    };
+    // Rendering fails only if writing into a string does.
+    let body = page.render().unwrap_or_else(|_| notice.title.to_owned());
+    let mut headers = common("text/html; charset=utf-8");
+    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    Document {
+        status,
+        headers,
+        body: body.into(),
+    }
+}
+
+fn json_document(status: StatusCode, value: &Value) -> Document {
+    Document {
+        status,
+        headers: common("application/json"),
+        body: value.to_string().into(),
+    }
+}
+
+/// The headers of every answer of ours.
+fn common(content_type: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers
+}
+
+/// A redirect: 307, never stored.
+pub fn redirect(location: &str) -> Document {
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match HeaderValue::from_str(location) {
+        Ok(value) => {
+            headers.insert(http::header::LOCATION, value);
+            Document {
+                status: StatusCode::TEMPORARY_REDIRECT,
+                headers,
+                body: Bytes::new(),
+            }
+        }
+        // A URL is always legal header text; were it not, nobody is sent anywhere.
+        Err(_) => Document {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            headers,
+            body: Bytes::new(),
+        },
+    }
+}

@@ -1,0 +1,69 @@
+//! The line that each request gets.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tracing::info;
+
+/// What is known of a request when its answer begins.
+#[derive(Debug)]
+pub struct AccessLine<'a> {
+    /// The id that the answer and the upstream have too.
+    pub request_id: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// The canonical path, without query; `None` if it cannot be read.
+    pub path: Option<&'a str>,
+    /// The host that was asked for.
+    pub host: Option<&'a str>,
+    /// The address of the client.
+    pub client: IpAddr,
+    /// The route that decided.
+    pub route: Option<&'a str>,
+    /// Another reading of the path that made it stricter.
+    pub reading: Option<&'a str>,
+    /// `forward`, `redirect`, `refuse` or `page`.
+    pub decision: &'static str,
+    /// The reason code, with its detail.
+    pub reason: Option<&'a str>,
+    /// The user.
+    pub user: Option<&'a str>,
+    /// The session.
+    pub session: Option<&'a str>,
+    /// The organisation.
+    pub org: Option<&'a str>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The status of the upstream, if it was asked.
+    pub upstream_status: Option<u16>,
+    /// How long the verdict took.
+    pub verdict: Duration,
+    /// How long the upstream took to begin its answer.
+    pub upstream: Option<Duration>,
+}
+
+impl AccessLine<'_> {
+    /// Writes the line.
+    pub fn write(&self) {
+        info!(
+            target: "clerk_gate::access",
+            request_id = self.request_id,
+            method = self.method,
+            path = self.path,
+            host = self.host,
+            client = %self.client,
+            route = self.route,
+            reading = self.reading,
+            decision = self.decision,
+            reason = self.reason,
+            user = self.user,
+            session = self.session,
+            org = self.org,
+            status = self.status,
+            upstream_status = self.upstream_status,
+            verdict_us = u64::try_from(self.verdict.as_micros()).unwrap_or(u64::MAX),
+            upstream_us = self.upstream.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            "request"
+        );
+    }
+}

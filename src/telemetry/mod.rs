@@ -1,0 +1,42 @@
+//! Logs: their format, and the one line that each request gets.
+//!
+//! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one.
+
+pub mod access;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    Human,
+}
+
+/// Starts logging to standard error. `filter` as in `tracing`'s `EnvFilter`.
+///
+/// Does nothing if logging was started before.
+pub fn start(format: Format, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        Format::Json => registry
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .with_writer(std::io::stderr),
+            )
+            .try_init(),
+        Format::Human => registry
+            .with(fmt::layer().compact().with_writer(std::io::stderr))
+            .try_init(),
+    };
+    drop(started);
+}
