@@ -1,0 +1,111 @@
+//! The operator's window: whether the process lives, and whether it is ready.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::core::origin::Host;
+
+/// Whether requests are served.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether requests are served from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether requests are served.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Serves the window until `done` is called off.
+pub async fn serve(listener: TcpListener, ready: Readiness, done: CancellationToken) {
+    let open = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = done.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (ready, done) = (ready.clone(), done.clone());
+        open.spawn(async move {
+            let handler = service_fn(move |request| {
+                let answer = answer(&request, &ready);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), handler);
+            tokio::select! {
+                () = done.cancelled() => {}
+                _ = connection => {}
+            }
+        });
+    }
+    open.close();
+    open.wait().await;
+}
+
+fn answer(request: &Request<Incoming>, ready: &Readiness) -> Response<Full<Bytes>> {
+    // SECURITY: a page in the operator's browser must not reach the window under a name of its own
+    // (DNS rebinding). Probes come by address, or by a name of this machine.
+    let by_address = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(Host::parse)
+        .is_some_and(|host| {
+            host.is_loopback()
+                || host
+                    .name()
+                    .trim_matches(['[', ']'])
+                    .parse::<std::net::IpAddr>()
+                    .is_ok()
+        });
+    let (status, text) = match request.uri().path() {
+        _ if !by_address => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this listener answers to an address or to localhost only\n",
+        ),
+        "/livez" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+        }
+        "/livez" => (StatusCode::OK, "live\n"),
+        "/readyz" if ready.is_ready() => (StatusCode::OK, "ready\n"),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        _ => (StatusCode::NOT_FOUND, "there are `/livez` and `/readyz`\n"),
+    };
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}

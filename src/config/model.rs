@@ -1,0 +1,172 @@
+//! The checked configuration: what `load` hands out. Nothing here can be wrong any more.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::core::edge::Edge;
+use crate::core::identity_headers::MappedHeader;
+use crate::core::instance::Instance;
+use crate::core::origin::Origin;
+use crate::core::policy::Policy;
+
+/// Everything the gate is told. Its `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests are accepted.
+    pub listen: SocketAddr,
+    /// Where the operator's window is; `None` if it is off.
+    pub admin_listen: Option<SocketAddr>,
+    /// The Clerk instance.
+    pub instance: Instance,
+    /// Where the keys that verify tokens come from.
+    pub keys: KeySource,
+    /// How long keys are served while Clerk cannot be reached.
+    pub jwks_max_stale: Duration,
+    /// The secret key, for what calls the Backend API.
+    pub secret_key: Option<SecretString>,
+    /// The Backend API, without a trailing slash in its path.
+    pub api_url: Url,
+    /// Where the gate stands.
+    pub edge: Edge,
+    /// Whether the SDK's `x-clerk-auth-*` headers stand on every answer.
+    pub debug_headers: bool,
+    /// The routes.
+    pub policy: Policy,
+    /// Upstreams; the first is `[upstream]`, the others are named by routes.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// What the upstream learns of a person.
+    pub identity: IdentityConfig,
+    /// What a stranger may cost us.
+    pub limits: Limits,
+    /// The path below which the gate's own pages are, with a slash at both ends.
+    pub pages_prefix: String,
+    /// How we log.
+    pub log: LogConfig,
+    /// How long open requests may take after the order to stop.
+    pub drain: Duration,
+}
+
+/// Where the keys that verify tokens come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `jwt-key`: no network.
+    Pem(String),
+    /// The Backend API, with the secret key.
+    BackendApi,
+    /// The Frontend API's public key set.
+    FrontendApi {
+        /// The address of the Frontend API itself, never of a proxy, without a trailing slash.
+        url: String,
+    },
+}
+
+/// A server that requests are forwarded to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Scheme, host and port.
+    pub url: Origin,
+    /// How long connecting may take, TLS included.
+    pub connect_timeout: Duration,
+    /// How long the head of an answer may take.
+    pub response_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Which `Host` it sees.
+    pub host: HostHeader,
+    /// Certificate authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Which `Host` an upstream sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The one of the request.
+    Preserve,
+    /// Its own.
+    Upstream,
+}
+
+/// What a stranger may cost us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The size of a request's head.
+    pub head_bytes: u64,
+    /// The number of header lines.
+    pub head_count: usize,
+    /// How long a head may take to arrive; an idle connection is closed after as long.
+    pub head_timeout: Duration,
+    /// The size of a body; `None` for no limit.
+    pub body_bytes: Option<u64>,
+    /// How long the next piece of a body may take.
+    pub body_timeout: Duration,
+    /// Connections open at once.
+    pub connections: usize,
+}
+
+/// What the upstream learns of a person, besides the headers that are always set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// Header names, in lower case, and the names that lead to the claim, outermost first.
+    pub headers: Vec<MappedHeader>,
+    /// What becomes of Clerk's cookies.
+    pub clerk_cookies: ClerkCookies,
+}
+
+/// What becomes of Clerk's cookies on the way to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClerkCookies {
+    /// They are removed.
+    Strip,
+    /// They are passed on.
+    Keep,
+}
+
+/// How we log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For machines or for people.
+    pub format: LogFormat,
+    /// The least important line that is written.
+    pub level: LogLevel,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text.
+    Human,
+}
+
+/// The importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+impl LogLevel {
+    /// The name as it is written in TOML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

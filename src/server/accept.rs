@@ -1,0 +1,121 @@
+//! Accepting connections and serving HTTP/1.1 on them, until told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::core::origin::Scheme;
+use crate::gate::{Gate, Snapshot};
+use crate::modes::proxy::{self, Peer};
+use crate::upstream::Tunnels;
+
+/// What a connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// The size of a request's head, in bytes.
+    pub head_bytes: usize,
+    /// The number of header lines.
+    pub head_count: usize,
+    /// How long a head may take to arrive; an idle connection is closed after as long.
+    pub head_timeout: Duration,
+    /// Connections open at once; further ones wait to be accepted.
+    pub connections: usize,
+}
+
+/// Everything that a connection is served with.
+#[derive(Debug)]
+pub struct Service {
+    /// The gate.
+    pub gate: Gate,
+    /// What requests are judged by.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Tunnels that are open.
+    pub tunnels: Tunnels,
+    /// What a connection may cost.
+    pub limits: ConnectionLimits,
+}
+
+/// Accepts connections on `listener` until `drain` is called off, and tracks them in `open`.
+pub async fn accept(
+    listener: TcpListener,
+    service: Arc<Service>,
+    drain: CancellationToken,
+    open: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(service.limits.connections));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (service, drain) = (Arc::clone(&service), drain.clone());
+                open.spawn(async move {
+                    serve(stream, peer, service, drain).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: pause rather than spin.
+                warn!(cause = %error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Arc<Service>,
+    drain: CancellationToken,
+) {
+    // Without it, small answers wait for the client's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let limits = service.limits;
+    let peer = Peer {
+        address: peer.ip().to_canonical(),
+        scheme: Scheme::Http,
+    };
+    let handler = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move {
+            let snapshot = service.snapshot.load_full();
+            let response =
+                proxy::answer(&service.gate, &snapshot, &service.tunnels, peer, request).await;
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.head_count)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), handler)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(peer = %peer.address, cause = %error, "a connection ended early");
+    }
+}

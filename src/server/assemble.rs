@@ -1,0 +1,118 @@
+//! From a checked configuration to what requests are judged by.
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::uri::{Authority, Scheme};
+use url::Url;
+
+use crate::clerk::backend::BackendApi;
+use crate::clerk::client::ClerkClient;
+use crate::clerk::jwks::{KeyStore, KeyTimes};
+use crate::clerk::keys::KeySet;
+use crate::clock::SharedClock;
+use crate::config::{self, Config, HostHeader, KeySource, UpstreamConfig};
+use crate::core::identity_headers::HeaderPlan;
+use crate::gate::Snapshot;
+use crate::tls::{self, ExtraRoots};
+use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
+use crate::upstream::{Upstream, UpstreamTimes};
+
+/// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
+pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
+    let plain =
+        tls::client_config(&ExtraRoots::default()).context("the certificates that are trusted")?;
+    let backend = match &config.secret_key {
+        Some(key) => Some(ClerkClient::new(
+            config.api_url.clone(),
+            Some(key.clone()),
+            &plain,
+        )?),
+        None => None,
+    };
+    let times = KeyTimes {
+        max_stale: config.jwks_max_stale,
+        ..KeyTimes::default()
+    };
+    let keys = match (&config.keys, &backend) {
+        (KeySource::Pem(pem), _) => KeyStore::fixed(KeySet::from_pem(pem)?, Arc::clone(clock)),
+        (KeySource::BackendApi, Some(backend)) => {
+            KeyStore::remote(backend.clone(), "/v1/jwks", times, Arc::clone(clock))
+        }
+        (KeySource::FrontendApi { url }, _) => {
+            let base = Url::parse(url).context("the address of the Frontend API")?;
+            let client = ClerkClient::new(base, None, &plain)?;
+            KeyStore::remote(client, "/.well-known/jwks.json", times, Arc::clone(clock))
+        }
+        (KeySource::BackendApi, None) => {
+            anyhow::bail!("keys come from the Backend API, but there is no secret key")
+        }
+    };
+    let headers = HeaderPlan::new(config.identity.headers.clone());
+    let cookies = match config.identity.clerk_cookies {
+        config::ClerkCookies::Strip => ClerkCookies::Strip,
+        config::ClerkCookies::Keep => ClerkCookies::Keep,
+    };
+    let rules = Arc::new(HeaderRules::new(&headers, cookies));
+    let upstreams = config
+        .upstreams
+        .iter()
+        .map(|upstream| self::upstream(upstream, config, &rules))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Snapshot {
+        instance: config.instance.clone(),
+        policy: config.policy.clone(),
+        edge: config.edge.clone(),
+        headers,
+        pages_prefix: config.pages_prefix.clone(),
+        debug_headers: config.debug_headers,
+        keys,
+        backend: backend.map(BackendApi::new),
+        upstreams,
+        max_body: config.limits.body_bytes,
+    })
+}
+
+fn upstream(
+    upstream: &UpstreamConfig,
+    config: &Config,
+    rules: &Arc<HeaderRules>,
+) -> anyhow::Result<Upstream> {
+    let roots = match &upstream.ca_file {
+        Some(path) => {
+            ExtraRoots(fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?)
+        }
+        None => ExtraRoots::default(),
+    };
+    let tls =
+        tls::client_config(&roots).context("the certificates that the upstream is checked with")?;
+    let scheme = match upstream.url.scheme() {
+        crate::core::origin::Scheme::Http => Scheme::HTTP,
+        crate::core::origin::Scheme::Https => Scheme::HTTPS,
+    };
+    let authority: Authority = upstream
+        .url
+        .host()
+        .to_string()
+        .parse()
+        .context("the address of the upstream")?;
+    let host = match upstream.host {
+        HostHeader::Preserve => HostRule::Preserve,
+        HostHeader::Upstream => HostRule::Upstream(upstream.url.host().clone()),
+    };
+    let times = UpstreamTimes {
+        connect: upstream.connect_timeout,
+        response: upstream.response_timeout,
+        idle: upstream.idle_timeout,
+        body_idle: config.limits.body_timeout,
+    };
+    Ok(Upstream::new(
+        scheme,
+        authority,
+        host,
+        times,
+        Arc::clone(rules),
+        tls,
+    ))
+}

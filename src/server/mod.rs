@@ -1,0 +1,141 @@
+//! Build, bind, serve, drain: the life of the process.
+//!
+//! [`build`] makes everything and opens every port; only then is anything served. [`Bound::run`]
+//! serves until it is told to stop, finishes what is in flight, and returns.
+
+pub mod accept;
+mod assemble;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin::{self, Readiness};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::upstream::Tunnels;
+use accept::{ConnectionLimits, Service};
+
+/// A gate that is bound to its addresses and serves nobody yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    service: Arc<Service>,
+    drain: Duration,
+}
+
+/// Makes everything that `config` asks for and opens the ports.
+pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
+    let snapshot = assemble::snapshot(config, &clock)?;
+    let listener = bind(config.listen).await?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(
+            bind(address)
+                .await
+                .context("the admin listener (`[admin] listen`)")?,
+        ),
+        None => None,
+    };
+    let limits = ConnectionLimits {
+        head_bytes: usize::try_from(config.limits.head_bytes).unwrap_or(usize::MAX),
+        head_count: config.limits.head_count,
+        head_timeout: config.limits.head_timeout,
+        connections: config.limits.connections,
+    };
+    let service = Arc::new(Service {
+        gate: Gate::new(clock),
+        snapshot: ArcSwap::from_pointee(snapshot),
+        tunnels: Tunnels::default(),
+        limits,
+    });
+    Ok(Bound {
+        listener,
+        admin,
+        service,
+        drain: config.drain,
+    })
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on `{address}`"))
+}
+
+impl Bound {
+    /// Where requests are accepted: with the real port where 0 was asked for.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where the operator's window is.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `stop` is called off, then drains.
+    ///
+    /// No new connection is accepted while draining; requests in flight finish, idle connections
+    /// are closed, tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            listener,
+            admin,
+            service,
+            drain: deadline,
+        } = self;
+        let ready = Readiness::default();
+        let drain = CancellationToken::new();
+        let done = CancellationToken::new();
+        let open = TaskTracker::new();
+        let address = listener
+            .local_addr()
+            .context("the address of the listener")?;
+        let window =
+            admin.map(|listener| tokio::spawn(admin::serve(listener, ready.clone(), done.clone())));
+        let accepting = tokio::spawn(accept::accept(
+            listener,
+            Arc::clone(&service),
+            drain.clone(),
+            open.clone(),
+        ));
+        ready.set(true);
+        info!(%address, "ready");
+
+        stop.cancelled().await;
+        ready.set(false);
+        info!(
+            open = open.len(),
+            tunnels = service.tunnels.open(),
+            "draining"
+        );
+        drain.cancel();
+        open.close();
+        let finished = tokio::time::timeout(deadline, async {
+            let _ = accepting.await;
+            open.wait().await;
+        });
+        if finished.await.is_err() {
+            warn!(
+                open = open.len(),
+                "the deadline has passed with requests in flight"
+            );
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), service.tunnels.close()).await;
+        done.cancel();
+        if let Some(window) = window {
+            let _ = window.await;
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
