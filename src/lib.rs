@@ -2,10 +2,14 @@
 //!
 //! The house has floors, and imports point downwards only:
 //!
-//! - `core`: the decision, pure. No async, no clock, no sockets.
-//! - `clerk`: the things that call other machines.
+//! - 4: `cli`, `server`: arguments; build, bind, serve, drain.
+//! - 3: `modes`, `admin`, `config`: a decision onto a wire; the operator's window; TOML, checked.
+//! - 2: `gate`, `pages`: one snapshot per request and the ask/answer loop; pages of our own.
+//! - 1: `clerk`, `upstream`: the things that call other machines.
+//! - 0: `core`: the decision, pure. No async, no clock, no sockets.
 //!
-//! `clock` and `tls` are wiring in the walls, known to every floor but the core.
+//! `clock`, `tls` and `telemetry` are wiring in the walls, unknown to the core. `standin` is an
+//! annexe for development and tests, known to `cli` alone.
 
 pub mod admin;
 pub mod clerk;
@@ -16,6 +20,8 @@ pub mod gate;
 pub mod modes;
 pub mod pages;
 pub mod server;
+#[cfg(feature = "dev")]
+pub mod standin;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

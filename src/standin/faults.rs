@@ -1,0 +1,153 @@
+//! Misbehaviour on request, and counters of what was asked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use serde_json::json;
+
+use super::answer::{self, Answer};
+
+/// What can be counted and made to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The key set, of both APIs.
+    Jwks,
+    /// The Frontend API's handshake.
+    Handshake,
+    /// The Backend API's handshake payload.
+    HandshakePayload,
+    /// The Backend API's refresh of a session.
+    Refresh,
+    /// Session tokens and template tokens, of both APIs.
+    Tokens,
+    /// The Backend API's sessions: list, read, revoke.
+    Sessions,
+    /// Whatever is asked, listed here or not.
+    All,
+}
+
+/// A way to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Closes the connection without an answer.
+    Close,
+    /// Answers only after this time.
+    Hang(Duration),
+    /// Answers with this status and an error in Clerk's shape.
+    Status(u16),
+    /// The same, with `Retry-After` in seconds.
+    StatusWithRetryAfter(u16, u64),
+    /// Answers 200 and says JSON, but it isn't.
+    Garbage,
+    /// Answers 200 with a key set that has no keys.
+    Empty,
+    /// Answers 200 with JSON of about this many bytes.
+    Huge(usize),
+}
+
+impl Endpoint {
+    /// The endpoint of a request, if it is one that is listed.
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (method.as_str(), segments.as_slice()) {
+            (_, ["v1", "jwks"] | [".well-known", "jwks.json"]) => Some(Self::Jwks),
+            (_, ["v1", "client", "handshake"]) => Some(Self::Handshake),
+            (_, ["v1", "clients", "handshake_payload"]) => Some(Self::HandshakePayload),
+            (_, ["v1", "sessions", _, "refresh"]) => Some(Self::Refresh),
+            (
+                _,
+                ["v1", "sessions", _, "tokens", ..] | ["v1", "client", "sessions", _, "tokens", ..],
+            ) => Some(Self::Tokens),
+            (_, ["v1", "sessions", ..]) => Some(Self::Sessions),
+            _ => None,
+        }
+    }
+}
+
+/// The faults in force and the counters.
+#[derive(Default)]
+pub(super) struct Faults(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    faults: HashMap<Endpoint, Fault>,
+    calls: HashMap<Endpoint, usize>,
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed on request")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+impl Faults {
+    pub(super) fn set(&self, endpoint: Endpoint, fault: Fault) {
+        self.inner().faults.insert(endpoint, fault);
+    }
+
+    pub(super) fn clear(&self) {
+        self.inner().faults.clear();
+    }
+
+    pub(super) fn calls(&self, endpoint: Endpoint) -> usize {
+        let inner = self.inner();
+        inner.calls.get(&endpoint).copied().unwrap_or_default()
+    }
+
+    /// Counts a request and names the fault it meets; that of its endpoint goes before that of all.
+    pub(super) fn meet(&self, endpoint: Option<Endpoint>) -> Option<Fault> {
+        let mut inner = self.inner();
+        for counted in endpoint.into_iter().chain([Endpoint::All]) {
+            *inner.calls.entry(counted).or_default() += 1;
+        }
+        let own = endpoint.and_then(|endpoint| inner.faults.get(&endpoint));
+        own.or_else(|| inner.faults.get(&Endpoint::All)).copied()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fault {
+    /// What the fault answers in the place of the truth; nothing if the truth shall follow.
+    pub(super) async fn answer(self) -> Result<Option<Answer>, Closed> {
+        let lie = match self {
+            Self::Close => return Err(Closed),
+            Self::Hang(time) => {
+                tokio::time::sleep(time).await;
+                return Ok(None);
+            }
+            Self::Status(status) => status_answer(status),
+            Self::StatusWithRetryAfter(status, seconds) => {
+                let mut answer = status_answer(status);
+                answer::set(&mut answer, header::RETRY_AFTER, &seconds.to_string());
+                answer
+            }
+            Self::Garbage => answer::text(
+                StatusCode::OK,
+                "application/json",
+                "<!doctype html><p>this is not JSON".to_owned(),
+            ),
+            Self::Empty => answer::json(StatusCode::OK, &json!({ "keys": [] })),
+            Self::Huge(bytes) => {
+                let padding = "a".repeat(bytes);
+                answer::json(StatusCode::OK, &json!({ "keys": [], "padding": padding }))
+            }
+        };
+        Ok(Some(lie))
+    }
+}
+
+fn status_answer(status: u16) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer::error(status, "standin_fault", "the stand-in was told to fail")
+}
