@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::SET_COOKIE;
+use http::header::{CONNECTION, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -86,10 +86,12 @@ pub async fn answer(
         Ok(facts) => facts,
         Err(reason) => {
             let refusal = request_refusal(reason, facts::audience(&parts.method, &parts.headers));
-            let response = own(
-                pages::refusal(reply::reply(&refusal, line.request_id)),
-                &request_id,
-            );
+            let document = pages::refusal(reply::reply(&refusal, line.request_id));
+            let mut response = own(document, &request_id);
+            // SECURITY: where a request cannot be read in one way, neither can what follows it.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
             line.reason = Some(reason.code());
             line.status = response.status().as_u16();
             line.write();

@@ -8,4 +8,9 @@
     reason = "a test that cannot go on says so by a panic, and nothing outside uses this crate"
 )]
 
+mod forwarding;
+mod gate;
+mod keys;
 mod recorded;
+mod sessions;
+mod support;

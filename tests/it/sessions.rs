@@ -1,0 +1,182 @@
+//! Handshake and refresh against the stand-in Clerk, step by step as a browser would.
+
+use clerk_gate::standin::Endpoint;
+use http::{Method, StatusCode};
+use url::Url;
+
+use crate::support::{Answer, World, cookies, exchange};
+
+/// The cookies a browser would send back, from the Set-Cookie lines of an answer.
+fn kept(answer: &Answer) -> String {
+    let pairs: Vec<_> = answer
+        .all("set-cookie")
+        .iter()
+        .filter(|line| !line.contains("Max-Age=0"))
+        .map(|line| line.split(';').next().unwrap().to_owned())
+        .collect();
+    pairs.join("; ")
+}
+
+/// Follows a redirect to the stand-in by hand.
+async fn at_clerk(world: &World, location: &str) -> Answer {
+    let url = Url::parse(location).unwrap();
+    let host = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    let target = &url[url::Position::BeforePath..];
+    let request = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    exchange(world.clerk.addr(), request.as_bytes())
+        .await
+        .remove(0)
+}
+
+fn path_of(location: &str) -> String {
+    Url::parse(location).unwrap()[url::Position::BeforePath..].to_owned()
+}
+
+#[tokio::test]
+async fn a_handshake_goes_to_clerk_and_comes_back_with_cookies() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let uat_only = format!(
+        "__client_uat={}; __clerk_db_jwt={}",
+        ada.client_uat, ada.dev_browser
+    );
+    let away = world.visit("/members?tab=1").cookie(&uat_only).send().await;
+    assert_eq!(away.status, StatusCode::TEMPORARY_REDIRECT);
+    assert!(
+        away.header("location")
+            .unwrap()
+            .contains("client-uat-but-no-session-token")
+    );
+    let back = at_clerk(&world, away.header("location").unwrap()).await;
+    assert_eq!(back.status, StatusCode::TEMPORARY_REDIRECT, "{back:?}");
+    let returned = back.header("location").unwrap();
+    assert!(returned.contains("__clerk_handshake="), "{returned}");
+    let consumed = world
+        .visit(&path_of(returned))
+        .cookie(&uat_only)
+        .send()
+        .await;
+    assert_eq!(
+        consumed.status,
+        StatusCode::TEMPORARY_REDIRECT,
+        "{consumed:?}"
+    );
+    assert_eq!(
+        path_of(consumed.header("location").unwrap()),
+        "/members?tab=1"
+    );
+    assert_eq!(consumed.header("cache-control"), Some("no-store"));
+    world.upstream.assert_untouched();
+    let home = world
+        .visit("/members?tab=1")
+        .cookie(&kept(&consumed))
+        .send()
+        .await;
+    assert_eq!(home.status, StatusCode::OK, "{home:?}");
+    let received = world.upstream.only();
+    assert_eq!(received.header("x-user-id"), Some(ada.user_id));
+    assert_eq!(
+        (received.target.as_str(), received.header("cookie")),
+        ("/members?tab=1", None)
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_handshake_result_is_refused() {
+    let world = World::start().await;
+    let other = World::start().await;
+    let forged = other
+        .clerk
+        .handshake_token(&["__session=x; Path=/".to_owned()]);
+    let answer = world
+        .visit(&format!("/members?__clerk_handshake={forged}"))
+        .cookie("__clerk_db_jwt=d")
+        .send()
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+    assert_eq!(answer.all("set-cookie"), Vec::<String>::new());
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn an_expired_session_is_refreshed_in_the_same_exchange() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clock.advance_ms(70_000);
+    let refresh = format!(
+        "{}; __refresh_{}={}",
+        cookies(&ada),
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    let answer = world
+        .request(Method::POST, "/members")
+        .cookie(&refresh)
+        .body("a=1")
+        .send()
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(
+        answer
+            .all("set-cookie")
+            .iter()
+            .any(|line| line.starts_with("__session=")),
+        "{answer:?}"
+    );
+    assert_eq!(answer.header("cache-control"), Some("private, no-store"));
+    let received = world.upstream.only();
+    assert_eq!(received.header("x-user-id"), Some(ada.user_id.clone()));
+    assert_eq!(&received.body[..], b"a=1");
+}
+
+#[tokio::test]
+async fn many_expired_requests_of_one_session_make_one_refresh() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clock.advance_ms(70_000);
+    let refresh = format!(
+        "{}; __refresh_{}={}",
+        cookies(&ada),
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    world.clerk.misbehave(
+        Endpoint::Refresh,
+        clerk_gate::standin::Fault::Hang(std::time::Duration::from_millis(500)),
+    );
+    let calls: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(world.get("/members").cookie(&refresh).send()))
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap().status);
+    }
+    assert_eq!(world.clerk.calls(Endpoint::Refresh), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_revoked_session_is_not_refreshed() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clerk.revoke(&ada.session_id);
+    world.clock.advance_ms(70_000);
+    let refresh = format!(
+        "{}; __refresh_{}={}",
+        cookies(&ada),
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    let answer = world.get("/members").cookie(&refresh).send().await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::UNAUTHORIZED, "session-token-expired")
+    );
+    assert!(
+        answer
+            .header("x-clerk-auth-reason")
+            .unwrap()
+            .starts_with("session-token-expired-refresh-session"),
+        "{answer:?}"
+    );
+    world.upstream.assert_untouched();
+}

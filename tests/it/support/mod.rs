@@ -1,0 +1,386 @@
+//! A whole world in one process: a stand-in Clerk, a recording upstream and the real gate, on
+//! ports of their own, with a clock that is handed in.
+
+pub mod upstream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clerk_gate::clock::{Clock, ManualClock};
+use clerk_gate::config::{
+    ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig, LogFormat,
+    LogLevel, UpstreamConfig,
+};
+use clerk_gate::core::edge::{Edge, PublicAddress};
+use clerk_gate::core::instance::{BackendApi, Instance};
+use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::origin::Origin;
+use clerk_gate::core::pattern::PathPattern;
+use clerk_gate::core::policy::{PathReading, Policy, Route};
+use clerk_gate::core::requirement::Requirement;
+use clerk_gate::server;
+use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use upstream::RecordingUpstream;
+
+/// The moment at which every test begins.
+pub const START_MS: u64 = 1_790_000_000_000;
+
+/// A route of a test.
+pub fn route(name: &str, paths: &[&str], requirement: Requirement) -> Route {
+    Route::new(
+        name,
+        paths
+            .iter()
+            .map(|p| PathPattern::parse(p).unwrap())
+            .collect(),
+        requirement,
+    )
+}
+
+/// The policy of most tests: `/public/**` and `/`, `/admin/**` for admins, the rest signed-in.
+pub fn usual_routes() -> Vec<Route> {
+    let admin = clerk_gate::core::authorization::Asked {
+        role: Some("org:admin".to_owned()),
+        ..Default::default()
+    };
+    vec![
+        route("home", &["/", "/public/**"], Requirement::Public),
+        route("admin", &["/admin/**"], Requirement::Has(admin)),
+    ]
+}
+
+pub struct World {
+    pub clerk: StandIn,
+    pub upstream: RecordingUpstream,
+    pub clock: Arc<ManualClock>,
+    pub gate: SocketAddr,
+    pub admin: SocketAddr,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+pub struct WorldBuilder {
+    routes: Vec<Route>,
+    change: Box<dyn FnOnce(&mut Config) + Send>,
+}
+
+impl World {
+    /// A world with the usual routes.
+    pub async fn start() -> Self {
+        Self::with(usual_routes()).start().await
+    }
+
+    /// A world with these routes.
+    pub fn with(routes: Vec<Route>) -> WorldBuilder {
+        WorldBuilder {
+            routes,
+            change: Box::new(|_| {}),
+        }
+    }
+
+    /// A request to the gate, to be completed.
+    pub fn request(&self, method: Method, target: &str) -> Call {
+        Call::new(self.gate, method, target)
+    }
+
+    pub fn get(&self, target: &str) -> Call {
+        self.request(Method::GET, target)
+    }
+
+    /// A page load: what a browser sends.
+    pub fn visit(&self, target: &str) -> Call {
+        self.get(target)
+            .header("sec-fetch-dest", "document")
+            .header("sec-fetch-mode", "navigate")
+            .header("accept", "text/html,application/xhtml+xml")
+    }
+
+    /// Asks the gate to stop, and waits until it has.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+
+    /// Asks the gate to stop, without waiting.
+    pub fn begin_to_stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl WorldBuilder {
+    /// Changes the configuration before the gate is built.
+    pub fn configure(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.change = Box::new(change);
+        self
+    }
+
+    pub async fn start(self) -> World {
+        let clock = ManualClock::at(START_MS);
+        let told = Arc::clone(&clock);
+        let clerk = StandIn::start(StandInOptions::new(Arc::new(move || told.now_ms())))
+            .await
+            .unwrap();
+        let upstream = RecordingUpstream::start().await;
+        let mut config = config(&clerk, upstream.address, self.routes);
+        (self.change)(&mut config);
+        let bound = server::build(&config, clock.clone()).await.unwrap();
+        let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let running = tokio::spawn(async move { bound.run(token).await.unwrap() });
+        World {
+            clerk,
+            upstream,
+            clock,
+            gate,
+            admin,
+            stop,
+            running,
+        }
+    }
+}
+
+/// The configuration of a gate between a stand-in and an upstream.
+pub fn config(clerk: &StandIn, upstream: SocketAddr, routes: Vec<Route>) -> Config {
+    let key = PublishableKey::parse(clerk.publishable_key()).unwrap();
+    let mut instance = Instance::of(key, BackendApi::Available);
+    instance.frontend_api = clerk.url();
+    instance.sign_in_url = Some(clerk.sign_in_url());
+    let any = "127.0.0.1:0".parse().unwrap();
+    Config {
+        listen: any,
+        admin_listen: Some(any),
+        instance,
+        keys: KeySource::FrontendApi { url: clerk.url() },
+        jwks_max_stale: Duration::from_hours(24),
+        secret_key: Some(clerk.secret_key().into()),
+        api_url: clerk.url().parse().unwrap(),
+        edge: Edge {
+            public: PublicAddress::Loopback,
+            trusted_proxies: Vec::new(),
+            hosts: Vec::new(),
+        },
+        debug_headers: false,
+        policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
+        upstreams: vec![UpstreamConfig {
+            url: Origin::parse(&format!("http://{upstream}")).unwrap(),
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(4),
+            host: HostHeader::Preserve,
+            ca_file: None,
+        }],
+        identity: IdentityConfig {
+            headers: Vec::new(),
+            clerk_cookies: ClerkCookies::Strip,
+        },
+        limits: Limits {
+            head_bytes: 64 * 1024,
+            head_count: 200,
+            head_timeout: Duration::from_secs(10),
+            body_bytes: None,
+            body_timeout: Duration::from_secs(10),
+            connections: 1000,
+        },
+        pages_prefix: "/_gate/".to_owned(),
+        log: LogConfig {
+            format: LogFormat::Json,
+            level: LogLevel::Info,
+        },
+        drain: Duration::from_secs(5),
+    }
+}
+
+/// The cookies of a browser that holds this session.
+pub fn cookies(session: &TestSession) -> String {
+    format!(
+        "__session={}; __client_uat={}; __clerk_db_jwt={}",
+        session.token, session.client_uat, session.dev_browser
+    )
+}
+
+/// One request to the gate.
+pub struct Call {
+    gate: SocketAddr,
+    method: Method,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Call {
+    fn new(gate: SocketAddr, method: Method, target: &str) -> Self {
+        Self {
+            gate,
+            method,
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn cookie(self, cookies: &str) -> Self {
+        self.header("cookie", cookies)
+    }
+
+    pub fn bearer(self, token: &str) -> Self {
+        let value = format!("Bearer {token}");
+        self.header("authorization", &value)
+    }
+
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends the request as it is written, over a connection of its own.
+    pub async fn send(self) -> Answer {
+        use std::fmt::Write as _;
+        let named = |wanted: &str| {
+            self.headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        };
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !named("host") {
+            write!(head, "host: localhost:{}\r\n", self.gate.port()).unwrap();
+        }
+        if !self.body.is_empty() && !named("content-length") && !named("transfer-encoding") {
+            write!(head, "content-length: {}\r\n", self.body.len()).unwrap();
+        }
+        if !named("connection") {
+            head.push_str("connection: close\r\n");
+        }
+        for (name, value) in &self.headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&self.body);
+        raw(self.gate, &bytes).await
+    }
+}
+
+/// Sends bytes over a connection of their own and reads the answer until the gate closes it.
+pub async fn raw(gate: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut answers = exchange(gate, bytes).await;
+    assert!(!answers.is_empty(), "the gate answers");
+    answers.remove(0)
+}
+
+/// Sends bytes and reads every answer until the gate closes the connection or pauses.
+pub async fn exchange(gate: SocketAddr, bytes: &[u8]) -> Vec<Answer> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(gate).await.unwrap();
+    // The gate may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut received = Vec::new();
+    let mut chunk = vec![0_u8; 16 * 1024];
+    loop {
+        match tokio::time::timeout(Duration::from_millis(1500), stream.read(&mut chunk)).await {
+            Ok(Ok(0) | Err(_)) | Err(_) => break,
+            Ok(Ok(count)) => received.extend_from_slice(&chunk[..count]),
+        }
+    }
+    let mut rest = received.as_slice();
+    let mut answers = Vec::new();
+    while let Some((answer, after)) = parse(rest) {
+        answers.push(answer);
+        rest = after;
+    }
+    answers
+}
+
+/// Takes one answer off the front of `bytes`.
+fn parse(bytes: &[u8]) -> Option<(Answer, &[u8])> {
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let mut lines = head.split("\r\n");
+    let status: u16 = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':')?;
+        headers.append(
+            http::HeaderName::try_from(name).unwrap(),
+            value.trim().parse().unwrap(),
+        );
+    }
+    let after = &bytes[end + 4..];
+    if status == 100 {
+        return parse(after);
+    }
+    let chunked = headers
+        .get("transfer-encoding")
+        .is_some_and(|te| te == "chunked");
+    let (body, rest) = if chunked {
+        unchunk(after)
+    } else {
+        let length = headers
+            .get("content-length")
+            .and_then(|length| length.to_str().ok()?.parse().ok())
+            .unwrap_or(after.len())
+            .min(after.len());
+        (after[..length].to_vec(), &after[length..])
+    };
+    let answer = Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    Some((answer, rest))
+}
+
+fn unchunk(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut body = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap().trim(), 16)
+            .unwrap_or(0);
+        let start = end + 2;
+        if size == 0 || bytes.len() < start + size + 2 {
+            return (body, bytes.get(start + 2..).unwrap_or_default());
+        }
+        body.extend_from_slice(&bytes[start..start + size]);
+        bytes = &bytes[start + size + 2..];
+    }
+    (body, &[])
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.headers
+            .get_all(name)
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The `code` of a JSON refusal.
+    pub fn code(&self) -> String {
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+}

@@ -1,0 +1,117 @@
+//! An upstream that writes down what reaches it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// A request as it reached the upstream.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: String,
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    /// The values of a header, joined.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let values: Vec<_> = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect();
+        (!values.is_empty()).then(|| values.join(" | "))
+    }
+}
+
+/// What the upstream answers, from what it received.
+pub type Answer = Arc<dyn Fn(&Received) -> Response<Bytes> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct RecordingUpstream {
+    pub address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl RecordingUpstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            received: Arc::default(),
+            answer: Arc::new(Mutex::new(Arc::new(|_: &Received| {
+                Response::new(Bytes::from_static(b"upstream"))
+            }))),
+        };
+        let serving = upstream.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let upstream = serving.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let upstream = upstream.clone();
+                        async move { Ok::<_, Infallible>(upstream.take(request).await) }
+                    });
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        upstream
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let received = Received {
+            method: parts.method.to_string(),
+            target: parts.uri.to_string(),
+            headers: parts.headers,
+            body: body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default(),
+        };
+        self.received.lock().unwrap().push(received.clone());
+        let answer = Arc::clone(&*self.answer.lock().unwrap());
+        answer(&received).map(Full::new)
+    }
+
+    /// Sets what is answered from now on.
+    pub fn answers(&self, answer: impl Fn(&Received) -> Response<Bytes> + Send + Sync + 'static) {
+        *self.answer.lock().unwrap() = Arc::new(answer);
+    }
+
+    /// Everything that has arrived.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// The one request that has arrived.
+    #[track_caller]
+    pub fn only(&self) -> Received {
+        let received = self.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        received[0].clone()
+    }
+
+    /// Fails unless nothing has arrived.
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        let received = self.received();
+        assert!(received.is_empty(), "the upstream received {received:?}");
+    }
+}
