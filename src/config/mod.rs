@@ -1,8 +1,33 @@
 //! The configuration: TOML, read, checked and handed out as one value.
+//!
+//! [`load`] reads a file into values with places (`tree`), lays the environment and flags over it
+//! (`environment`), reads section by section into checked types (`section` and the modules named
+//! after the tables) and looks for what is written well and means something else (`lints`). It
+//! reports every problem at once (`report`) and hands out a [`Config`] only if there is none.
 
+mod address;
+mod clerk;
+mod coverage;
+mod environment;
+mod lints;
+mod load;
 mod model;
+mod report;
+mod requirement;
+mod routes;
+mod section;
+mod settings;
+mod source;
+mod table;
+mod tree;
+mod upstream;
 
+pub use environment::{Environment, FlagValue};
+pub use load::{Loaded, Surroundings, load};
 pub use model::{
     ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig, LogFormat,
     LogLevel, UpstreamConfig,
 };
+pub use report::{Colour, Report, Severity};
+pub use source::Source;
+pub use table::route_table;

@@ -2,7 +2,7 @@
 //!
 //! `*` matches within a segment, `**` across segments, and `X/**` matches `X` as well.
 
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Candidate, ErrorKind, GlobBuilder, GlobSet, GlobSetBuilder};
 use thiserror::Error;
 
 use super::path::CanonicalPath;
@@ -41,6 +41,9 @@ pub enum PatternError {
     /// The glob compiler refused it.
     #[error("{0}")]
     Glob(String),
+    /// A brace without its partner.
+    #[error("a `{{` or `}}` has no partner")]
+    Brace,
 }
 
 impl PathPattern {
@@ -73,7 +76,12 @@ impl PathPattern {
             canonical,
         };
         for glob in pattern.globs() {
-            compile(&glob).map_err(|error| PatternError::Glob(error.kind().to_string()))?;
+            compile(&glob).map_err(|error| match error.kind() {
+                ErrorKind::UnopenedAlternates
+                | ErrorKind::UnclosedAlternates
+                | ErrorKind::NestedAlternates => PatternError::Brace,
+                other => PatternError::Glob(other.to_string()),
+            })?;
         }
         Ok(pattern)
     }
@@ -81,6 +89,11 @@ impl PathPattern {
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.written
+    }
+
+    /// The pattern with its literal text as canonical paths spell it.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
     }
 
     /// Whether it matches every path.

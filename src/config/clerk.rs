@@ -1,0 +1,538 @@
+//! `[clerk]` and `[session]`: the instance, its keys and its secrets.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::address::{self, ClerkTransport};
+use super::model::KeySource;
+use super::report::{Place, Problem, Problems};
+use super::section::{Placed, Section};
+use crate::clerk::keys::KeySet;
+use crate::core::instance::{
+    BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
+};
+use crate::core::key::{InstanceKind, PublishableKey};
+use crate::core::origin::Origin;
+
+/// Reads a file that the configuration names.
+pub(super) type ReadFile<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Everything that `[clerk]` and `[session]` say.
+pub(super) struct Clerk {
+    pub(super) instance: Instance,
+    pub(super) keys: KeySource,
+    pub(super) jwks_max_stale: Duration,
+    pub(super) secret_key: Option<SecretString>,
+    pub(super) api_url: Url,
+    /// Pages that people are sent to, for the lints.
+    pub(super) sign_in_url: Option<Placed<String>>,
+    pub(super) sign_up_url: Option<Placed<String>>,
+}
+
+/// Where the keys come from when they come from Clerk.
+#[derive(Clone, Copy)]
+enum JwksFrom {
+    FrontendApi,
+    BackendApi,
+}
+
+/// The tables as written, each value readable by itself.
+struct Written {
+    key: Option<Placed<PublishableKey>>,
+    secret_key: Option<String>,
+    pem: Option<Placed<String>>,
+    jwks_from: Option<Placed<JwksFrom>>,
+    api_url: Option<Placed<Url>>,
+    frontend_api: Option<Placed<Url>>,
+    proxy_url: Option<String>,
+    issuer: Option<IssuerRule>,
+    parties: Option<Placed<Vec<String>>>,
+    audience: Vec<String>,
+    clock_skew: Option<Duration>,
+    max_stale: Option<Duration>,
+    sign_in_url: Option<Placed<String>>,
+    sign_up_url: Option<Placed<String>>,
+    pending: PendingSessions,
+    satellite: Option<(Satellite, Option<String>)>,
+    continuity: Continuity,
+}
+
+/// Reads both tables. `None` where there is no publishable key to go on from.
+pub(super) fn read(
+    section: Section<'_>,
+    session: Section<'_>,
+    public_url: Option<&Origin>,
+    files: ReadFile<'_>,
+) -> Option<Clerk> {
+    let problems = section.problems();
+    let written = written(section, session, public_url, files);
+    azp_of_page_loads(&written, problems);
+    let keys = key_source(&written, problems);
+    let instance = instance(&written)?;
+    Some(Clerk {
+        instance,
+        keys,
+        jwks_max_stale: written.max_stale.unwrap_or(Duration::from_hours(24)),
+        secret_key: written.secret_key.map(SecretString::from),
+        api_url: written.api_url.map_or_else(default_api, |url| url.value),
+        sign_in_url: written.sign_in_url,
+        sign_up_url: written.sign_up_url,
+    })
+}
+
+fn written(
+    mut section: Section<'_>,
+    mut session: Section<'_>,
+    public_url: Option<&Origin>,
+    files: ReadFile<'_>,
+) -> Written {
+    let key = publishable_key(&mut section);
+    let kind = key.as_ref().map(|key| key.value.kind());
+    let transport = match kind {
+        Some(InstanceKind::Production) => ClerkTransport::Strict,
+        Some(InstanceKind::Development) | None => ClerkTransport::Development,
+    };
+    let secret = value_or_file(&mut section, "secret-key", "secret-key-file", files);
+    let pem = value_or_file(&mut section, "jwt-key", "jwt-key-file", files);
+    let proxy_url = proxy_url(&mut section, public_url, transport);
+    let sign_in_url = section.parsed("sign-in-url", address::page);
+    let satellite = satellite(
+        &mut section,
+        sign_in_url.as_ref(),
+        proxy_url.is_some(),
+        public_url,
+    );
+    let audience = section.texts("audience").unwrap_or_default();
+    let written = Written {
+        key,
+        secret_key: secret.and_then(|secret| secret_key(&section, secret, kind)),
+        pem: pem.and_then(|pem| jwt_key(&section, pem)),
+        jwks_from: section.choice(
+            "jwks-from",
+            &[
+                ("frontend-api", JwksFrom::FrontendApi),
+                ("backend-api", JwksFrom::BackendApi),
+            ],
+        ),
+        api_url: address::of_clerk(&mut section, "api-url", transport),
+        frontend_api: address::of_clerk(&mut section, "frontend-api-url", transport),
+        proxy_url,
+        issuer: issuer(&mut section),
+        parties: authorized_parties(&mut section),
+        audience: audience.into_iter().map(|value| value.value).collect(),
+        clock_skew: section.duration("clock-skew", Duration::ZERO..=Duration::from_mins(1)),
+        max_stale: section.duration(
+            "jwks-max-stale",
+            Duration::from_mins(1)..=Duration::from_hours(24 * 7),
+        ),
+        sign_up_url: section.parsed("sign-up-url", address::page),
+        sign_in_url,
+        pending: match section.flag("treat-pending-as-signed-out") {
+            Some(Placed { value: false, .. }) => PendingSessions::SignedIn,
+            Some(Placed { value: true, .. }) | None => PendingSessions::SignedOut,
+        },
+        satellite,
+        continuity: session
+            .choice(
+                "continuity",
+                &[
+                    ("full", Continuity::Full),
+                    ("faithful", Continuity::Faithful),
+                ],
+            )
+            .map_or(Continuity::Full, |read| read.value),
+    };
+    session.finish();
+    section.finish();
+    written
+}
+
+/// Tokens of page loads carry no `azp` (design, section 8, A1).
+fn azp_of_page_loads(written: &Written, problems: &Problems) {
+    let Some(parties) = &written.parties else {
+        return;
+    };
+    if !parties.value.is_empty() && written.continuity == Continuity::Faithful {
+        problems.add(
+            Problem::warning(
+                &parties.place,
+                "`authorized-parties` with `continuity = \"faithful\"` refuses every page load that renews a session",
+            )
+            .hint("tokens of a handshake or refresh carry no `azp`; leave `authorized-parties` out, or set `continuity = \"full\"`"),
+        );
+    }
+}
+
+/// The instance with everything that is written about it.
+fn instance(written: &Written) -> Option<Instance> {
+    let key = written.key.as_ref()?.value.clone();
+    let backend_api = match written.secret_key {
+        Some(_) => BackendApi::Available,
+        None => BackendApi::NoSecretKey,
+    };
+    let mut instance = Instance::of(key, backend_api);
+    if let Some(url) = &written.frontend_api {
+        instance.frontend_api = without_slash(url.value.as_str());
+    }
+    if let Some((satellite, domain)) = &written.satellite {
+        if let Some(domain) = domain.as_ref().filter(|_| !instance.is_development()) {
+            let host = format!("clerk.{domain}");
+            instance.frontend_api = format!("https://{host}");
+            if let IssuerRule::OneOf(issuers) = &mut instance.issuer {
+                issuers.push(instance.frontend_api.clone());
+            }
+            instance.own_issuer_host = host;
+        }
+        instance.satellite = Some(satellite.clone());
+    }
+    if let Some(proxy) = &written.proxy_url {
+        instance.frontend_api.clone_from(proxy);
+    }
+    if let Some(issuer) = &written.issuer {
+        instance.issuer.clone_from(issuer);
+    }
+    if let Some(parties) = &written.parties {
+        instance.authorized_parties.clone_from(&parties.value);
+    }
+    instance.audience.clone_from(&written.audience);
+    if let Some(skew) = written.clock_skew {
+        instance.clock_skew_ms = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
+    }
+    instance.sign_in_url = written.sign_in_url.as_ref().map(|page| page.value.clone());
+    instance.sign_up_url = written.sign_up_url.as_ref().map(|page| page.value.clone());
+    instance.continuity = written.continuity;
+    instance.pending = written.pending;
+    Some(instance)
+}
+
+/// Where the keys come from: never from a proxy or a satellite's domain.
+fn key_source(written: &Written, problems: &Problems) -> KeySource {
+    match (&written.pem, &written.jwks_from) {
+        (Some(pem), from) => {
+            if let Some(from) = from {
+                problems.add(
+                    Problem::error(&from.place, "`jwks-from` has no meaning beside `jwt-key`")
+                        .hint("leave one of them out: `jwt-key` needs no network"),
+                );
+            }
+            KeySource::Pem(pem.value.clone())
+        }
+        (None, Some(from)) if matches!(from.value, JwksFrom::BackendApi) => {
+            if written.secret_key.is_none() {
+                problems.add(
+                    Problem::error(
+                        &from.place,
+                        "`jwks-from = \"backend-api\"` needs the secret key",
+                    )
+                    .hint("add `secret-key-file`, or set `CLERK_SECRET_KEY`"),
+                );
+            }
+            KeySource::BackendApi
+        }
+        (None, _) => {
+            let host = written.key.as_ref().map(|key| key.value.frontend_api());
+            let url = match &written.frontend_api {
+                Some(url) => without_slash(url.value.as_str()),
+                None => format!("https://{}", host.unwrap_or_default()),
+            };
+            KeySource::FrontendApi { url }
+        }
+    }
+}
+
+fn default_api() -> Url {
+    #[expect(clippy::expect_used, reason = "a constant that a test parses")]
+    Url::parse("https://api.clerk.com").expect("a valid address")
+}
+
+fn without_slash(address: &str) -> String {
+    address.trim_end_matches('/').to_owned()
+}
+
+fn publishable_key(section: &mut Section<'_>) -> Option<Placed<PublishableKey>> {
+    let problems = section.problems();
+    let written = section.has("publishable-key");
+    let Some(text) = section.text("publishable-key") else {
+        if !written {
+            problems.add(
+                Problem::error(section.place(), "there is no publishable key").hint(
+                    "add `publishable-key = \"pk_…\"` to `[clerk]`, or set `CLERK_PUBLISHABLE_KEY`; it stands in Clerk's dashboard under API keys",
+                ),
+            );
+        }
+        return None;
+    };
+    match PublishableKey::parse(&text.value) {
+        Ok(key) => Some(Placed::new(key, text.place)),
+        Err(error) => {
+            let mut problem =
+                Problem::error(&text.place, format!("`publishable-key` is none: {error}"));
+            if text.value.starts_with("sk_") {
+                problem = problem.hint("this looks like the secret key: it belongs into `secret-key-file` or `CLERK_SECRET_KEY`");
+            }
+            problems.add(problem);
+            None
+        }
+    }
+}
+
+/// A value that may stand in a file of its own.
+fn value_or_file(
+    section: &mut Section<'_>,
+    key: &'static str,
+    file_key: &'static str,
+    files: ReadFile<'_>,
+) -> Option<Placed<String>> {
+    let plain = section.text(key);
+    let Some(file) = section.text(file_key) else {
+        return plain;
+    };
+    if plain.is_some() {
+        section.problems().add(
+            Problem::error(
+                &file.place,
+                format!("`{key}` and `{file_key}` are both given"),
+            )
+            .hint("keep one of them"),
+        );
+        return None;
+    }
+    file.into_file(section, file_key, files)
+}
+
+impl Placed<String> {
+    /// The contents of the file that this path names, without white space at its ends.
+    fn into_file(
+        self,
+        section: &Section<'_>,
+        key: &'static str,
+        files: ReadFile<'_>,
+    ) -> Option<Self> {
+        let why = match files(Path::new(&self.value)).map(String::from_utf8) {
+            Ok(Ok(text)) if text.trim().is_empty() => "it is empty".to_owned(),
+            Ok(Ok(text)) => return Some(Self::new(text.trim().to_owned(), self.place)),
+            Ok(Err(_)) => "it is not text".to_owned(),
+            Err(error) => error.to_string().to_lowercase(),
+        };
+        section.problems().add(Problem::error(
+            &self.place,
+            format!("`{key}`: cannot read `{}`: {why}", self.value),
+        ));
+        None
+    }
+}
+
+/// The secret key, if it fits the publishable key.
+fn secret_key(
+    section: &Section<'_>,
+    secret: Placed<String>,
+    kind: Option<InstanceKind>,
+) -> Option<String> {
+    let secret_kind = if secret.value.starts_with("sk_live_") {
+        InstanceKind::Production
+    } else if secret.value.starts_with("sk_test_") {
+        InstanceKind::Development
+    } else {
+        section.problems().add(
+            Problem::error(
+                &secret.place,
+                "the secret key begins with `sk_test_` or `sk_live_`",
+            )
+            .hint("copy it again from Clerk's dashboard, under API keys"),
+        );
+        return None;
+    };
+    if kind.is_some_and(|kind| kind != secret_kind) {
+        let word = |kind| match kind {
+            InstanceKind::Production => "a production instance",
+            InstanceKind::Development => "a development instance",
+        };
+        let other = match secret_kind {
+            InstanceKind::Production => InstanceKind::Development,
+            InstanceKind::Development => InstanceKind::Production,
+        };
+        section.problems().add(
+            Problem::error(
+                &secret.place,
+                format!(
+                    "the keys are of two instances: the secret key is of {}, the publishable key of {}",
+                    word(secret_kind),
+                    word(other)
+                ),
+            )
+            .hint("take both from the same instance in Clerk's dashboard"),
+        );
+        return None;
+    }
+    Some(secret.value)
+}
+
+fn jwt_key(section: &Section<'_>, pem: Placed<String>) -> Option<Placed<String>> {
+    match KeySet::from_pem(&pem.value) {
+        Ok(_) => Some(pem),
+        Err(error) => {
+            section.problems().add(Problem::error(
+                &pem.place,
+                format!("`jwt-key` cannot be used: {error}"),
+            ));
+            None
+        }
+    }
+}
+
+/// The address of a Frontend API proxy, absolute; a path is one of `public-url`.
+fn proxy_url(
+    section: &mut Section<'_>,
+    public_url: Option<&Origin>,
+    transport: ClerkTransport,
+) -> Option<String> {
+    let problems = section.problems();
+    let read = section.parsed("proxy-url", |text| match text.strip_prefix('/') {
+        Some(_) => address::page(text),
+        None => address::absolute(text).map(|url| url.to_string()),
+    })?;
+    let url = if read.value.starts_with('/') {
+        let Some(origin) = public_url else {
+            problems.add(
+                Problem::error(&read.place, "a relative `proxy-url` needs `public-url`")
+                    .hint("write the whole address"),
+            );
+            return None;
+        };
+        format!("{origin}{}", read.value)
+    } else {
+        read.value
+    };
+    if transport == ClerkTransport::Strict && !url.starts_with("https://") {
+        problems.add(Problem::error(
+            &read.place,
+            "`proxy-url` is an `https` address with a live key",
+        ));
+        return None;
+    }
+    Some(without_slash(&url))
+}
+
+fn issuer(section: &mut Section<'_>) -> Option<IssuerRule> {
+    let problems = section.problems();
+    let texts = section.texts("issuer")?;
+    if texts.iter().any(|text| text.value == "any") {
+        for text in &texts {
+            problems.add(
+                Problem::warning(
+                    &text.place,
+                    "tokens of every issuer are accepted if their signature fits",
+                )
+                .hint("leave `issuer` out: it follows from the publishable key"),
+            );
+        }
+        return Some(IssuerRule::Any);
+    }
+    for text in &texts {
+        if let Err(why) = address::absolute(&text.value) {
+            problems.add(Problem::error(
+                &text.place,
+                format!("`issuer` cannot be used: {why}"),
+            ));
+        }
+    }
+    Some(IssuerRule::OneOf(
+        texts.into_iter().map(|text| text.value).collect(),
+    ))
+}
+
+/// The parties, and where the first of them stands.
+fn authorized_parties(section: &mut Section<'_>) -> Option<Placed<Vec<String>>> {
+    let problems = section.problems();
+    let parties = section.texts("authorized-parties")?;
+    let place = parties
+        .first()
+        .map_or(Place::Nowhere, |party| party.place.clone());
+    for party in &parties {
+        let exact = address::origin(&party.value)
+            .ok()
+            .map(|origin| origin.to_string());
+        if exact.as_deref() != Some(party.value.as_str()) {
+            let mut problem = Problem::error(
+                &party.place,
+                format!(
+                    "`{}` is no origin as a browser writes it, and would never match",
+                    party.value
+                ),
+            );
+            if let Some(exact) = exact {
+                problem = problem.hint(format!("write `{exact}`"));
+            }
+            problems.add(problem);
+        }
+    }
+    let values = parties.into_iter().map(|party| party.value).collect();
+    Some(Placed::new(values, place))
+}
+
+/// A satellite's settings and its domain, checked as the SDK checks them (section 3.2).
+fn satellite(
+    section: &mut Section<'_>,
+    sign_in_url: Option<&Placed<String>>,
+    has_proxy: bool,
+    public_url: Option<&Origin>,
+) -> Option<(Satellite, Option<String>)> {
+    let problems = section.problems();
+    let is_satellite = section.flag("is-satellite");
+    let domain = section.parsed("domain", |text| {
+        crate::core::origin::Host::parse(text)
+            .map(|host| host.to_string())
+            .ok_or_else(|| "it is a domain such as `satellite.example`".to_owned())
+    });
+    let auto_sync = section.flag("satellite-auto-sync");
+    let Some(is_satellite) = is_satellite.filter(|flag| flag.value) else {
+        for place in [domain.map(|d| d.place), auto_sync.map(|a| a.place)]
+            .into_iter()
+            .flatten()
+        {
+            problems.add(Problem::error(
+                &place,
+                "this key is for satellites only, and `is-satellite` is not `true`",
+            ));
+        }
+        return None;
+    };
+    if domain.is_none() && !has_proxy {
+        problems.add(
+            Problem::error(
+                &is_satellite.place,
+                "a satellite needs `domain` or `proxy-url`",
+            )
+            .hint("`domain` is this application's own domain, such as `satellite.example`"),
+        );
+    }
+    match sign_in_url {
+        None => problems.add(
+            Problem::error(&is_satellite.place, "a satellite needs `sign-in-url`")
+                .hint("it is the sign-in page of the primary application"),
+        ),
+        Some(page) => {
+            let elsewhere = Url::parse(&page.value).ok().is_some_and(|url| {
+                let origin = url.origin().ascii_serialization();
+                public_url.is_none_or(|own| own.to_string() != origin)
+            });
+            if !elsewhere {
+                problems.add(
+                    Problem::error(
+                        &page.place,
+                        "the sign-in page of a satellite is on another origin",
+                    )
+                    .hint("write the absolute address of the primary application's sign-in page"),
+                );
+            }
+        }
+    }
+    let satellite = Satellite {
+        auto_sync: auto_sync.is_some_and(|flag| flag.value),
+    };
+    Some((satellite, domain.map(|domain| domain.value)))
+}

@@ -1,0 +1,82 @@
+//! Keys that come from the environment and from flags.
+
+use super::report::Problems;
+use super::tree::{Node, Table};
+
+/// The variables of the process, handed in.
+pub type Environment = Vec<(String, String)>;
+
+/// A key that a flag sets.
+#[derive(Clone)]
+pub struct FlagValue {
+    /// The keys that lead to it, such as `["upstream", "url"]`.
+    pub path: &'static [&'static str],
+    /// The flag, such as `--upstream`.
+    pub flag: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// Names that Clerk's own SDKs read, and the keys they stand for.
+const CLERK_NAMES: [(&str, &str); 11] = [
+    ("CLERK_PUBLISHABLE_KEY", "publishable-key"),
+    ("CLERK_SECRET_KEY", "secret-key"),
+    ("CLERK_JWT_KEY", "jwt-key"),
+    ("CLERK_API_URL", "api-url"),
+    ("CLERK_PROXY_URL", "proxy-url"),
+    ("CLERK_DOMAIN", "domain"),
+    ("CLERK_IS_SATELLITE", "is-satellite"),
+    ("CLERK_SATELLITE_AUTO_SYNC", "satellite-auto-sync"),
+    ("CLERK_SIGN_IN_URL", "sign-in-url"),
+    ("CLERK_SIGN_UP_URL", "sign-up-url"),
+    ("CLERK_AUTHORIZED_PARTIES", "authorized-parties"),
+];
+
+/// Every key has a variable of its own below this name.
+const PREFIX: &str = "CLERK_GATE_";
+
+/// Puts variables over the file and flags over both. Clerk's own names count less than ours, and an
+/// empty variable is none.
+pub(super) fn overlay(
+    table: &mut Table,
+    environment: &Environment,
+    flags: &[FlagValue],
+    problems: &Problems,
+) {
+    let mut variables: Vec<_> = environment
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    variables.sort();
+    for (variable, key) in CLERK_NAMES {
+        if let Some((name, value)) = variables.iter().find(|(name, _)| name == variable) {
+            let path = ["clerk".to_owned(), key.to_owned()];
+            if let Some(node) = Node::of_variable(name, value, problems) {
+                table.put(&path, node);
+            }
+        }
+    }
+    for (name, value) in variables {
+        if let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| is_ours(rest)) {
+            let path: Vec<String> = rest
+                .split("__")
+                .map(|part| part.to_ascii_lowercase().replace('_', "-"))
+                .collect();
+            if let Some(node) = Node::of_variable(name, value, problems) {
+                table.put(&path, node);
+            }
+        }
+    }
+    for flag in flags {
+        let path: Vec<String> = flag.path.iter().map(|&part| part.to_owned()).collect();
+        table.put(&path, Node::of_flag(flag.flag, &flag.value));
+    }
+}
+
+/// Not the name of the file itself, and not what Kubernetes sets for a service called `clerk-gate`.
+fn is_ours(rest: &str) -> bool {
+    rest != "CONFIG"
+        && rest != "PORT"
+        && !rest.starts_with("PORT_")
+        && !rest.starts_with("SERVICE_")
+}

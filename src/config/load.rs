@@ -1,0 +1,192 @@
+//! From a file, the environment and flags to one checked configuration.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::clerk;
+use super::environment::{self, Environment, FlagValue};
+use super::lints;
+use super::model::Config;
+use super::report::{Place, Problem, Problems, Report};
+use super::routes;
+use super::section::{Placed, Section};
+use super::settings;
+use super::source::Source;
+use super::tree::Table;
+use super::upstream;
+use crate::core::edge::{Edge, PublicAddress};
+use crate::core::key::InstanceKind;
+use crate::core::origin::Origin;
+use crate::core::policy::{HostPattern, Policy};
+
+/// A configuration that can be used, and what ought to be looked at.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings; often none.
+    pub warnings: Report,
+}
+
+/// Where values come from besides the file.
+pub struct Surroundings<'s> {
+    /// The variables of the process.
+    pub environment: &'s Environment,
+    /// Keys that flags set; they count most.
+    pub flags: &'s [FlagValue],
+    /// Reads a file that the configuration names.
+    pub files: &'s dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+/// Checks everything and reports every problem at once.
+pub fn load(source: &Source, surroundings: &Surroundings<'_>) -> Result<Loaded, Report> {
+    let problems = Problems::default();
+    let mut table = Table::of_file(source.text(), &problems);
+    if !problems.no_errors() {
+        // What the parser made of a broken file is not worth a complaint.
+        return Err(problems.into_report(source));
+    }
+    environment::overlay(
+        &mut table,
+        surroundings.environment,
+        surroundings.flags,
+        &problems,
+    );
+    match check(table, surroundings, &problems) {
+        Some(config) if problems.no_errors() => Ok(Loaded {
+            config,
+            warnings: problems.into_report(source),
+        }),
+        _ => Err(problems.into_report(source)),
+    }
+}
+
+fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> Option<Config> {
+    let files = surroundings.files;
+    let mut root = Section::new(table, "", Place::Nowhere, problems);
+    let top = settings::top(&mut root);
+    let public_url = top.public_url.as_ref().map(|url| &url.value);
+    let (clerk_section, session) = (root.section("clerk"), root.section("session"));
+    let clerk = clerk::read(clerk_section, session, public_url, files);
+    let upstream::UpstreamSection {
+        mut upstreams,
+        reading,
+        url: upstream_url,
+    } = upstream::read(root.section("upstream"), files);
+    let limits = settings::limits(root.section("limits"));
+    let admin_listen = settings::admin(root.section("admin"));
+    let pages_prefix = settings::pages_prefix(root.section("pages"));
+    let identity = settings::identity(root.section("identity"));
+    let log = settings::log(root.section("log"));
+    let drain = settings::drain(root.section("shutdown"));
+    let written = routes::read(root.sections("route"), &mut upstreams);
+    root.finish();
+
+    let policy = Policy::compile(
+        written
+            .iter()
+            .map(|written| written.route.clone())
+            .collect(),
+        reading,
+    );
+    let policy = match policy {
+        Ok(policy) => policy,
+        Err(error) => {
+            problems.add(Problem::error(
+                &Place::Nowhere,
+                format!("the routes cannot be compiled: {error}"),
+            ));
+            return None;
+        }
+    };
+    lints::routes(&written, &policy, &pages_prefix, problems);
+    let clerk = clerk?;
+    lints::pages(&written, &policy, &clerk, &pages_prefix, problems);
+
+    addresses(&top, admin_listen, upstream_url.as_ref(), problems);
+    let public = public_address(top.public_url, clerk.instance.key.kind(), problems)?;
+    let mut hosts: Vec<HostPattern> = Vec::new();
+    for host in policy.routes().iter().flat_map(|route| &route.hosts) {
+        if !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+    let upstreams = upstreams.into_all();
+    if upstreams.is_empty() {
+        return None;
+    }
+    Some(Config {
+        listen: top.listen,
+        admin_listen,
+        instance: clerk.instance,
+        keys: clerk.keys,
+        jwks_max_stale: clerk.jwks_max_stale,
+        secret_key: clerk.secret_key,
+        api_url: clerk.api_url,
+        edge: Edge {
+            public,
+            trusted_proxies: top.trusted_proxies,
+            hosts,
+        },
+        debug_headers: top.debug_headers,
+        policy,
+        upstreams,
+        identity,
+        limits,
+        pages_prefix,
+        log,
+        drain,
+    })
+}
+
+/// Listeners that get in each other's way, and an upstream that is the gate.
+fn addresses(
+    top: &settings::Top,
+    admin: Option<SocketAddr>,
+    upstream: Option<&Placed<Origin>>,
+    problems: &Problems,
+) {
+    let listen = top.listen;
+    if admin.is_some_and(|admin| admin == listen && admin.port() != 0) {
+        problems.add(
+            Problem::error(
+                &Place::Nowhere,
+                format!("`listen` and `[admin] listen` are both `{listen}`"),
+            )
+            .hint("the operator's listener needs an address of its own, or `\"off\"`"),
+        );
+    }
+    if let Some(url) = upstream
+        && url.value.host().to_string() == listen.to_string()
+    {
+        problems.add(Problem::error(
+            &url.place,
+            "the upstream is the gate itself: requests would go round in circles",
+        ));
+    }
+}
+
+/// A live key serves only the address that is written down; a test key may do without.
+fn public_address(
+    written: Option<Placed<Origin>>,
+    kind: InstanceKind,
+    problems: &Problems,
+) -> Option<PublicAddress> {
+    match (written, kind) {
+        (Some(url), _) => Some(PublicAddress::Fixed(url.value)),
+        (None, InstanceKind::Development) => Some(PublicAddress::Loopback),
+        (None, InstanceKind::Production) => {
+            problems.add(
+                Problem::error(
+                    &Place::Nowhere,
+                    "a live key needs `public-url`, the address that browsers use",
+                )
+                .hint(
+                    "add a line to the top of the file: public-url = \"https://app.example.com\"",
+                ),
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is wrong with a configuration: every problem at once, each with its place and a hint.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+use super::source::Source;
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Bytes of the file.
+    File(Range<usize>),
+    /// An environment variable.
+    Variable(Arc<str>),
+    /// A flag of the command line.
+    Flag(Arc<str>),
+    /// Not written at all.
+    Nowhere,
+}
+
+impl Place {
+    /// Where in the file it is, for sorting; what is not in the file comes first.
+    fn start(&self) -> usize {
+        match self {
+            Self::File(span) => span.start + 1,
+            Self::Variable(_) | Self::Flag(_) | Self::Nowhere => 0,
+        }
+    }
+}
+
+/// Whether a problem keeps the gate from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    severity: Severity,
+    title: String,
+    place: Place,
+    label: Option<String>,
+    hints: Vec<String>,
+}
+
+impl Problem {
+    /// Something that keeps the gate from starting.
+    pub(super) fn error(place: &Place, title: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            title: title.into(),
+            place: place.clone(),
+            label: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Something that ought to be looked at.
+    pub(super) fn warning(place: &Place, title: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(place, title)
+        }
+    }
+
+    /// What stands beside the carets.
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// What the reader can do.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+/// Problems as they are found.
+#[derive(Debug, Default)]
+pub(super) struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    /// Notes a problem.
+    pub(super) fn add(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    /// Whether nothing keeps the gate from starting.
+    pub(super) fn no_errors(&self) -> bool {
+        self.0
+            .borrow()
+            .iter()
+            .all(|problem| problem.severity == Severity::Warning)
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// The report about `source`, in the order of the file.
+    pub(super) fn into_report(self, source: &Source) -> Report {
+        let mut problems = self.0.into_inner();
+        problems.sort_by_key(|problem| problem.place.start());
+        Report {
+            name: source.name().to_owned(),
+            text: source.shown(),
+            problems,
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration. Shows no secret.
+#[derive(Debug)]
+pub struct Report {
+    name: String,
+    text: String,
+    problems: Vec<Problem>,
+}
+
+/// Whether a report is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// For a terminal.
+    Ansi,
+    /// For everything else.
+    Plain,
+}
+
+impl Report {
+    /// How many problems of this severity there are.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.problems
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .count()
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The report as text, a paragraph for each problem, without a line break at its end.
+    pub fn render(&self, colour: Colour) -> String {
+        let renderer = match colour {
+            Colour::Ansi => Renderer::styled(),
+            Colour::Plain => Renderer::plain(),
+        };
+        let paragraphs: Vec<String> = self
+            .problems
+            .iter()
+            .map(|problem| self.paragraph(&renderer, problem))
+            .collect();
+        paragraphs.join("\n\n")
+    }
+
+    fn paragraph(&self, renderer: &Renderer, problem: &Problem) -> String {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(problem.title.as_str());
+        let group = match &problem.place {
+            Place::File(span) => {
+                let end = span.end.min(self.text.len());
+                // A value over several lines is pointed at by its first.
+                let value = self.text.get(span.start..end).unwrap_or_default();
+                let first = value.find('\n').map_or(end, |at| span.start + at);
+                let annotation = AnnotationKind::Primary
+                    .span(span.start..first)
+                    .label(problem.label.as_deref());
+                title.element(
+                    Snippet::source(self.text.as_str())
+                        .path(self.name.as_str())
+                        .annotation(annotation),
+                )
+            }
+            Place::Variable(name) => {
+                title.element(Origin::path(format!("environment variable `{name}`")))
+            }
+            Place::Flag(name) => title.element(Origin::path(format!("flag `{name}`"))),
+            Place::Nowhere => Group::with_title(title),
+        };
+        let mut text = renderer.render(&[group]);
+        for hint in &problem.hints {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+        }
+        text
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Colour::Plain))
+    }
+}
+
+impl std::error::Error for Report {}

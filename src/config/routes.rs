@@ -1,0 +1,285 @@
+//! `[[route]]`: the policy.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::address;
+use super::report::{Place, Problem};
+use super::requirement;
+use super::section::{Placed, Section};
+use super::upstream::Upstreams;
+use crate::core::pattern::{PathPattern, PatternError};
+use crate::core::policy::{
+    CredentialUse, Disclosure, EncodedSlash, HostPattern, OnSignedOut, Preflight, Route,
+};
+use crate::core::requirement::Requirement;
+
+/// A route, and where its parts were written.
+pub(super) struct WrittenRoute {
+    pub(super) route: Route,
+    pub(super) name: Place,
+    pub(super) paths: Vec<Place>,
+    pub(super) methods: Place,
+    pub(super) on_signed_out: Option<Placed<String>>,
+    pub(super) on_forbidden: Option<Placed<String>>,
+}
+
+/// Reads every route. What cannot be read has been reported and is left out.
+pub(super) fn read(sections: Vec<Section<'_>>, upstreams: &mut Upstreams) -> Vec<WrittenRoute> {
+    let mut routes: Vec<WrittenRoute> = Vec::new();
+    for (index, section) in sections.into_iter().enumerate() {
+        let problems = section.problems();
+        let Some(written) = route(section, index, upstreams) else {
+            continue;
+        };
+        if routes
+            .iter()
+            .any(|other| other.route.name == written.route.name)
+        {
+            problems.add(
+                Problem::error(
+                    &written.name,
+                    format!("there are two routes called `{}`", written.route.name),
+                )
+                .hint("names stand in logs and messages: give each route its own"),
+            );
+        }
+        routes.push(written);
+    }
+    routes
+}
+
+fn route(
+    mut section: Section<'_>,
+    index: usize,
+    upstreams: &mut Upstreams,
+) -> Option<WrittenRoute> {
+    let (problems, place) = (section.problems(), section.place().clone());
+    let name = section
+        .parsed("name", route_name)
+        .unwrap_or_else(|| Placed::new(format!("route-{}", index + 1), place.clone()));
+    let called = format!("route `{}`", name.value);
+
+    let has_path = section.has("path");
+    let paths = paths(&mut section);
+    if !has_path {
+        problems.add(
+            Problem::error(&place, format!("{called} has no `path`"))
+                .hint("write `path = \"/**\"` if it is meant for every path"),
+        );
+    }
+    let has_requirement = section.has("require");
+    let requirement = section
+        .node("require")
+        .and_then(|node| requirement::read(node, problems));
+    if !has_requirement {
+        problems.add(
+            Problem::error(&place, format!("{called} does not say what it requires"))
+                .hint("write `require = \"signed-in\"`, or `require = \"public\"`"),
+        );
+    }
+    let hosts = section
+        .texts("host")
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|text| match host(&text.value) {
+            Ok(host) => Some(host),
+            Err(why) => {
+                problems.add(Problem::error(
+                    &text.place,
+                    format!("`host` cannot be used: {why}"),
+                ));
+                None
+            }
+        })
+        .collect();
+    let (methods, methods_place) = methods(&mut section);
+    let authenticate = section.flag("authenticate");
+    let on_signed_out = section.text("on-signed-out");
+    let on_forbidden = section.parsed("on-forbidden", address::page);
+    let hide = section.flag("hide");
+    let encoded_slash = section.choice(
+        "encoded-slash",
+        &[
+            ("refuse", EncodedSlash::Refuse),
+            ("keep", EncodedSlash::Keep),
+        ],
+    );
+    let preflight = section.choice(
+        "preflight",
+        &[("judge", Preflight::Judge), ("forward", Preflight::Forward)],
+    );
+    let max_body = section.size("body-size", 0..=u64::MAX / 2);
+    let response_timeout = section.duration(
+        "response-timeout",
+        Duration::from_millis(100)..=Duration::from_hours(24),
+    );
+    let upstream = section
+        .parsed("upstream", address::origin)
+        .map_or(0, |url| upstreams.index_of(url.value));
+    section.finish();
+
+    let requirement = requirement?;
+    let mut route = Route::new(&name.value, Vec::new(), requirement);
+    let (paths, path_places): (Vec<_>, Vec<_>) = paths
+        .into_iter()
+        .map(|path| (path.value, path.place))
+        .unzip();
+    route.paths = paths;
+    if route.paths.is_empty() {
+        return None;
+    }
+    route.hosts = hosts;
+    route.methods = methods;
+    if let Some(flag) = authenticate.filter(|flag| !flag.value) {
+        if route.requirement == Requirement::Public {
+            route.credentials = CredentialUse::Ignore;
+        } else {
+            problems.add(
+                Problem::error(
+                    &flag.place,
+                    format!("{called} requires something and does not look at credentials"),
+                )
+                .hint("`authenticate = false` goes with `require = \"public\"` only"),
+            );
+        }
+    }
+    let on_signed_out = on_signed_out.and_then(|text| match text.value.as_str() {
+        "redirect" => None,
+        "401" => {
+            route.on_signed_out = OnSignedOut::Unauthorized;
+            None
+        }
+        other => match address::page(other) {
+            Ok(page) => {
+                route.on_signed_out = OnSignedOut::Address(page.clone());
+                Some(Placed::new(page, text.place))
+            }
+            Err(why) => {
+                problems.add(Problem::error(
+                    &text.place,
+                    format!("`on-signed-out` is `redirect`, `401` or a page: {why}"),
+                ));
+                None
+            }
+        },
+    });
+    route.on_forbidden = on_forbidden.as_ref().map(|page| page.value.clone());
+    if let Some(flag) = hide.filter(|flag| flag.value) {
+        route.disclosure = Disclosure::Hidden;
+        if route.requirement.is_open() {
+            problems.add(Problem::warning(
+                &flag.place,
+                format!("{called} is public: there is nothing to hide"),
+            ));
+        }
+    }
+    if let Some(choice) = encoded_slash {
+        route.encoded_slash = choice.value;
+    }
+    if let Some(choice) = preflight {
+        route.preflight = choice.value;
+    }
+    route.max_body = max_body;
+    route.response_timeout = response_timeout;
+    route.upstream = upstream;
+    Some(WrittenRoute {
+        route,
+        name: name.place,
+        paths: path_places,
+        methods: methods_place,
+        on_signed_out,
+        on_forbidden,
+    })
+}
+
+fn route_name(text: &str) -> Result<String, String> {
+    let plain = !text.is_empty()
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("it is up to 64 letters, digits, `-`, `_` and `.`".to_owned())
+    }
+}
+
+fn paths(section: &mut Section<'_>) -> Vec<Placed<PathPattern>> {
+    let problems = section.problems();
+    let texts = section.texts("path").unwrap_or_default();
+    texts
+        .into_iter()
+        .filter_map(|text| match PathPattern::parse(&text.value) {
+            Ok(pattern) => Some(Placed::new(pattern, text.place)),
+            Err(error) => {
+                let hint = match &error {
+                    PatternError::Clerk(written) => Some(format!(
+                        "write `\"{}\"`",
+                        PathPattern::suggestion_for(written)
+                    )),
+                    PatternError::NotAbsolute => Some(format!("write `\"/{}\"`", text.value)),
+                    PatternError::DoubleStar => Some(
+                        "`*` stands for characters within a segment, `/**` for everything below"
+                            .to_owned(),
+                    ),
+                    PatternError::Special(_)
+                    | PatternError::Query
+                    | PatternError::NeverCanonical
+                    | PatternError::Brace
+                    | PatternError::Glob(_) => None,
+                };
+                let mut problem = Problem::error(&text.place, format!("`path`: {error}"));
+                if let Some(hint) = hint {
+                    problem = problem.hint(hint);
+                }
+                problems.add(problem);
+                None
+            }
+        })
+        .collect()
+}
+
+fn host(text: &str) -> Result<HostPattern, String> {
+    let (name, below) = match text.strip_prefix("*.") {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    match crate::core::origin::Host::parse(name) {
+        Some(host) if host.port().is_none() => Ok(if below {
+            HostPattern::Below(host.name().to_owned())
+        } else {
+            HostPattern::Exact(host.name().to_owned())
+        }),
+        _ => Err(
+            "it is a host name without a port, such as `app.example.com` or `*.example.com`"
+                .to_owned(),
+        ),
+    }
+}
+
+fn methods(section: &mut Section<'_>) -> (Vec<Method>, Place) {
+    let problems = section.problems();
+    let texts = section.texts("methods").unwrap_or_default();
+    let place = texts
+        .first()
+        .map_or(Place::Nowhere, |text| text.place.clone());
+    let methods = texts
+        .into_iter()
+        .filter_map(|text| {
+            let upper = text.value.to_ascii_uppercase();
+            let known = Method::from_bytes(text.value.as_bytes()).ok();
+            if known.is_none() || upper != text.value {
+                problems.add(
+                    Problem::error(&text.place, format!("`{}` is no method", text.value))
+                        .hint("methods are in capitals, such as `GET`"),
+                );
+                return None;
+            }
+            known
+        })
+        .collect();
+    (methods, place)
+}

@@ -1,0 +1,367 @@
+//! Reading one table of the configuration, key by key. What is wrong becomes a problem and reads
+//! as if it were not there, so that everything else is still looked at.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::report::{Place, Problem, Problems};
+use super::tree::{Entry, Node, Table, Value};
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T> Placed<T> {
+    pub(super) fn new(value: T, place: Place) -> Self {
+        Self { value, place }
+    }
+}
+
+/// One table, while it is read.
+pub(super) struct Section<'p> {
+    table: Table,
+    /// What the table is called, such as `[clerk]`.
+    name: String,
+    place: Place,
+    known: Vec<&'static str>,
+    problems: &'p Problems,
+}
+
+impl<'p> Section<'p> {
+    /// The table called `name`.
+    pub(super) fn new(table: Table, name: &str, place: Place, problems: &'p Problems) -> Self {
+        Self {
+            table,
+            name: name.to_owned(),
+            place,
+            known: Vec::new(),
+            problems,
+        }
+    }
+
+    /// Where the table begins.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where problems go.
+    pub(super) fn problems(&self) -> &'p Problems {
+        self.problems
+    }
+
+    /// Whether a key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.has(key)
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<Entry> {
+        self.known.push(key);
+        self.table.take(key)
+    }
+
+    /// Any value.
+    pub(super) fn node(&mut self, key: &'static str) -> Option<Node> {
+        self.entry(key).map(|entry| entry.node)
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Placed<String>> {
+        let node = self.node(key)?;
+        text(key, node, self.problems)
+    }
+
+    /// A text that means something.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Placed<T>> {
+        let text = self.text(key)?;
+        match parse(&text.value) {
+            Ok(value) => Some(Placed::new(value, text.place)),
+            Err(why) => {
+                self.problems.add(Problem::error(
+                    &text.place,
+                    format!("`{key}` cannot be used: {why}"),
+                ));
+                None
+            }
+        }
+    }
+
+    /// One of several words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Option<Placed<T>> {
+        self.parsed(key, |text| {
+            words
+                .iter()
+                .find(|(word, _)| *word == text)
+                .map(|(_, value)| *value)
+                .ok_or_else(|| {
+                    let words: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+                    format!("it is {}", listed(&words, "or"))
+                })
+        })
+    }
+
+    /// A text, or several.
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Placed<String>>> {
+        let node = self.node(key)?;
+        Some(texts(key, node, self.problems))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<Placed<bool>> {
+        let node = self.node(key)?;
+        let flag = match (&node.value, &node.place) {
+            (Value::Flag(flag), _) => Some(*flag),
+            (Value::Text(text), Place::Variable(_) | Place::Flag(_)) => text.parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            wrong_kind(key, &node, "`true` or `false`", self.problems);
+        }
+        flag.map(|flag| Placed::new(flag, node.place))
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+        let node = self.node(key)?;
+        let number = match (&node.value, &node.place) {
+            (Value::Integer(number), _) => Some(*number),
+            (Value::Text(text), Place::Variable(_) | Place::Flag(_)) => text.parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            wrong_kind(key, &node, "a whole number", self.problems);
+            return None;
+        };
+        if !range.contains(&number) {
+            let (least, most) = (range.start(), range.end());
+            self.problems.add(Problem::error(
+                &node.place,
+                format!("`{key}` is from {least} to {most}"),
+            ));
+            return None;
+        }
+        Some(number)
+    }
+
+    /// A span of time, such as `"5s"`.
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let read = self.parsed(key, |text| {
+            let span = humantime::parse_duration(text)
+                .map_err(|_| "it is a span of time such as `\"5s\"` or `\"1m 30s\"`".to_owned())?;
+            if range.contains(&span) {
+                Ok(span)
+            } else {
+                let (least, most) = (range.start(), range.end());
+                Err(format!(
+                    "it is from {} to {}",
+                    span_text(*least),
+                    span_text(*most)
+                ))
+            }
+        });
+        read.map(|read| read.value)
+    }
+
+    /// A number of bytes, such as `"64KiB"`.
+    pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let read = self.parsed(key, |text| {
+            let bytes = bytes(text)
+                .ok_or_else(|| "it is a size such as `\"64KiB\"` or `\"10MiB\"`".to_owned())?;
+            if range.contains(&bytes) {
+                Ok(bytes)
+            } else {
+                let (least, most) = (range.start(), range.end());
+                Err(format!("it is from {least} to {most} bytes"))
+            }
+        });
+        read.map(|read| read.value)
+    }
+
+    /// A table inside this one. An absent one reads as an empty one.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'p> {
+        let name = match self.name.trim_matches(['[', ']']) {
+            "" => format!("[{key}]"),
+            outer => format!("[{outer}.{key}]"),
+        };
+        let Some(entry) = self.entry(key) else {
+            return Section::new(Table::default(), &name, Place::Nowhere, self.problems);
+        };
+        if let Value::Table(table) = entry.node.value {
+            Section::new(table, &name, entry.key_place, self.problems)
+        } else {
+            wrong_kind(key, &entry.node, "a table", self.problems);
+            Section::new(Table::default(), &name, entry.key_place, self.problems)
+        }
+    }
+
+    /// An array of tables.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'p>> {
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
+        let Value::List(items) = entry.node.value else {
+            self.problems.add(
+                Problem::error(&entry.key_place, format!("`{key}` is a list of tables"))
+                    .hint(format!("write `[[{key}]]`, with two brackets")),
+            );
+            return Vec::new();
+        };
+        let name = format!("[[{key}]]");
+        items
+            .into_iter()
+            .filter_map(|item| {
+                if let Value::Table(table) = item.value {
+                    Some(Section::new(table, &name, item.place, self.problems))
+                } else {
+                    wrong_kind(key, &item, "a table", self.problems);
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Every entry that is left, for tables whose keys are free.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.table.into_rest()
+    }
+
+    /// Reports the keys that nobody has asked for.
+    pub(super) fn finish(self) {
+        for entry in self.table.into_rest() {
+            let whose = match self.name.as_str() {
+                "" => "at the top level".to_owned(),
+                name => format!("in `{name}`"),
+            };
+            let title = format!("there is no key `{}` {whose}", entry.key);
+            let mut problem = Problem::error(&entry.key_place, title);
+            let near = self
+                .known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, &entry.key), *known))
+                .max_by(|(a, _), (b, _)| a.total_cmp(b))
+                .filter(|(nearness, _)| *nearness > 0.8);
+            if let Some((_, known)) = near {
+                problem = problem.hint(format!("did you mean `{known}`?"));
+            } else if self.known.len() <= 12 {
+                let mut known: Vec<_> = self.known.iter().map(|key| format!("`{key}`")).collect();
+                known.sort();
+                problem = problem.hint(format!("the keys are {}", listed(&known, "and")));
+            }
+            self.problems.add(problem);
+        }
+    }
+}
+
+/// A text out of a value.
+pub(super) fn text(key: &str, node: Node, problems: &Problems) -> Option<Placed<String>> {
+    if let Value::Text(text) = node.value {
+        Some(Placed::new(text, node.place))
+    } else {
+        wrong_kind(key, &node, "a text", problems);
+        None
+    }
+}
+
+/// Texts out of a value: one, a list of them, or a comma-separated line of the environment.
+pub(super) fn texts(key: &str, node: Node, problems: &Problems) -> Vec<Placed<String>> {
+    match (node.value, node.place) {
+        (Value::List(items), _) => items
+            .into_iter()
+            .filter_map(|item| text(key, item, problems))
+            .collect(),
+        (Value::Text(line), place @ (Place::Variable(_) | Place::Flag(_))) => line
+            .split(',')
+            .map(|item| Placed::new(item.trim().to_owned(), place.clone()))
+            .collect(),
+        (value, place) => text(key, Node { place, value }, problems)
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// Reports a value of the wrong kind.
+pub(super) fn wrong_kind(key: &str, node: &Node, wanted: &str, problems: &Problems) {
+    problems.add(
+        Problem::error(&node.place, format!("`{key}` is {wanted}"))
+            .label(format!("this is {}", node.value.kind())),
+    );
+}
+
+/// `a`, `b` or `c`.
+pub(super) fn listed(items: &[String], conjunction: &str) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
+    }
+}
+
+/// A span in the largest unit that leaves no rest.
+fn span_text(span: Duration) -> String {
+    let ms = span.as_millis();
+    for (unit, name) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ] {
+        if ms >= unit && ms.is_multiple_of(unit) {
+            return format!("{}{name}", ms / unit);
+        }
+    }
+    format!("{ms}ms")
+}
+
+/// Reads `64KiB`, `10MiB`, `1GiB`, `512B`; also `kB`, `MB` and `GB` as powers of ten.
+fn bytes(text: &str) -> Option<u64> {
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(at);
+    let factor: u64 = match unit.trim_start() {
+        "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("64KiB", Some(65_536)),
+            ("10 MB", Some(10_000_000)),
+            ("1GiB", Some(1 << 30)),
+            ("5B", Some(5)),
+            ("5", None),
+            ("KiB", None),
+            ("-1B", None),
+            ("99999999999GiB", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+}

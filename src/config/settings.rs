@@ -1,0 +1,257 @@
+//! Everything that is neither Clerk, nor a route, nor an upstream: addresses, limits, headers, logs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::address;
+use super::model::{ClerkCookies, IdentityConfig, Limits, LogConfig, LogFormat, LogLevel};
+use super::report::{Place, Problem};
+use super::requirement::claim_path;
+use super::section::{Placed, Section};
+use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
+use crate::core::origin::{Origin, Scheme};
+
+/// What stands at the top level.
+pub(super) struct Top {
+    pub(super) listen: SocketAddr,
+    pub(super) public_url: Option<Placed<Origin>>,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) debug_headers: bool,
+}
+
+/// Reads the keys of the top level.
+pub(super) fn top(section: &mut Section<'_>) -> Top {
+    let problems = section.problems();
+    let listen = section.parsed("listen", listen_address);
+    let public_url = section.parsed("public-url", address::origin);
+    if let Some(url) = &public_url
+        && url.value.scheme() == Scheme::Http
+        && !url.value.host().is_loopback()
+    {
+        problems.add(
+            Problem::warning(
+                &url.place,
+                "`public-url` is plain `http`: cookies travel where everybody can read them",
+            )
+            .hint("write the `https` address that browsers use"),
+        );
+    }
+    let trusted = section.texts("trusted-proxies").unwrap_or_default();
+    let trusted_proxies = trusted
+        .into_iter()
+        .filter_map(|text| {
+            let net = network(&text.value);
+            match net {
+                None => problems.add(Problem::error(
+                    &text.place,
+                    format!("`{}` is no address or network such as `10.0.0.0/8`", text.value),
+                )),
+                Some(net) if net.prefix_len() == 0 => problems.add(
+                    Problem::warning(&text.place, "everybody is a trusted proxy")
+                        .hint("whoever reaches the gate can then say who they are to the rate limits and the log; name the proxies"),
+                ),
+                Some(_) => {}
+            }
+            net
+        })
+        .collect();
+    let debug = section.flag("debug-headers");
+    Top {
+        listen: listen.map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |read| read.value),
+        public_url,
+        trusted_proxies,
+        debug_headers: debug.is_some_and(|flag| flag.value),
+    }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "it is an address and a port such as `127.0.0.1:8080`".to_owned())
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        .map(|net| net.trunc())
+}
+
+/// Reads `[admin]`. `None` if it is off.
+pub(super) fn admin(mut section: Section<'_>) -> Option<SocketAddr> {
+    let listen = section.parsed("listen", |text| match text {
+        "off" => Ok(None),
+        text => listen_address(text).map(Some),
+    });
+    section.finish();
+    listen.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 9901))), |read| {
+        read.value
+    })
+}
+
+/// Reads `[pages]`: the prefix of the gate's own pages, with a slash at both ends.
+pub(super) fn pages_prefix(mut section: Section<'_>) -> String {
+    let prefix = section.parsed("prefix", |text| {
+        let inner = text.trim_matches('/');
+        let plain = text.starts_with('/')
+            && !inner.is_empty()
+            && inner.split('/').all(|segment| {
+                !matches!(segment, "" | "." | "..")
+                    && segment
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            });
+        if plain {
+            Ok(format!("/{inner}/"))
+        } else {
+            Err("it is a path such as `/_gate/`".to_owned())
+        }
+    });
+    section.finish();
+    prefix.map_or("/_gate/".to_owned(), |read| read.value)
+}
+
+/// Reads `[limits]`.
+pub(super) fn limits(mut section: Section<'_>) -> Limits {
+    let time = Duration::from_millis(100)..=Duration::from_hours(1);
+    let head_bytes = section.size("head-size", 8 * 1024..=16 * 1024 * 1024);
+    let head_count = section.integer("head-count", 10..=10_000);
+    let head_timeout = section.duration("head-timeout", time.clone());
+    let body_bytes = section.size("body-size", 0..=u64::MAX / 2);
+    let body_timeout = section.duration("body-timeout", time);
+    let connections = section.integer("connections", 1..=1_000_000);
+    section.finish();
+    let count = |number: Option<i64>, default: usize| {
+        number
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default)
+    };
+    Limits {
+        head_bytes: head_bytes.unwrap_or(64 * 1024),
+        head_count: count(head_count, 200),
+        head_timeout: head_timeout.unwrap_or(Duration::from_secs(30)),
+        body_bytes,
+        body_timeout: body_timeout.unwrap_or(Duration::from_secs(30)),
+        connections: count(connections, 10_000),
+    }
+}
+
+/// Reads `[identity]`.
+pub(super) fn identity(mut section: Section<'_>) -> IdentityConfig {
+    let problems = section.problems();
+    let cookies = section.choice(
+        "clerk-cookies",
+        &[("strip", ClerkCookies::Strip), ("keep", ClerkCookies::Keep)],
+    );
+    let mut headers: Vec<(MappedHeader, Place)> = Vec::new();
+    for entry in section.section("headers").into_entries() {
+        let name = match header_name(&entry.key) {
+            Ok(name) => name,
+            Err(why) => {
+                problems.add(Problem::error(
+                    &entry.key_place,
+                    format!("`{}` cannot carry a claim: {why}", entry.key),
+                ));
+                continue;
+            }
+        };
+        if headers
+            .iter()
+            .any(|(known, _)| squashed(known.name.as_str()) == squashed(name.as_str()))
+        {
+            problems.add(Problem::error(
+                &entry.key_place,
+                format!(
+                    "`{}` is set twice: servers take the two spellings for one",
+                    entry.key
+                ),
+            ));
+            continue;
+        }
+        if let Some(claim) = claim_path(entry.node, problems) {
+            headers.push((MappedHeader { name, claim }, entry.key_place));
+        }
+    }
+    section.finish();
+    IdentityConfig {
+        headers: headers.into_iter().map(|(header, _)| header).collect(),
+        clerk_cookies: cookies.map_or(ClerkCookies::Strip, |read| read.value),
+    }
+}
+
+/// A header that a claim may stand in.
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    const OTHERS: [&str; 16] = [
+        "authorization",
+        "connection",
+        "contentlength",
+        "contenttype",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keepalive",
+        "setcookie",
+        "te",
+        "trailer",
+        "transferencoding",
+        "upgrade",
+        "via",
+        "xrequestid",
+    ];
+    let name = HeaderName::try_from(text).map_err(|_| "it is no header name".to_owned())?;
+    let squashed = squashed(name.as_str());
+    let taken = IDENTITY_HEADERS
+        .iter()
+        .any(|known| self::squashed(known.as_str()) == squashed);
+    if taken {
+        return Err("the gate sets it already".to_owned());
+    }
+    if OTHERS.contains(&squashed.as_str())
+        || squashed.starts_with("xforwarded")
+        || squashed.starts_with("proxy")
+    {
+        return Err("it has a meaning of its own in HTTP".to_owned());
+    }
+    Ok(name)
+}
+
+/// A name without what servers read as the same character.
+fn squashed(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+/// Reads `[log]`.
+pub(super) fn log(mut section: Section<'_>) -> LogConfig {
+    let format = section.choice(
+        "format",
+        &[("json", LogFormat::Json), ("human", LogFormat::Human)],
+    );
+    let level = section.choice(
+        "level",
+        &[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ],
+    );
+    section.finish();
+    LogConfig {
+        format: format.map_or(LogFormat::Json, |read| read.value),
+        level: level.map_or(LogLevel::Info, |read| read.value),
+    }
+}
+
+/// Reads `[shutdown]`: how long open requests may take after the order to stop.
+pub(super) fn drain(mut section: Section<'_>) -> Duration {
+    let drain = section.duration("drain", Duration::ZERO..=Duration::from_hours(1));
+    section.finish();
+    drain.unwrap_or(Duration::from_secs(30))
+}

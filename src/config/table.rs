@@ -1,0 +1,142 @@
+//! The routes as the gate understands them, for people.
+
+use std::fmt::Write as _;
+
+use http::Method;
+
+use super::model::Config;
+use crate::core::authorization::{Asked, Level};
+use crate::core::policy::{
+    CredentialUse, Disclosure, HostPattern, IMPLIED_ROUTE, OnSignedOut, Route,
+};
+use crate::core::requirement::{ClaimRule, ClaimTest, Requirement};
+
+/// The route table, a line for each route, the implied last line included.
+pub fn route_table(config: &Config) -> String {
+    let mut rows = vec![["route", "methods", "paths", "requires"].map(str::to_owned)];
+    for route in config.policy.routes() {
+        rows.push(row(route, config));
+    }
+    rows.push([
+        IMPLIED_ROUTE.to_owned(),
+        "any".to_owned(),
+        "/**".to_owned(),
+        requirement(&Requirement::SignedIn),
+    ]);
+    let mut widths = [0; 4];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for [name, methods, paths, requires] in &rows {
+        let [a, b, c, _] = widths;
+        let _ = writeln!(text, "  {name:a$}  {methods:b$}  {paths:c$}  {requires}");
+    }
+    text
+}
+
+fn row(route: &Route, config: &Config) -> [String; 4] {
+    let methods = if route.methods.is_empty() {
+        "any".to_owned()
+    } else {
+        let names: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+        names.join(",")
+    };
+    let mut paths: Vec<String> = route.paths.iter().map(|p| p.as_str().to_owned()).collect();
+    if !route.hosts.is_empty() {
+        let hosts: Vec<String> = route.hosts.iter().map(host).collect();
+        paths.push(format!("on {}", hosts.join(", ")));
+    }
+    let mut requires = requirement(&route.requirement);
+    if route.credentials == CredentialUse::Ignore {
+        requires.push_str(", credentials ignored");
+    }
+    match &route.on_signed_out {
+        OnSignedOut::Redirect => {}
+        OnSignedOut::Unauthorized => requires.push_str(", signed out: 401"),
+        OnSignedOut::Address(page) => {
+            let _ = write!(requires, ", signed out: {page}");
+        }
+    }
+    if let Some(page) = &route.on_forbidden {
+        let _ = write!(requires, ", forbidden: {page}");
+    }
+    if route.disclosure == Disclosure::Hidden {
+        requires.push_str(", hidden");
+    }
+    if let Some(other) = config
+        .upstreams
+        .get(route.upstream)
+        .filter(|_| route.upstream > 0)
+    {
+        let _ = write!(requires, ", to {}", other.url);
+    }
+    [route.name.to_string(), methods, paths.join(" "), requires]
+}
+
+fn host(pattern: &HostPattern) -> String {
+    match pattern {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Below(name) => format!("*.{name}"),
+    }
+}
+
+/// A requirement in words.
+fn requirement(requirement: &Requirement) -> String {
+    let several = |parts: &[Requirement], word: &str| {
+        let parts: Vec<String> = parts
+            .iter()
+            .map(|part| match part {
+                Requirement::Any(_) | Requirement::All(_) => {
+                    format!("({})", self::requirement(part))
+                }
+                _ => self::requirement(part),
+            })
+            .collect();
+        parts.join(word)
+    };
+    match requirement {
+        Requirement::Public => "public".to_owned(),
+        Requirement::SignedIn => "signed-in".to_owned(),
+        Requirement::Has(asked) => has(asked),
+        Requirement::MaxAge(age) => format!("verified within {}", humantime::format_duration(*age)),
+        Requirement::MaxTokenAge(age) => {
+            format!("token of the last {}", humantime::format_duration(*age))
+        }
+        Requirement::Claim(rule) => claim(rule),
+        Requirement::NotImpersonated => "not impersonated".to_owned(),
+        Requirement::All(parts) => several(parts, " and "),
+        Requirement::Any(parts) => several(parts, " or "),
+    }
+}
+
+fn has(asked: &Asked) -> String {
+    let mut parts = Vec::new();
+    for (word, value) in [
+        ("role", &asked.role),
+        ("permission", &asked.permission),
+        ("feature", &asked.feature),
+        ("plan", &asked.plan),
+    ] {
+        parts.extend(value.as_ref().map(|value| format!("{word} {value}")));
+    }
+    if let Some(wanted) = asked.reverification {
+        let level = match wanted.level {
+            Level::FirstFactor => "first factor",
+            Level::SecondFactor => "second factor",
+            Level::MultiFactor => "both factors",
+        };
+        parts.push(format!("{level} within {} min", wanted.after_minutes));
+    }
+    parts.join(" and ")
+}
+
+fn claim(rule: &ClaimRule) -> String {
+    let path = rule.path.join(".");
+    match &rule.test {
+        ClaimTest::Equals(value) => format!("claim {path} = {value}"),
+        ClaimTest::Contains(value) => format!("claim {path} contains {value}"),
+    }
+}
