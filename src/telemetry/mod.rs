@@ -17,10 +17,19 @@ pub enum Format {
     Human,
 }
 
+/// Whether text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// For a terminal.
+    Colour,
+    /// For everything else.
+    Black,
+}
+
 /// Starts logging to standard error. `filter` as in `tracing`'s `EnvFilter`.
 ///
 /// Does nothing if logging was started before.
-pub fn start(format: Format, filter: &str) {
+pub fn start(format: Format, ink: Ink, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
@@ -35,7 +44,12 @@ pub fn start(format: Format, filter: &str) {
             )
             .try_init(),
         Format::Human => registry
-            .with(fmt::layer().compact().with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .compact()
+                    .with_ansi(ink == Ink::Colour)
+                    .with_writer(std::io::stderr),
+            )
             .try_init(),
     };
     drop(started);

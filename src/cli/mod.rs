@@ -1,0 +1,99 @@
+//! The command line: what can be asked of the program, and the codes it ends with.
+//!
+//! 0: all is well. 1: it could not be done. 2: what was asked cannot be, such as a bad file.
+
+mod check;
+#[cfg(feature = "dev")]
+mod dev;
+mod health;
+mod run;
+mod settings;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Colour, Environment};
+
+/// An authenticating reverse proxy that gives any web application Clerk.
+#[derive(Debug, Parser)]
+#[command(name = "clerk-gate", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stand in front of an application and serve
+    Run(settings::Settings),
+    /// Try everything on this machine: a stand-in Clerk, a sample application and the gate
+    #[cfg(feature = "dev")]
+    Dev(dev::Dev),
+    /// Report every problem of a configuration at once, and show its routes
+    Check(settings::Settings),
+    /// Ask a running gate whether it is ready
+    Health(health::Health),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// All is well.
+    Well,
+    /// It could not be done.
+    Failed,
+    /// What was asked cannot be.
+    Misused,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Well => Self::SUCCESS,
+            Ending::Failed => Self::FAILURE,
+            Ending::Misused => Self::from(2),
+        }
+    }
+}
+
+/// Does what the arguments of the process ask for.
+pub async fn main(environment: Environment) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and the version are no mistakes, and go to standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let ending = match arguments.command {
+        Command::Run(settings) => run::run(&settings, &environment).await,
+        #[cfg(feature = "dev")]
+        Command::Dev(dev) => dev::dev(&dev, &environment).await,
+        Command::Check(settings) => check::check(&settings, &environment),
+        Command::Health(health) => health::health(&health).await,
+    };
+    ending.into()
+}
+
+/// Colour for a terminal, unless `NO_COLOR` asks for none.
+fn colour(environment: &Environment) -> Colour {
+    let unwanted = environment
+        .iter()
+        .any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    if unwanted || !std::io::stderr().is_terminal() {
+        Colour::Plain
+    } else {
+        Colour::Ansi
+    }
+}
+
+/// Says on standard error what went wrong, and what the reader can do.
+fn complain(what: &str, hint: Option<&str>) {
+    eprintln!("error: {what}");
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+}
