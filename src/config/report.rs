@@ -1,6 +1,7 @@
 //! What is wrong with a configuration: every problem at once, each with its place and a hint.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,37 +85,46 @@ impl Problem {
     }
 }
 
-/// Problems as they are found.
+/// Problems as they are found, and the keys that were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    found: RefCell<Vec<Problem>>,
+    keys: RefCell<BTreeSet<String>>,
+}
 
 impl Problems {
     /// Notes a problem.
     pub(super) fn add(&self, problem: Problem) {
-        self.0.borrow_mut().push(problem);
+        self.found.borrow_mut().push(problem);
     }
 
     /// Whether nothing keeps the gate from starting.
     pub(super) fn no_errors(&self) -> bool {
-        self.0
+        self.found
             .borrow()
             .iter()
             .all(|problem| problem.severity == Severity::Warning)
     }
 
+    /// Notes that a key of a table was asked for.
+    pub(super) fn ask(&self, table: &str, key: &str) {
+        self.keys.borrow_mut().insert(format!("{table} {key}"));
+    }
+
     /// How many there are so far.
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.found.borrow().len()
     }
 
     /// The report about `source`, in the order of the file.
     pub(super) fn into_report(self, source: &Source) -> Report {
-        let mut problems = self.0.into_inner();
+        let mut problems = self.found.into_inner();
         problems.sort_by_key(|problem| problem.place.start());
         Report {
             name: source.name().to_owned(),
             text: source.shown(),
             problems,
+            keys: self.keys.into_inner(),
         }
     }
 }
@@ -125,6 +135,7 @@ pub struct Report {
     name: String,
     text: String,
     problems: Vec<Problem>,
+    keys: BTreeSet<String>,
 }
 
 /// Whether a report is coloured.
@@ -143,6 +154,11 @@ impl Report {
             .iter()
             .filter(|problem| problem.severity == severity)
             .count()
+    }
+
+    /// The keys that were looked for, as `[table] key`: what the documentation has to name.
+    pub fn keys(&self) -> &BTreeSet<String> {
+        &self.keys
     }
 
     /// Whether there is nothing to say.

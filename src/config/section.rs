@@ -59,6 +59,7 @@ impl<'p> Section<'p> {
 
     fn entry(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
+        self.problems.ask(&self.name, key);
         self.table.take(key)
     }
 

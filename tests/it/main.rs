@@ -9,6 +9,7 @@
 )]
 
 mod config;
+mod docs;
 mod forwarding;
 mod gate;
 mod keys;

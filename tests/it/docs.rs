@@ -1,0 +1,253 @@
+//! What the documents say is true: every TOML block loads, every key and every reason is named.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
+use clerk_gate::core::reason::Reason;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// Every document of the project.
+fn documents() -> Vec<PathBuf> {
+    let mut found = vec![Path::new(ROOT).join("README.md")];
+    let mut folders = vec![Path::new(ROOT).join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The blocks of a document in this language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}");
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() == fence {
+            let block: Vec<&str> = lines
+                .by_ref()
+                .take_while(|line| line.trim() != "```")
+                .collect();
+            blocks.push(block.join("\n"));
+        }
+    }
+    blocks
+}
+
+fn load(name: &str, text: &str) -> Result<Loaded, Report> {
+    // Files that are named in examples are there, and hold what they should.
+    let files = |path: &Path| -> io::Result<Vec<u8>> {
+        let key = if text.contains("pk_live_") {
+            "sk_live_x"
+        } else {
+            "sk_test_x"
+        };
+        if path.starts_with("/run/secrets") {
+            Ok(key.as_bytes().to_vec())
+        } else {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        }
+    };
+    let surroundings = Surroundings {
+        environment: &Vec::new(),
+        flags: &[],
+        files: &files,
+    };
+    config::load(&Source::new(name, text), &surroundings)
+}
+
+fn assert_loads(name: &str, text: &str) {
+    match load(name, text) {
+        Ok(loaded) => assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings),
+        Err(report) => panic!("{name}:\n{text}\n{report}"),
+    }
+}
+
+#[test]
+fn every_toml_block_of_the_documents_loads() {
+    let mut count = 0;
+    for path in documents() {
+        for block in blocks(&read(&path), "toml") {
+            assert_loads(&path.display().to_string(), &block);
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} blocks");
+}
+
+#[test]
+fn every_file_of_the_configuration_folder_loads() {
+    let mut count = 0;
+    for entry in fs::read_dir(Path::new(ROOT).join("config")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_loads(&path.display().to_string(), &read(&path));
+        count += 1;
+    }
+    assert!(count >= 2, "{count} files");
+}
+
+/// The reference file with every commented setting taken at its word.
+#[test]
+fn every_setting_in_a_comment_of_the_reference_is_one() {
+    let text: String = read("config/clerk-gate.toml")
+        .lines()
+        .map(|line| {
+            let setting = line.strip_prefix("# ").filter(|rest| {
+                rest.starts_with('[')
+                    || rest.split_once('=').is_some_and(|(key, value)| {
+                        let key = key.trim();
+                        value.starts_with(' ')
+                            && !key.is_empty()
+                            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+                    })
+            });
+            setting.unwrap_or(line).to_owned() + "\n"
+        })
+        .collect();
+    let report = match load("config/clerk-gate.toml", &text) {
+        Ok(loaded) => loaded.warnings.to_string(),
+        Err(report) => report.to_string(),
+    };
+    assert!(!report.contains("there is no key"), "{report}");
+    assert!(!report.contains("not TOML"), "{report}");
+    // The files it names are not here.
+    let unusable = report
+        .lines()
+        .filter(|line| line.contains("cannot be used") && !line.contains("-file`"));
+    assert_eq!(unusable.count(), 0, "{report}");
+}
+
+/// All keys that the gate looks for, as `[table] key`.
+fn keys_of_the_code() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for name in ["every-key", "requirements"] {
+        let path = format!("tests/cases/config/{name}.toml");
+        let loaded = load_anything(&path);
+        keys.extend(loaded);
+    }
+    keys
+}
+
+fn load_anything(path: &str) -> BTreeSet<String> {
+    let files = |_: &Path| -> io::Result<Vec<u8>> { Ok(b"sk_test_x".to_vec()) };
+    let surroundings = Surroundings {
+        environment: &Vec::new(),
+        flags: &[],
+        files: &files,
+    };
+    match config::load(&Source::new(path, read(path)), &surroundings) {
+        Ok(loaded) => loaded.warnings.keys().clone(),
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
+    let reference = read("docs/reference/configuration.md");
+    let mut documented = BTreeSet::new();
+    let mut section = String::new();
+    for line in reference.lines() {
+        if let Some(heading) = line.strip_prefix("## ").or(line.strip_prefix("### ")) {
+            section = heading.replace('`', "");
+        }
+        let Some(key) = line
+            .strip_prefix("| `")
+            .and_then(|rest| rest.split_once('`'))
+        else {
+            continue;
+        };
+        match (section.as_str(), key.0.split_once('.')) {
+            ("Requirements", _) => {}
+            ("Top level", _) => {
+                documented.insert(format!(" {}", key.0));
+            }
+            (_, Some((table, key))) => {
+                documented.insert(format!("[{table}] {key}"));
+            }
+            (table, None) => {
+                documented.insert(format!("{table} {}", key.0));
+            }
+        }
+    }
+    let code: BTreeSet<String> = keys_of_the_code()
+        .into_iter()
+        // The tables themselves are headings, requirements have a table of their own.
+        .filter(|key| {
+            let tables = [
+                "clerk", "session", "upstream", "limits", "admin", "pages", "identity", "log",
+                "shutdown", "route",
+            ];
+            !tables.iter().any(|table| key == &format!(" {table}"))
+                && !key.starts_with("require")
+                && !key.starts_with("reverified")
+                && !key.starts_with("[require")
+        })
+        .collect();
+    assert_eq!(documented, code);
+    let requirements: Vec<String> = keys_of_the_code()
+        .into_iter()
+        .filter_map(|key| Some(key.strip_prefix("require ")?.to_owned()))
+        .collect();
+    assert!(requirements.len() >= 10, "{requirements:?}");
+    for key in requirements {
+        assert!(
+            reference.contains(&format!("| `{{ {key} = ")),
+            "`{key}` is not in the table of requirements"
+        );
+    }
+}
+
+#[test]
+fn every_reason_is_in_its_reference_in_order() {
+    let reference = read("docs/reference/reasons.md");
+    let documented: Vec<(&str, &str)> = reference
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+            Some((
+                cells[0].trim_end_matches('`'),
+                cells[2].trim_end_matches(" |"),
+            ))
+        })
+        .collect();
+    let code: Vec<_> = Reason::ALL
+        .iter()
+        .map(|reason| (reason.code(), reason.message()))
+        .collect();
+    assert_eq!(documented, code);
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut count = 0;
+    for path in documents() {
+        let text = read(&path);
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let file = path.parent().unwrap().join(target);
+            assert!(file.exists(), "{}: {target}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 3, "{count} links");
+}
