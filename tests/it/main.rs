@@ -12,6 +12,7 @@ mod config;
 mod docs;
 mod forwarding;
 mod gate;
+mod house;
 mod keys;
 mod recorded;
 mod sessions;
