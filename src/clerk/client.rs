@@ -1,6 +1,7 @@
 //! Calls to Clerk over HTTP: bounded in time and size, without redirects, without secrets in
 //! errors.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ pub struct ClerkClient {
 }
 
 /// An answer of Clerk's, whatever its status.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -37,6 +38,17 @@ pub struct Answer {
     pub is_json: bool,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Answer {
+    /// Answers carry session tokens, so of the body only the size is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("is_json", &self.is_json)
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
 }
 
 /// Why there is no answer.

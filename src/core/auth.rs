@@ -1,6 +1,7 @@
 //! Who is asking: `authenticateRequest` of Clerk's SDK as a pure function (protocol reference,
 //! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
@@ -8,12 +9,13 @@ use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
 use super::instance::{BackendApi, Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
+use super::masked::{Address, CookieLines};
 use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason, RefreshFailure};
 use super::verify::{self, Leeway, PartyRule, Signature};
 
 /// What is known about the sender of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AuthState {
     /// The outcome.
     pub outcome: Outcome,
@@ -44,7 +46,7 @@ pub struct SignedIn {
 }
 
 /// A redirect that authentication itself asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AuthRedirect {
     /// Where to.
     pub location: String,
@@ -70,6 +72,24 @@ impl AuthState {
             }
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for AuthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthState")
+            .field("outcome", &self.outcome)
+            .field("set_cookies", &CookieLines(&self.set_cookies))
+            .finish()
+    }
+}
+
+impl fmt::Debug for AuthRedirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRedirect")
+            .field("location", &Address(&self.location))
+            .field("cause", &self.cause)
+            .finish()
     }
 }
 

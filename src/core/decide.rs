@@ -1,6 +1,7 @@
 //! The verdict. Order is written here and nowhere else: preflight, pages, route, credentials,
 //! session, requirement, identity.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -11,6 +12,7 @@ use super::facts::{Audience, RequestFacts};
 use super::identity::Identity;
 use super::identity_headers::HeaderPlan;
 use super::instance::Instance;
+use super::masked::{Address, CookieLines};
 use super::policy::{
     CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Policy, Preflight, Route, RouteMatch,
 };
@@ -46,7 +48,7 @@ pub enum Step {
 }
 
 /// The verdict on a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Verdict {
     /// What is done.
     pub decision: Decision,
@@ -146,14 +148,14 @@ impl Permit {
 }
 
 /// A redirect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// 307: the method stays, and only GET and HEAD are ever redirected.
     pub location: String,
 }
 
 /// A refusal, to be turned into an answer by `reply`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What kind of refusal it is.
     pub kind: RefusalKind,
@@ -198,6 +200,39 @@ pub enum Page {
     Unauthorized,
     /// `/_gate/me`: who am I.
     Me(Box<Identity>),
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict")
+            .field("decision", &self.decision)
+            .field("cause", &self.cause)
+            .field("standing", &self.standing)
+            .field("who", &self.who)
+            .field("set_cookies", &CookieLines(&self.set_cookies))
+            .field("route", &self.route)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redirect")
+            .field(&Address(&self.location))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("kind", &self.kind)
+            .field("cause", &self.cause)
+            .field("audience", &self.audience)
+            .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
+            .field("bearer", &self.bearer)
+            .finish()
+    }
 }
 
 /// Decides about a request, or asks. Total: it always answers, and it never asks twice.

@@ -1,6 +1,7 @@
 //! The one reading of a request. Matching, logging, redirects and forwarding all use it; nothing
 //! else looks at the target, the host, forwarded headers or the framing.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::header::{ACCEPT, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -8,12 +9,13 @@ use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use url::Url;
 
 use super::edge::{Edge, PublicAddress};
+use super::masked::{Address, HeaderNames};
 use super::origin::{Host, Origin, Scheme};
 use super::path::{CanonicalPath, PathError};
 use super::reason::Reason;
 
 /// A request as it came off a wire, before anything was made of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct WireRequest<'r> {
     /// The method.
     pub method: &'r Method,
@@ -30,7 +32,7 @@ pub struct WireRequest<'r> {
 }
 
 /// A request that can be read in exactly one way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestFacts<'r> {
     /// The method.
     pub method: &'r Method,
@@ -189,6 +191,37 @@ impl<'r> RequestFacts<'r> {
             && self
                 .headers
                 .contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+}
+
+impl fmt::Debug for WireRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireRequest")
+            .field("method", &self.method)
+            .field("target", &Address(&self.target.to_string()))
+            .field("version", &self.version)
+            .field("headers", &HeaderNames(self.headers))
+            .field("peer", &self.peer)
+            .field("scheme", &self.scheme)
+            .finish()
+    }
+}
+
+impl fmt::Debug for RequestFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestFacts")
+            .field("method", &self.method)
+            .field("headers", &HeaderNames(self.headers))
+            .field("path", &self.path)
+            .field("query", &self.query.map(|_| "…"))
+            .field("host", &self.host)
+            .field("origin", &self.origin)
+            .field("client", &self.client)
+            .field("forwarded_for", &self.forwarded_for)
+            .field("audience", &self.audience)
+            .field("upgrade", &self.upgrade)
+            .field("body", &self.body)
+            .finish()
     }
 }
 

@@ -18,6 +18,7 @@ pub mod identity_headers;
 pub mod instance;
 pub mod jwt;
 pub mod key;
+mod masked;
 pub mod origin;
 pub mod path;
 pub mod pattern;

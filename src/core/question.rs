@@ -3,10 +3,12 @@
 //! `decide` never waits. It answers, or it asks; the gate finds out and calls again with the
 //! answer noted in [`Progress`]. A failure to find out is an answer too, and nothing is asked twice.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::credentials::Credentials;
 use super::jwt::{Malformed, Token};
+use super::masked::CookieLines;
 use super::policy::RouteMatch;
 use super::reason::RefreshFailure;
 use super::verify::Signature;
@@ -56,7 +58,7 @@ pub struct TokenAnswer {
 pub type Directives<E> = Result<Vec<String>, E>;
 
 /// The answers so far. Small, and made once for each request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress<'r> {
     credentials: Option<Credentials<'r>>,
     route: Option<RouteMatch>,
@@ -165,6 +167,24 @@ impl<'r> Progress<'r> {
             self.asked.push(question);
         }
         new
+    }
+}
+
+impl fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn shown<E: fmt::Debug>(
+            answer: Option<&Directives<E>>,
+        ) -> Option<Result<CookieLines<'_>, &E>> {
+            answer.map(|answer| answer.as_deref().map(CookieLines))
+        }
+        f.debug_struct("Progress")
+            .field("credentials", &self.credentials)
+            .field("route", &self.route)
+            .field("tokens", &self.tokens)
+            .field("payload", &shown(self.payload.as_ref()))
+            .field("refresh", &shown(self.refresh.as_ref()))
+            .field("asked", &self.asked)
+            .finish()
     }
 }
 

@@ -1,11 +1,14 @@
 //! The one table from a refusal to an answer: status, headers and content by reason and reader.
 
+use std::fmt;
+
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::decide::{BearerUse, Refusal, RefusalKind, Standing};
 use super::facts::Audience;
+use super::masked::Address;
 use super::reason::{Cause, Reason};
 
 /// An answer of ours, before it is written onto a wire.
@@ -20,16 +23,16 @@ pub struct Reply {
 }
 
 /// The content of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Content {
     /// JSON for programs.
-    Json(serde_json::Value),
+    Json(Value),
     /// A page for people.
     Notice(Notice),
 }
 
 /// What a page for people says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The heading.
     pub title: &'static str,
@@ -41,6 +44,33 @@ pub struct Notice {
     pub sign_in_url: Option<String>,
     /// The id to quote.
     pub request_id: String,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(value) => {
+                let mut shown = value.clone();
+                if let Some(Value::String(url)) = shown.pointer_mut("/error/sign_in_url") {
+                    *url = Address(url).text();
+                }
+                f.debug_tuple("Json").field(&shown).finish()
+            }
+            Self::Notice(notice) => f.debug_tuple("Notice").field(notice).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notice")
+            .field("title", &self.title)
+            .field("message", &self.message)
+            .field("code", &self.code)
+            .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
+            .field("request_id", &self.request_id)
+            .finish()
+    }
 }
 
 /// Header names of Clerk's SDK.

@@ -1,13 +1,13 @@
 //! One call for many askers: whoever asks the same thing at the same time shares the answer.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
 /// Calls that are under way, by what they ask.
-#[derive(Debug)]
 pub struct Flights<K, V> {
     flying: Mutex<HashMap<K, Arc<OnceCell<V>>>>,
 }
@@ -36,6 +36,14 @@ impl<K: Eq + Hash + Clone, V: Clone> Flights<K, V> {
         let answer = shared.get_or_init(|| call).await.clone();
         drop(landing);
         answer
+    }
+}
+
+impl<K, V> fmt::Debug for Flights<K, V> {
+    /// Shows how many are under way: questions and answers hold tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_tuple("Flights").field(&flying.len()).finish()
     }
 }
 

@@ -15,5 +15,6 @@ mod gate;
 mod house;
 mod keys;
 mod recorded;
+mod secrets;
 mod sessions;
 mod support;

@@ -1,0 +1,264 @@
+//! No `Debug` shows a token, a cookie or a key: whatever is printed in anger stays harmless.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clerk_gate::clerk::client::Answer;
+use clerk_gate::clock::ManualClock;
+use clerk_gate::core::auth;
+use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
+use clerk_gate::core::edge::{Edge, PublicAddress};
+use clerk_gate::core::facts::{RequestFacts, WireRequest};
+use clerk_gate::core::identity_headers::HeaderPlan;
+use clerk_gate::core::instance::{BackendApi, Instance};
+use clerk_gate::core::jwt::Token;
+use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::origin::Scheme;
+use clerk_gate::core::policy::{PathReading, Policy};
+use clerk_gate::core::question::{Progress, Question, TokenAnswer};
+use clerk_gate::core::reply;
+use clerk_gate::core::verify::Signature;
+use clerk_gate::gate::flights::Flights;
+use clerk_gate::pages;
+use clerk_gate::server;
+use clerk_gate::standin::{StandIn, StandInOptions};
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use serde_json::json;
+
+use crate::support::{START_MS, config, usual_routes};
+
+/// A test key whose instance is nowhere.
+const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
+
+/// What every secret of these tests has in it, base64url included: `hidden` behind 0, 1 or 2 bytes.
+const MARKS: [&str; 4] = ["hidden", "aGlkZGVu", "hpZGRlb", "oaWRkZW"];
+
+#[track_caller]
+fn assert_shows_nothing(what: &str, value: &dyn Debug) {
+    for shown in [format!("{value:?}"), format!("{value:#?}")] {
+        for mark in MARKS {
+            assert!(!shown.contains(mark), "{what} shows a secret:\n{shown}");
+        }
+    }
+}
+
+/// A session token that would be good, had it a signature; `age` in seconds.
+fn token(age: u64) -> String {
+    let now = START_MS / 1000;
+    let claims = json!({
+        "sub": "user_1", "sid": "sess_1", "iat": now - age, "exp": now - age + 60,
+        "iss": "https://foo-bar-13.clerk.accounts.dev", "own": "hidden",
+    });
+    let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let header = json!({ "alg": "RS256", "kid": "ins_1", "typ": "JWT" });
+    let signature = encode("hidden signature".to_owned());
+    format!(
+        "{}.{}.{signature}",
+        encode(header.to_string()),
+        encode(claims.to_string())
+    )
+}
+
+fn new_cookies() -> Vec<String> {
+    vec![
+        format!("__session={}; Path=/", token(0)),
+        "__refresh_abc=hidden; HttpOnly".to_owned(),
+    ]
+}
+
+/// A request of a test: method, target, headers.
+struct Asked {
+    method: Method,
+    target: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+fn asked(target: &str, headers: &[(&'static str, String)]) -> Asked {
+    Asked {
+        method: Method::GET,
+        target: target.to_owned(),
+        headers: headers.to_vec(),
+    }
+}
+
+/// Requests that carry secrets wherever one can stand, to every kind of decision.
+fn requests() -> Vec<Asked> {
+    let page = ("accept", "text/html".to_owned());
+    let bearer = |age| ("authorization", format!("Bearer {}", token(age)));
+    let session = |age| {
+        let uat = START_MS / 1000 - 600;
+        let cookie = format!(
+            "__session={}; __client_uat={uat}; __clerk_db_jwt=dvb_hidden; __refresh_{}=hidden",
+            token(age),
+            PublishableKey::parse(KEY).unwrap().cookie_suffix(),
+        );
+        ("cookie", cookie)
+    };
+    let known = ("cookie", "__clerk_db_jwt=dvb_hidden".to_owned());
+    let handshake = format!("/members?__clerk_handshake={}", token(0));
+    vec![
+        asked("/members?token=hidden", &[bearer(0)]),
+        asked("/members", &[bearer(600)]),
+        asked("/members", &[session(0)]),
+        asked("/members", &[session(600), page.clone()]),
+        asked("/members", &[known.clone(), page.clone()]),
+        asked("/members", std::slice::from_ref(&known)),
+        asked("/admin", &[session(0)]),
+        asked("/_gate/me", &[session(0)]),
+        asked("/_gate/sign-in", &[known.clone(), page.clone()]),
+        asked(&handshake, &[known.clone(), page.clone()]),
+        asked(
+            "/members?__clerk_handshake_nonce=hidden",
+            &[known, page.clone()],
+        ),
+        asked("/members?__clerk_db_jwt=dvb_hidden", &[page]),
+    ]
+}
+
+/// Decides as the gate does, with every answer at hand, and looks at each thing on the way.
+fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Verdict {
+    let inputs = Inputs {
+        facts,
+        instance,
+        policy,
+        headers: &HeaderPlan::default(),
+        pages_prefix: "/_gate/",
+        now_ms: START_MS,
+    };
+    assert_shows_nothing("`Inputs`", &inputs);
+    let mut progress = Progress::default();
+    loop {
+        let step = decide::decide(inputs, &mut progress);
+        assert_shows_nothing("`Step`", &step);
+        assert_shows_nothing("`Progress`", &progress);
+        assert_shows_nothing("`Credentials`", &progress.credentials());
+        match step {
+            Step::Done(verdict) => {
+                if let Ok(state) = auth::authenticate(facts, instance, START_MS, &mut progress) {
+                    assert_shows_nothing("`AuthState`", &state);
+                }
+                return *verdict;
+            }
+            Step::Ask(Question::Token(slot)) => {
+                let decoded = Token::decode(progress.raw(slot).unwrap()).map(Arc::new);
+                let answer = TokenAnswer {
+                    decoded,
+                    signature: None,
+                };
+                assert_shows_nothing("`TokenAnswer`", &answer);
+                progress.answer_token(slot, answer);
+            }
+            Step::Ask(Question::Signature(slot)) => {
+                progress.answer_signature(slot, Signature::Good);
+            }
+            Step::Ask(Question::HandshakePayload) => progress.answer_payload(Ok(new_cookies())),
+            Step::Ask(Question::Refresh(_)) => progress.answer_refresh(Ok(new_cookies())),
+        }
+    }
+}
+
+#[test]
+fn nothing_that_a_request_becomes_shows_its_credentials() {
+    let mut instance = Instance::of(PublishableKey::parse(KEY).unwrap(), BackendApi::Available);
+    instance.sign_in_url = Some("https://accounts.example.com/sign-in".to_owned());
+    let policy = Policy::compile(usual_routes(), PathReading::Leniently).unwrap();
+    let edge = Edge {
+        public: PublicAddress::Loopback,
+        trusted_proxies: Vec::new(),
+        hosts: Vec::new(),
+    };
+    let mut decisions = [0; 4];
+    for request in requests() {
+        let target: Uri = request.target.parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().unwrap());
+        for (name, value) in &request.headers {
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let wire = WireRequest {
+            method: &request.method,
+            target: &target,
+            version: Version::HTTP_11,
+            headers: &headers,
+            peer: [127, 0, 0, 1].into(),
+            scheme: Scheme::Http,
+        };
+        assert_shows_nothing("`WireRequest`", &wire);
+        let facts = RequestFacts::read(wire, &edge).unwrap();
+        assert_shows_nothing("`RequestFacts`", &facts);
+        let verdict = decided(&facts, &instance, &policy);
+        assert_shows_nothing("`Verdict`", &verdict);
+        let kind = match &verdict.decision {
+            Decision::Forward(permit) => {
+                assert_shows_nothing("`Permit`", permit);
+                0
+            }
+            Decision::Redirect(redirect) => {
+                let document = pages::redirect(&redirect.location);
+                assert_shows_nothing("`Document`", &document);
+                1
+            }
+            Decision::Refuse(refusal) => {
+                let reply = reply::reply(refusal, "id");
+                assert_shows_nothing("`Reply`", &reply);
+                assert_shows_nothing("`Document`", &pages::refusal(reply));
+                2
+            }
+            Decision::Page(page) => {
+                assert_shows_nothing("`Document`", &pages::page(page, "id"));
+                3
+            }
+        };
+        decisions[kind] += 1;
+    }
+    assert!(decisions.iter().all(|count| *count > 0), "{decisions:?}");
+}
+
+#[tokio::test]
+async fn neither_configuration_nor_gate_shows_the_secret_key() {
+    let clerk = StandIn::start(StandInOptions::new(Arc::new(|| START_MS)))
+        .await
+        .unwrap();
+    let nowhere = ([127, 0, 0, 1], 9).into();
+    let mut config = config(&clerk, nowhere, usual_routes());
+    config.secret_key = Some("sk_test_hidden".into());
+    assert_shows_nothing("`Config`", &config);
+    let bound = server::build(&config, ManualClock::at(START_MS))
+        .await
+        .unwrap();
+    let shown = format!("{bound:?}");
+    assert!(
+        shown.contains("Snapshot") && shown.contains("Gate"),
+        "{shown}"
+    );
+    assert_shows_nothing("`Bound`", &bound);
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_shows_neither_its_question_nor_its_answer() {
+    let flights = Flights::new();
+    let key = ("sess_1".to_owned(), "hidden refresh token".to_owned());
+    let seen = Mutex::new(0);
+    let asking = flights.join(key, async {
+        assert_shows_nothing("`Flights`", &flights);
+        *seen.lock().unwrap() += 1;
+        new_cookies()
+    });
+    let cookies = tokio::time::timeout(Duration::from_secs(5), asking)
+        .await
+        .unwrap();
+    assert_eq!((cookies, *seen.lock().unwrap()), (new_cookies(), 1));
+}
+
+#[test]
+fn an_answer_of_clerk_shows_no_body() {
+    let answer = Answer {
+        status: 200,
+        is_json: true,
+        body: json!({ "cookies": new_cookies() }).to_string().into(),
+    };
+    assert_shows_nothing("`Answer`", &answer);
+}
