@@ -15,6 +15,7 @@ mod gate;
 mod house;
 mod keys;
 mod recorded;
+mod recorded_http;
 mod secrets;
 mod sessions;
 mod support;

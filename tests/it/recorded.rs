@@ -7,11 +7,8 @@ use clerk_gate::clerk::keys::{KeySet, KeySetError};
 use clerk_gate::core::auth::{self, AuthState, Outcome};
 use clerk_gate::core::authorization::{Asked, Level, Reverification};
 use clerk_gate::core::facts::{Audience, BodyLength, RequestFacts, Upgrade};
-use clerk_gate::core::instance::{
-    BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
-};
+use clerk_gate::core::instance::Instance;
 use clerk_gate::core::jwt::Token;
-use clerk_gate::core::key::PublishableKey;
 use clerk_gate::core::origin::{Host, Origin, Scheme};
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::question::{Progress, Question, Slot, TokenAnswer};
@@ -19,6 +16,8 @@ use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::verify::Signature;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
+
+use crate::support::rows::{self, FakeApi};
 
 /// Rows that come out as recorded.
 const EQUAL: usize = 911;
@@ -28,91 +27,6 @@ const DEVIATING: usize = 71;
 
 /// Rows about machine tokens and organisation sync, which the core does not do.
 const OUT_OF_SCOPE: usize = 171;
-
-pub struct Table {
-    pub now_ms: u64,
-    pub cases: Vec<Value>,
-}
-
-pub fn table(name: &str) -> Value {
-    let path = format!(
-        "{}/tests/cases/recorded/{name}.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn authenticate_table() -> Table {
-    let table = table("authenticate");
-    Table {
-        now_ms: table["now"].as_u64().unwrap() * 1000,
-        cases: table["cases"].as_array().unwrap().clone(),
-    }
-}
-
-/// Clerk's Backend API as the rows presume it.
-pub struct FakeApi(Vec<Value>);
-
-impl FakeApi {
-    pub fn load() -> Self {
-        Self(table("fake_api")["answers"].as_array().unwrap().clone())
-    }
-
-    pub fn answer(
-        &self,
-        method: &str,
-        path: &str,
-        authorization: &str,
-        query: &[(String, String)],
-        json: &Value,
-    ) -> &Value {
-        self.0
-            .iter()
-            .find(|answer| {
-                let fits = |name: &str, value: &str| {
-                    answer[name]
-                        .as_str()
-                        .is_none_or(|wanted| wanted == "*" || wanted == value)
-                };
-                let when = &answer["when"];
-                fits("method", method)
-                    && fits("path", path)
-                    && when["authorization"]
-                        .as_str()
-                        .is_none_or(|wanted| wanted == authorization)
-                    && when["query"].as_object().is_none_or(|wanted| {
-                        wanted.iter().all(|(key, value)| {
-                            query
-                                .iter()
-                                .any(|(k, v)| k == key && Some(v.as_str()) == value.as_str())
-                        })
-                    })
-                    && when["json"]
-                        .as_object()
-                        .is_none_or(|wanted| wanted.iter().all(|(key, value)| &json[key] == value))
-            })
-            .expect("the fake API answers everything")
-    }
-
-    fn body(answer: &Value) -> String {
-        match &answer["body"] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }
-    }
-
-    fn json(answer: &Value) -> Value {
-        serde_json::from_str(&Self::body(answer)).unwrap_or_default()
-    }
-
-    fn is_json(answer: &Value) -> bool {
-        answer["headers"].as_object().is_some_and(|headers| {
-            headers.iter().any(|(name, value)| {
-                name.eq_ignore_ascii_case("content-type") && value == "application/json"
-            })
-        })
-    }
-}
 
 /// One row, turned into what the core takes.
 struct Row<'a> {
@@ -126,44 +40,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn new(row: &'a Value, api: &'a FakeApi, now_ms: u64) -> Option<Self> {
-        let options = &row["options"];
-        let text = |name: &str| options[name].as_str();
-        let key = PublishableKey::parse(text("publishableKey")?).ok()?;
-        let backend_api = if text("secretKey").is_some() {
-            BackendApi::Available
-        } else {
-            BackendApi::NoSecretKey
-        };
-        let mut instance = Instance::of(key, backend_api);
-        instance.continuity = Continuity::Faithful;
-        instance.pending = PendingSessions::SignedIn;
-        instance.issuer = IssuerRule::Any;
-        let list = |value: &Value| -> Vec<String> {
-            match value {
-                Value::String(one) => vec![one.clone()],
-                Value::Array(many) => many
-                    .iter()
-                    .filter_map(|v| v.as_str().map(str::to_owned))
-                    .collect(),
-                _ => Vec::new(),
-            }
-        };
-        instance.authorized_parties = list(&options["authorizedParties"]);
-        instance.audience = list(&options["audience"]);
-        if let Some(skew) = options["clockSkewInMs"].as_i64() {
-            instance.clock_skew_ms = u64::try_from(skew).unwrap_or(0);
-        }
-        instance.sign_in_url = text("signInUrl").map(str::to_owned);
-        let satellite = options["isSatellite"].as_bool() == Some(true);
-        if satellite {
-            instance.satellite = Some(Satellite {
-                auto_sync: options["satelliteAutoSync"].as_bool() == Some(true),
-            });
-        }
-        if let Some(domain) = text("domain").filter(|_| satellite && !instance.is_development()) {
-            instance.frontend_api = format!("https://clerk.{domain}");
-            instance.own_issuer_host = format!("clerk.{domain}");
-        }
+        let instance = rows::instance(&row["options"])?;
         let mut headers = HeaderMap::new();
         for pair in row["request"]["headers"].as_array()? {
             headers.append(
@@ -263,7 +140,7 @@ impl<'a> Row<'a> {
         if answer["status"] != 200 || !FakeApi::is_json(answer) {
             return Err(());
         }
-        strings(&FakeApi::json(answer)["directives"]).ok_or(())
+        rows::strings(&FakeApi::json(answer)["directives"]).ok_or(())
     }
 
     fn refresh(&self, token: &Token) -> Result<Vec<String>, RefreshFailure> {
@@ -287,20 +164,14 @@ impl<'a> Row<'a> {
         if !FakeApi::is_json(answer) {
             return Err(RefreshFailure::Empty);
         }
-        strings(&FakeApi::json(answer)["cookies"]).ok_or(RefreshFailure::Empty)
+        rows::strings(&FakeApi::json(answer)["cookies"]).ok_or(RefreshFailure::Empty)
     }
 
     fn run(&self) -> Option<AuthState> {
         let target = url::Url::parse(self.recorded["request"]["url"].as_str()?).ok()?;
         let mut instance = self.instance.clone();
         let facts = self.facts(&target)?;
-        if let Some(proxy) = self.recorded["options"]["proxyUrl"].as_str() {
-            instance.frontend_api = if proxy.starts_with('/') {
-                format!("{}{proxy}", facts.origin)
-            } else {
-                proxy.to_owned()
-            };
-        }
+        rows::use_proxy(&mut instance, &self.recorded["options"], &facts.origin);
         let mut progress = Progress::default();
         let mut asked = Vec::new();
         loop {
@@ -351,16 +222,6 @@ impl<'a> Row<'a> {
             }
         }
     }
-}
-
-fn strings(value: &Value) -> Option<Vec<String>> {
-    Some(
-        value
-            .as_array()?
-            .iter()
-            .filter_map(|v| v.as_str().map(str::to_owned))
-            .collect(),
-    )
 }
 
 /// What a state looks like in the words of the tables.
@@ -414,7 +275,7 @@ fn difference(row: &Value, state: &AuthState) -> Option<String> {
                 expect["headers"]["location"]
             ));
         }
-        let cookies = strings(&expect["setCookie"]).unwrap_or_default();
+        let cookies = rows::strings(&expect["setCookie"]).unwrap_or_default();
         if cookies != state.set_cookies {
             found.push(format!(
                 "cookies {} -> {}",
@@ -426,47 +287,16 @@ fn difference(row: &Value, state: &AuthState) -> Option<String> {
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// The rows each rule of the deviations covers, as the document has them.
-fn rows_by_rule() -> BTreeMap<String, BTreeSet<String>> {
-    let path = format!(
-        "{}/docs/explanation/deviations.md",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let text = std::fs::read_to_string(path).unwrap();
-    let rules: BTreeMap<_, _> = text
-        .split("\n## ")
-        .skip(1)
-        .map(|section| {
-            let (rule, _) = section.split_once(':').unwrap();
-            let (_, rows) = section.split_once("\nRows:").unwrap();
-            let ids = rows
-                .split('`')
-                .skip(1)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect();
-            (rule.to_owned(), ids)
-        })
-        .collect();
-    assert!(rules.len() >= 9, "the document lists its rules");
-    rules
-}
-
-/// What `authenticateRequest` takes and this replay does not: machine tokens and organisation sync.
-fn is_out_of_scope(options: &Value) -> bool {
-    options.get("acceptsToken").is_some() || options.get("organizationSyncOptions").is_some()
-}
-
 #[test]
 fn every_recorded_row_of_authenticate_is_equal_or_a_written_deviation() {
     let api = FakeApi::load();
-    let table = authenticate_table();
+    let table = rows::authenticate();
     let (mut equal, mut skipped) = (0, 0);
     let mut differing = BTreeMap::new();
     let mut signed_in_beyond = Vec::new();
     for row in &table.cases {
         let id = row["id"].as_str().unwrap();
-        if is_out_of_scope(&row["options"]) {
+        if rows::is_out_of_scope(&row["options"]) {
             skipped += 1;
             continue;
         }
@@ -484,7 +314,7 @@ fn every_recorded_row_of_authenticate_is_equal_or_a_written_deviation() {
             }
         }
     }
-    let rules = rows_by_rule();
+    let rules = rows::rows_by_rule();
     let written: BTreeSet<String> = rules.values().flatten().cloned().collect();
     let found: BTreeSet<String> = differing.keys().cloned().collect();
     let unwritten: Vec<_> = found
@@ -520,7 +350,7 @@ fn every_recorded_row_of_authenticate_is_equal_or_a_written_deviation() {
 
 #[test]
 fn every_recorded_row_of_has_is_equal() {
-    let table = table("has");
+    let table = rows::table("has");
     let cases = table["cases"].as_array().unwrap();
     let mut differing = Vec::new();
     for row in cases {

@@ -1,6 +1,7 @@
 //! A whole world in one process: a stand-in Clerk, a recording upstream and the real gate, on
 //! ports of their own, with a clock that is handed in.
 
+pub mod rows;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use clerk_gate::core::requirement::Requirement;
 use clerk_gate::server;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
 use http::{HeaderMap, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use upstream::RecordingUpstream;
@@ -150,15 +152,27 @@ pub fn config(clerk: &StandIn, upstream: SocketAddr, routes: Vec<Route>) -> Conf
     let mut instance = Instance::of(key, BackendApi::Available);
     instance.frontend_api = clerk.url();
     instance.sign_in_url = Some(clerk.sign_in_url());
+    Config {
+        keys: KeySource::FrontendApi { url: clerk.url() },
+        secret_key: Some(clerk.secret_key().into()),
+        api_url: clerk.url().parse().unwrap(),
+        ..config_of(instance, upstream, routes)
+    }
+}
+
+/// The configuration of a gate that works for `instance`, which is nowhere.
+pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -> Config {
     let any = "127.0.0.1:0".parse().unwrap();
     Config {
         listen: any,
         admin_listen: Some(any),
+        keys: KeySource::FrontendApi {
+            url: instance.frontend_api.clone(),
+        },
         instance,
-        keys: KeySource::FrontendApi { url: clerk.url() },
         jwks_max_stale: Duration::from_hours(24),
-        secret_key: Some(clerk.secret_key().into()),
-        api_url: clerk.url().parse().unwrap(),
+        secret_key: None,
+        api_url: "https://api.clerk.com".parse().unwrap(),
         edge: Edge {
             public: PublicAddress::Loopback,
             trusted_proxies: Vec::new(),
@@ -287,7 +301,6 @@ pub async fn raw(gate: SocketAddr, bytes: &[u8]) -> Answer {
 
 /// Sends bytes and reads every answer until the gate closes the connection or pauses.
 pub async fn exchange(gate: SocketAddr, bytes: &[u8]) -> Vec<Answer> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(gate).await.unwrap();
     // The gate may close before it has read everything.
     let _ = stream.write_all(bytes).await;
@@ -306,6 +319,61 @@ pub async fn exchange(gate: SocketAddr, bytes: &[u8]) -> Vec<Answer> {
         rest = after;
     }
     answers
+}
+
+/// Sends one request and reads its answer, over a connection of its own that neither side closes.
+pub async fn ask(gate: SocketAddr, request: &[u8]) -> Answer {
+    let answer = async {
+        let mut stream = tokio::net::TcpStream::connect(gate).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        read_answer(&mut stream, request.starts_with(b"HEAD "), &mut Vec::new()).await
+    };
+    tokio::time::timeout(Duration::from_secs(10), answer)
+        .await
+        .expect("the gate answers in time")
+}
+
+/// Reads one whole answer; what comes behind it stays in `received`.
+pub async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    head_only: bool,
+    received: &mut Vec<u8>,
+) -> Answer {
+    let mut chunk = vec![0_u8; 16 * 1024];
+    loop {
+        let count = stream.read(&mut chunk).await.unwrap();
+        received.extend_from_slice(&chunk[..count]);
+        if count == 0 || is_whole(received, head_only) {
+            let (answer, rest) = parse(received)
+                .unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(received)));
+            *received = rest.to_vec();
+            return answer;
+        }
+    }
+}
+
+fn is_whole(bytes: &[u8], head_only: bool) -> bool {
+    let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let body = &bytes[end + 4..];
+    if head.starts_with("http/1.1 100") {
+        return is_whole(body, head_only);
+    }
+    let length = head
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .map(|length| length.trim().parse::<usize>().unwrap());
+    let bodyless = head_only
+        || ["304", "204", "101"]
+            .iter()
+            .any(|code| head[9..].starts_with(code));
+    match length {
+        _ if bodyless => true,
+        Some(length) => body.len() >= length,
+        None => head.contains("chunked") && body.ends_with(b"0\r\n\r\n"),
+    }
 }
 
 /// Takes one answer off the front of `bytes`.

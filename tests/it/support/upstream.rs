@@ -100,6 +100,11 @@ impl RecordingUpstream {
         self.received.lock().unwrap().clone()
     }
 
+    /// Everything that has arrived since this was last asked.
+    pub fn take_received(&self) -> Vec<Received> {
+        std::mem::take(&mut *self.received.lock().unwrap())
+    }
+
     /// The one request that has arrived.
     #[track_caller]
     pub fn only(&self) -> Received {

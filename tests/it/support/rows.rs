@@ -1,0 +1,247 @@
+//! The rows that were recorded from Clerk's own SDK, and what they presume.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use clerk_gate::core::instance::{
+    BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
+};
+use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::origin::Origin;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// The rows of `authenticate.json`, and the moment at which they were recorded.
+pub struct Table {
+    pub now_ms: u64,
+    pub cases: Vec<Value>,
+}
+
+/// A table by its name.
+pub fn table(name: &str) -> Value {
+    let path = format!(
+        "{}/tests/cases/recorded/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The table of `authenticateRequest`.
+pub fn authenticate() -> Table {
+    let table = table("authenticate");
+    Table {
+        now_ms: table["now"].as_u64().unwrap() * 1000,
+        cases: table["cases"].as_array().unwrap().clone(),
+    }
+}
+
+/// Clerk's Backend API as the rows presume it.
+#[derive(Clone)]
+pub struct FakeApi(Vec<Value>);
+
+impl FakeApi {
+    pub fn load() -> Self {
+        Self(table("fake_api")["answers"].as_array().unwrap().clone())
+    }
+
+    pub fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: &str,
+        query: &[(String, String)],
+        json: &Value,
+    ) -> &Value {
+        self.0
+            .iter()
+            .find(|answer| {
+                let fits = |name: &str, value: &str| {
+                    answer[name]
+                        .as_str()
+                        .is_none_or(|wanted| wanted == "*" || wanted == value)
+                };
+                let when = &answer["when"];
+                fits("method", method)
+                    && fits("path", path)
+                    && when["authorization"]
+                        .as_str()
+                        .is_none_or(|wanted| wanted == authorization)
+                    && when["query"].as_object().is_none_or(|wanted| {
+                        wanted.iter().all(|(key, value)| {
+                            query
+                                .iter()
+                                .any(|(k, v)| k == key && Some(v.as_str()) == value.as_str())
+                        })
+                    })
+                    && when["json"]
+                        .as_object()
+                        .is_none_or(|wanted| wanted.iter().all(|(key, value)| &json[key] == value))
+            })
+            .expect("the fake API answers everything")
+    }
+
+    pub fn body(answer: &Value) -> String {
+        match &answer["body"] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    pub fn json(answer: &Value) -> Value {
+        serde_json::from_str(&Self::body(answer)).unwrap_or_default()
+    }
+
+    pub fn is_json(answer: &Value) -> bool {
+        answer["headers"].as_object().is_some_and(|headers| {
+            headers.iter().any(|(name, value)| {
+                name.eq_ignore_ascii_case("content-type") && value == "application/json"
+            })
+        })
+    }
+}
+
+/// The instance that the options of a row describe, as the SDK takes them.
+pub fn instance(options: &Value) -> Option<Instance> {
+    let text = |name: &str| options[name].as_str();
+    let key = PublishableKey::parse(text("publishableKey")?).ok()?;
+    let backend_api = if text("secretKey").is_some() {
+        BackendApi::Available
+    } else {
+        BackendApi::NoSecretKey
+    };
+    let mut instance = Instance::of(key, backend_api);
+    instance.continuity = Continuity::Faithful;
+    instance.pending = PendingSessions::SignedIn;
+    instance.issuer = IssuerRule::Any;
+    let list = |value: &Value| -> Vec<String> {
+        match value {
+            Value::String(one) => vec![one.clone()],
+            Value::Array(many) => many
+                .iter()
+                .filter_map(|v| v.as_str().map(str::to_owned))
+                .collect(),
+            _ => Vec::new(),
+        }
+    };
+    instance.authorized_parties = list(&options["authorizedParties"]);
+    instance.audience = list(&options["audience"]);
+    if let Some(skew) = options["clockSkewInMs"].as_i64() {
+        instance.clock_skew_ms = u64::try_from(skew).unwrap_or(0);
+    }
+    instance.sign_in_url = text("signInUrl").map(str::to_owned);
+    let satellite = options["isSatellite"].as_bool() == Some(true);
+    if satellite {
+        instance.satellite = Some(Satellite {
+            auto_sync: options["satelliteAutoSync"].as_bool() == Some(true),
+        });
+    }
+    if let Some(domain) = text("domain").filter(|_| satellite && !instance.is_development()) {
+        instance.frontend_api = format!("https://clerk.{domain}");
+        instance.own_issuer_host = format!("clerk.{domain}");
+    }
+    Some(instance)
+}
+
+/// Lets browsers call the Frontend API through the proxy of a row, if it has one.
+pub fn use_proxy(instance: &mut Instance, options: &Value, origin: &Origin) {
+    if let Some(proxy) = options["proxyUrl"].as_str() {
+        instance.frontend_api = if proxy.starts_with('/') {
+            format!("{origin}{proxy}")
+        } else {
+            proxy.to_owned()
+        };
+    }
+}
+
+/// The texts of a list.
+pub fn strings(value: &Value) -> Option<Vec<String>> {
+    Some(
+        value
+            .as_array()?
+            .iter()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect(),
+    )
+}
+
+/// The rows each rule of the deviations covers, as the document has them.
+pub fn rows_by_rule() -> BTreeMap<String, BTreeSet<String>> {
+    let path = format!(
+        "{}/docs/explanation/deviations.md",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let rules: BTreeMap<_, _> = text
+        .split("\n## ")
+        .skip(1)
+        .map(|section| {
+            let (rule, _) = section.split_once(':').unwrap();
+            let (_, rows) = section.split_once("\nRows:").unwrap();
+            let ids = rows
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect();
+            (rule.to_owned(), ids)
+        })
+        .collect();
+    assert!(rules.len() >= 9, "the document lists its rules");
+    rules
+}
+
+/// What `authenticateRequest` takes and this replay does not: machine tokens and organisation sync.
+pub fn is_out_of_scope(options: &Value) -> bool {
+    options.get("acceptsToken").is_some() || options.get("organizationSyncOptions").is_some()
+}
+
+/// Serves the Backend API as the rows presume it, on a port of its own.
+pub async fn serve(api: FakeApi) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let api = api.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let answer = api.respond(&request);
+                async move { answer }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+impl FakeApi {
+    /// An error closes the connection without an answer.
+    fn respond(&self, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
+        let query: Vec<(String, String)> =
+            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
+        let authorization = request.headers().get("authorization");
+        let answer = self.answer(
+            request.method().as_str(),
+            request.uri().path(),
+            authorization.map_or("", |value| value.to_str().unwrap()),
+            &query,
+            &Value::Null,
+        );
+        if answer["close"] == true {
+            return Err("closed, as the row wants it");
+        }
+        let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
+        let mut response = Response::builder().status(status);
+        for (name, value) in answer["headers"].as_object().into_iter().flatten() {
+            response = response.header(name, value.as_str().unwrap());
+        }
+        Ok(response.body(Self::body(answer).into()).unwrap())
+    }
+}
