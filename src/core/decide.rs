@@ -276,17 +276,16 @@ impl<'r> Judge<'_, 'r> {
                 progress,
             ));
         }
-        if route.preflight == Preflight::Forward && facts.is_preflight() {
+        let readings = || {
+            let stricter = found.stricter.iter().map(|other| policy.route(other.route));
+            std::iter::once(route).chain(stricter)
+        };
+        // SECURITY: a path that some server takes for another route is let through only if that
+        // route would let it through as well.
+        if facts.is_preflight() && readings().all(|read| read.preflight == Preflight::Forward) {
             return Ok(self.forward(route, None, BodyRule::Drop, progress));
         }
-        let requirements: Vec<&Requirement> = std::iter::once(&route.requirement)
-            .chain(
-                found
-                    .stricter
-                    .iter()
-                    .map(|other| &policy.route(other.route).requirement),
-            )
-            .collect();
+        let requirements: Vec<&Requirement> = readings().map(|read| &read.requirement).collect();
         let open = requirements.iter().all(|requirement| requirement.is_open());
         // A stricter reading forces a look at the credentials even where the route has none.
         if route.credentials == CredentialUse::Ignore && open {

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by a panic, and nothing outside uses this crate"
 )]
 
+mod answers;
 mod config;
 mod docs;
 mod forwarding;
