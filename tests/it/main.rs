@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod cli;
 mod config;
 mod docs;
 mod forwarding;

@@ -235,7 +235,7 @@ pub struct Answer {
 }
 
 impl Call {
-    fn new(gate: SocketAddr, method: Method, target: &str) -> Self {
+    pub fn new(gate: SocketAddr, method: Method, target: &str) -> Self {
         Self {
             gate,
             method,

@@ -1,0 +1,302 @@
+//! The program itself: what it says, how it ends, and what it writes down.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use clerk_gate::clock::{Clock as _, SystemClock};
+use clerk_gate::standin::{StandIn, StandInOptions};
+use http::Method;
+use serde_json::Value;
+
+use crate::support::upstream::RecordingUpstream;
+use crate::support::{Call, cookies};
+
+const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
+
+/// The program, in surroundings of its own.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clerk-gate"));
+    command
+        .env_clear()
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null());
+    command
+}
+
+/// A file of this test.
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    (
+        status.code().unwrap(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
+}
+
+/// A running program that is stopped when it is dropped.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    /// Starts it, and reads its log until it is ready. Gives the address it serves.
+    fn start(command: &mut Command) -> (Self, std::net::SocketAddr) {
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, lines };
+        loop {
+            let line = running.line();
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            if line["message"] == "ready" {
+                let address = line["address"].as_str().unwrap().parse().unwrap();
+                return (running, address);
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the program has ended");
+        line
+    }
+
+    /// Sends a signal, such as `TERM`, by the shell's own `kill`.
+    fn signal(&self, name: &str) {
+        let order = format!("kill -{name} {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &order]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The next line of the log about a request.
+    fn request_line(&mut self) -> String {
+        loop {
+            let line = self.line();
+            if line.contains("\"clerk_gate::access\"") {
+                return line;
+            }
+        }
+    }
+
+    /// Waits for the end, and gives its code and the rest of the log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn help_says_what_there_is() {
+    let mut all = String::new();
+    for command in [
+        vec!["--help"],
+        vec!["run", "--help"],
+        vec!["dev", "--help"],
+        vec!["check", "--help"],
+        vec!["health", "--help"],
+    ] {
+        let (code, out, err) = run(program().args(&command));
+        assert_eq!((code, err.as_str()), (0, ""));
+        writeln!(all, "$ clerk-gate {}\n{out}", command.join(" ")).unwrap();
+    }
+    insta::assert_snapshot!("help", all);
+}
+
+#[test]
+fn what_cannot_be_asked_ends_with_2() {
+    for arguments in [
+        vec!["fly"],
+        vec!["run", "--colour"],
+        vec!["run", "-c", "/nowhere/gate.toml"],
+        vec!["check", "-c", "/nowhere/gate.toml"],
+        vec!["run"],
+        vec!["dev", "--listen", "0.0.0.0:0"],
+        vec!["dev", "--upstream", "somewhere"],
+        vec!["health", "not an address"],
+    ] {
+        let (code, out, err) = run(program().args(&arguments));
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(err.starts_with("error: "), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_reported_whole_and_nothing_is_started() {
+    let path = file("bad.toml", "lisen = 1\n[clerk]\npublishable-key = \"x\"\n");
+    for command in ["run", "check"] {
+        let (code, out, err) = run(program().arg(command).arg("-c").arg(&path));
+        assert_eq!((code, out.as_str()), (2, ""));
+        for problem in [
+            "there is no key `lisen`",
+            "`publishable-key` is none",
+            "there is no upstream",
+            "bad.toml: 3 errors",
+        ] {
+            assert!(err.contains(problem), "{err}");
+        }
+    }
+}
+
+#[test]
+fn check_shows_the_routes_as_understood() {
+    let path = file(
+        "good.toml",
+        &format!("clerk.publishable-key = \"{KEY}\"\nupstream.url = \"http://127.0.0.1:3000\"\n"),
+    );
+    let (code, out, err) = run(program().arg("check").env("CLERK_GATE_CONFIG", &path));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("good.toml: no problem found"), "{out}");
+    assert!(out.contains("(everything else)"), "{out}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_with_advice() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, out, err) = run(program().args([
+        "run",
+        "--publishable-key",
+        KEY,
+        "--upstream",
+        "http://127.0.0.1:3000",
+        "--listen",
+        &address,
+    ]));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains(&format!("cannot listen on `{address}`")) && err.contains("hint: another"),
+        "{err}"
+    );
+}
+
+#[test]
+fn dev_does_not_start_beside_live_keys() {
+    for name in ["CLERK_SECRET_KEY", "CLERK_GATE_CLERK__PUBLISHABLE_KEY"] {
+        let value = if name.ends_with("SECRET_KEY") {
+            "sk_live_abcdef"
+        } else {
+            "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
+        };
+        let (code, out, err) = run(program()
+            .args(["dev", "--listen", "127.0.0.1:0"])
+            .env(name, value));
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(name) && !err.contains(value), "{err}");
+    }
+}
+
+#[test]
+fn health_asks_and_says_why_not() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (code, _, err) = run(program().args(["health", &format!("http://{closed}/readyz")]));
+    assert_eq!(code, 1);
+    assert!(err.contains("is not well: cannot connect"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_serves_writes_one_line_for_each_request_and_drains() {
+    let now = || SystemClock.now_ms();
+    let clerk = StandIn::start(StandInOptions::new(std::sync::Arc::new(now)))
+        .await
+        .unwrap();
+    let upstream = RecordingUpstream::start().await;
+    let session = clerk.sign_in("ada", None);
+    let secret = file("secret", clerk.secret_key());
+    let path = file(
+        "gate.toml",
+        &format!(
+            "listen = \"127.0.0.1:0\"\n[clerk]\npublishable-key = \"{}\"\nsecret-key-file = \"{}\"\napi-url = \"{url}\"\nfrontend-api-url = \"{url}\"\nsign-in-url = \"{url}/sign-in\"\n[upstream]\nurl = \"http://{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[shutdown]\ndrain = \"5s\"\n[[route]]\nname = \"open\"\npath = \"/open/**\"\nrequire = \"public\"\n",
+            clerk.publishable_key(),
+            secret.display(),
+            upstream.address,
+            url = clerk.url(),
+        ),
+    );
+    let (mut running, gate) = Running::start(program().arg("run").arg("-c").arg(&path));
+    let ask = |target: &str| Call::new(gate, Method::GET, target);
+
+    let answer = ask("/private?token=hidden-in-the-query")
+        .cookie(&format!("{}; other=hidden-in-a-cookie", cookies(&session)))
+        .send()
+        .await;
+    assert_eq!(answer.status, 200);
+    let line = running.request_line();
+    let entry: Value = serde_json::from_str(&line).unwrap();
+    for (name, value) in [
+        ("message", "request"),
+        ("method", "GET"),
+        ("path", "/private"),
+        ("route", "(everything else)"),
+        ("decision", "forward"),
+        ("user", session.user_id.as_str()),
+        ("session", session.session_id.as_str()),
+        ("client", "127.0.0.1"),
+        ("level", "INFO"),
+    ] {
+        assert_eq!(entry[name], value, "{line}");
+    }
+    assert_eq!(
+        (&entry["status"], &entry["upstream_status"]),
+        (&200.into(), &200.into())
+    );
+    assert!(
+        entry["verdict_us"].is_u64() && entry["upstream_us"].is_u64(),
+        "{line}"
+    );
+    assert_eq!(entry["request_id"], answer.header("x-request-id").unwrap());
+
+    let answer = ask("/private").bearer("hidden.in.a-token").send().await;
+    assert_eq!(answer.status, 401);
+    let refused = running.request_line();
+    let entry: Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(
+        (&entry["decision"], &entry["reason"]),
+        (&"refuse".into(), &"token-invalid".into())
+    );
+
+    for line in [&line, &refused] {
+        for secret in [
+            "hidden",
+            session.token.as_str(),
+            clerk.secret_key(),
+            "sk_test",
+        ] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
+
+    running.signal("TERM");
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("\"stopped\""), "{rest}");
+}
