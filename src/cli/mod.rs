@@ -5,6 +5,7 @@
 mod check;
 #[cfg(feature = "dev")]
 mod dev;
+mod explain;
 mod health;
 mod run;
 mod settings;
@@ -33,6 +34,8 @@ enum Command {
     Dev(dev::Dev),
     /// Report every problem of a configuration at once, and show its routes
     Check(settings::Settings),
+    /// Tell which rule decides about a request, and why
+    Explain(Box<explain::Explain>),
     /// Ask a running gate whether it is ready
     Health(health::Health),
 }
@@ -73,6 +76,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::dev(&dev, &environment).await,
         Command::Check(settings) => check::check(&settings, &environment),
+        Command::Explain(explain) => explain::explain(&explain, &environment).await,
         Command::Health(health) => health::health(&health).await,
     };
     ending.into()

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::assertions;
 use super::clerk;
 use super::environment::{self, Environment, FlagValue};
 use super::lints;
@@ -16,6 +17,7 @@ use super::source::Source;
 use super::tree::Table;
 use super::upstream;
 use crate::core::edge::{Edge, PublicAddress};
+use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::{HostPattern, Policy};
@@ -81,6 +83,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let log = settings::log(root.section("log"));
     let drain = settings::drain(root.section("shutdown"));
     let written = routes::read(root.sections("route"), &mut upstreams);
+    let assertions = assertions::read(root.sections("test"));
     root.finish();
 
     let policy = Policy::compile(
@@ -112,6 +115,19 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
             hosts.push(host.clone());
         }
     }
+    let edge = Edge {
+        public,
+        trusted_proxies: top.trusted_proxies,
+        hosts,
+    };
+    let world = assertions::World {
+        instance: &clerk.instance,
+        policy: &policy,
+        edge: &edge,
+        headers: &HeaderPlan::new(identity.headers.clone()),
+        pages_prefix: &pages_prefix,
+    };
+    assertions::run(&assertions, &world, problems);
     let upstreams = upstreams.into_all();
     if upstreams.is_empty() {
         return None;
@@ -124,11 +140,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         jwks_max_stale: clerk.jwks_max_stale,
         secret_key: clerk.secret_key,
         api_url: clerk.api_url,
-        edge: Edge {
-            public,
-            trusted_proxies: top.trusted_proxies,
-            hosts,
-        },
+        edge,
         debug_headers: top.debug_headers,
         policy,
         upstreams,

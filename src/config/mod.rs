@@ -6,12 +6,14 @@
 //! reports every problem at once (`report`) and hands out a [`Config`] only if there is none.
 
 mod address;
+mod assertions;
 mod clerk;
 mod coverage;
 mod environment;
 mod lints;
 mod load;
 mod model;
+mod persona;
 mod report;
 mod requirement;
 mod routes;
@@ -28,6 +30,7 @@ pub use model::{
     ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig, LogFormat,
     LogLevel, UpstreamConfig,
 };
+pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};
 pub use source::Source;
 pub use table::route_table;

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use http::Method;
 
 use super::model::Config;
-use crate::core::authorization::{Asked, Level};
 use crate::core::policy::{
     CredentialUse, Disclosure, HostPattern, IMPLIED_ROUTE, OnSignedOut, Route,
 };
-use crate::core::requirement::{ClaimRule, ClaimTest, Requirement};
+use crate::core::requirement::Requirement;
 
 /// The route table, a line for each route, the implied last line included.
 pub fn route_table(config: &Config) -> String {
@@ -21,7 +20,7 @@ pub fn route_table(config: &Config) -> String {
         IMPLIED_ROUTE.to_owned(),
         "any".to_owned(),
         "/**".to_owned(),
-        requirement(&Requirement::SignedIn),
+        Requirement::SignedIn.to_string(),
     ]);
     let mut widths = [0; 4];
     for row in &rows {
@@ -49,7 +48,7 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
         let hosts: Vec<String> = route.hosts.iter().map(host).collect();
         paths.push(format!("on {}", hosts.join(", ")));
     }
-    let mut requires = requirement(&route.requirement);
+    let mut requires = route.requirement.to_string();
     if route.credentials == CredentialUse::Ignore {
         requires.push_str(", credentials ignored");
     }
@@ -80,63 +79,5 @@ fn host(pattern: &HostPattern) -> String {
     match pattern {
         HostPattern::Exact(name) => name.clone(),
         HostPattern::Below(name) => format!("*.{name}"),
-    }
-}
-
-/// A requirement in words.
-fn requirement(requirement: &Requirement) -> String {
-    let several = |parts: &[Requirement], word: &str| {
-        let parts: Vec<String> = parts
-            .iter()
-            .map(|part| match part {
-                Requirement::Any(_) | Requirement::All(_) => {
-                    format!("({})", self::requirement(part))
-                }
-                _ => self::requirement(part),
-            })
-            .collect();
-        parts.join(word)
-    };
-    match requirement {
-        Requirement::Public => "public".to_owned(),
-        Requirement::SignedIn => "signed-in".to_owned(),
-        Requirement::Has(asked) => has(asked),
-        Requirement::MaxAge(age) => format!("verified within {}", humantime::format_duration(*age)),
-        Requirement::MaxTokenAge(age) => {
-            format!("token of the last {}", humantime::format_duration(*age))
-        }
-        Requirement::Claim(rule) => claim(rule),
-        Requirement::NotImpersonated => "not impersonated".to_owned(),
-        Requirement::All(parts) => several(parts, " and "),
-        Requirement::Any(parts) => several(parts, " or "),
-    }
-}
-
-fn has(asked: &Asked) -> String {
-    let mut parts = Vec::new();
-    for (word, value) in [
-        ("role", &asked.role),
-        ("permission", &asked.permission),
-        ("feature", &asked.feature),
-        ("plan", &asked.plan),
-    ] {
-        parts.extend(value.as_ref().map(|value| format!("{word} {value}")));
-    }
-    if let Some(wanted) = asked.reverification {
-        let level = match wanted.level {
-            Level::FirstFactor => "first factor",
-            Level::SecondFactor => "second factor",
-            Level::MultiFactor => "both factors",
-        };
-        parts.push(format!("{level} within {} min", wanted.after_minutes));
-    }
-    parts.join(" and ")
-}
-
-fn claim(rule: &ClaimRule) -> String {
-    let path = rule.path.join(".");
-    match &rule.test {
-        ClaimTest::Equals(value) => format!("claim {path} = {value}"),
-        ClaimTest::Contains(value) => format!("claim {path} contains {value}"),
     }
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -156,6 +157,28 @@ impl Node {
                 None
             }
         }
+    }
+
+    /// The value as JSON. `None` where there is a date in it, which JSON has not.
+    pub(super) fn into_json(self) -> Option<Json> {
+        Some(match self.value {
+            Value::Text(text) => Json::String(text),
+            Value::Integer(number) => Json::from(number),
+            Value::Float(number) => Json::from(number),
+            Value::Flag(flag) => Json::Bool(flag),
+            Value::Datetime => return None,
+            Value::List(items) => items
+                .into_iter()
+                .map(Self::into_json)
+                .collect::<Option<_>>()?,
+            Value::Table(table) => Json::Object(
+                table
+                    .into_rest()
+                    .into_iter()
+                    .map(|entry| Some((entry.key, entry.node.into_json()?)))
+                    .collect::<Option<_>>()?,
+            ),
+        })
     }
 
     /// The value of a flag.

@@ -26,6 +26,14 @@ pub enum PublicAddress {
 }
 
 impl Edge {
+    /// The host that most requests ask for.
+    pub fn usual_host(&self) -> String {
+        match &self.public {
+            PublicAddress::Fixed(origin) => origin.host().to_string(),
+            PublicAddress::Loopback => "localhost".to_owned(),
+        }
+    }
+
     /// Whether forwarded headers of this peer count.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))

@@ -236,10 +236,13 @@ impl Policy {
             }
         };
         let structural = readings::structural(path);
+        for reading in &structural {
+            let found = self.patterns.first(&reading.path, Spelling::Exact, accepts);
+            add(found.map(|at| at.owner), reading.clone());
+        }
         if self.reading == PathReading::Leniently {
-            for text in
-                std::iter::once(path.as_str()).chain(structural.iter().map(|r| r.path.as_str()))
-            {
+            let texts = structural.iter().map(|reading| reading.path.as_str());
+            for text in std::iter::once(path.as_str()).chain(texts) {
                 for reading in readings::spellings(text, suffix) {
                     let found = self
                         .patterns
@@ -252,10 +255,6 @@ impl Policy {
                     }
                 }
             }
-        }
-        for reading in structural {
-            let found = self.patterns.first(&reading.path, Spelling::Exact, accepts);
-            add(found.map(|at| at.owner), reading);
         }
         RouteMatch { route, stricter }
     }

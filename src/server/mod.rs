@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::gate::Gate;
+use crate::gate::{Gate, Snapshot};
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Service};
 
@@ -63,6 +63,11 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         service,
         drain: config.drain,
     })
+}
+
+/// Makes what requests are judged by, without opening anything.
+pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
+    assemble::snapshot(config, clock)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

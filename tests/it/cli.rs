@@ -120,6 +120,7 @@ fn help_says_what_there_is() {
         vec!["run", "--help"],
         vec!["dev", "--help"],
         vec!["check", "--help"],
+        vec!["explain", "--help"],
         vec!["health", "--help"],
     ] {
         let (code, out, err) = run(program().args(&command));
@@ -174,6 +175,59 @@ fn check_shows_the_routes_as_understood() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.contains("good.toml: no problem found"), "{out}");
     assert!(out.contains("(everything else)"), "{out}");
+}
+
+#[test]
+fn explain_tells_which_rule_decides_and_why() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/config/design.toml"
+    );
+    let mut all = String::new();
+    for question in [
+        "GET /admin/x --as nobody",
+        "GET /admin/x --as user_1,org:member",
+        "GET /admin/x --as org:admin,permission=org:invoices:read",
+        "GET /public/..;/admin --as org:member",
+        "GET /ADMIN/x.json --as signed-in --program",
+        "GET /billing --as user_2,verified=2h",
+        "GET https://app.example.com/assets/app.js?v=1",
+        "GET https://elsewhere.example/",
+        "GET /a%00b",
+        "POST /sign-in/x --as impersonated --json",
+        "GET /x --bearer a.b.c --program",
+        "GET /_gate/me --as user_1",
+    ] {
+        let (code, out, err) = run(program()
+            .arg("explain")
+            .args(question.split(' '))
+            .args(["-c", path]));
+        assert_eq!((code, err.as_str()), (0, ""), "{question}");
+        writeln!(all, "$ clerk-gate explain {question}\n{out}").unwrap();
+    }
+    insta::assert_snapshot!("explain", all);
+}
+
+#[test]
+fn explain_says_what_it_cannot_understand() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/config/design.toml"
+    );
+    for (arguments, complaint) in [
+        (vec!["--as", "admin"], "`admin` is none of"),
+        (vec!["--header", "x"], "is not `name: value`"),
+        (
+            vec!["--as", "nobody", "--bearer", "x"],
+            "cannot be used with",
+        ),
+    ] {
+        let (code, out, err) = run(program()
+            .args(["explain", "GET", "/x", "-c", path])
+            .args(&arguments));
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains(complaint), "{err}");
+    }
 }
 
 #[test]

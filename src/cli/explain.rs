@@ -1,0 +1,168 @@
+//! `clerk-gate explain`: why a request falls as it does.
+
+use std::sync::Arc;
+
+use clap::Args;
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use super::settings::Settings;
+use super::{Ending, complain};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{self, Environment};
+use crate::core::decide::Inputs;
+use crate::core::explain::{Act, Explanation, Rehearsal, Trust};
+use crate::core::facts::{RequestFacts, WireRequest};
+use crate::core::origin::Scheme;
+use crate::core::persona::Sender;
+use crate::gate::Snapshot;
+use crate::server;
+
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// The method, such as GET
+    method: Method,
+    /// The path with its query, or a whole address
+    target: Uri,
+    /// As whom: `nobody`, or `user_1,org:member,permission=org:x:read,plan=…,feature=…,verified=5m`
+    #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["cookie", "bearer"])]
+    sender: Option<String>,
+    /// With these cookies: the value of a `Cookie` header
+    #[arg(long, value_name = "COOKIES", conflicts_with = "bearer")]
+    cookie: Option<String>,
+    /// With this token in the `Authorization` header
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<String>,
+    /// With this header, written `name: value`; may be repeated
+    #[arg(long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// As a program sends it, not as a browser opens a page
+    #[arg(long)]
+    program: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Explains on standard output. Nothing is asked of Clerk but its keys, and those only for a token.
+pub(super) async fn explain(explain: &Explain, environment: &Environment) -> Ending {
+    let found = match explain.settings.load(environment) {
+        Ok(found) => found,
+        Err(ending) => return ending,
+    };
+    let clock = SystemClock;
+    let snapshot = match server::snapshot(&found.config, &(Arc::new(clock) as _)) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            complain(&format!("{error:#}"), None);
+            return Ending::Failed;
+        }
+    };
+    let now_ms = clock.now_ms();
+    let headers = match explain.headers(&snapshot, now_ms) {
+        Ok(headers) => headers,
+        Err(why) => {
+            complain(&why, None);
+            return Ending::Misused;
+        }
+    };
+    let explanation = explain.rehearse(&snapshot, &headers, now_ms).await;
+    if explain.json {
+        println!("{:#}", explanation.to_json());
+    } else {
+        print!("{explanation}");
+    }
+    Ending::Well
+}
+
+impl Explain {
+    /// The headers of the request: those that are asked for over those that are usual.
+    fn headers(&self, snapshot: &Snapshot, now_ms: u64) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        let mut set = |name: HeaderName, text: &str| {
+            let value = HeaderValue::from_str(text)
+                .map_err(|_| format!("the value of `{name}` is no legal header text"))?;
+            headers.insert(name, value);
+            Ok::<_, String>(())
+        };
+        let host = match self.target.authority() {
+            Some(authority) => authority.to_string(),
+            None => snapshot.edge.usual_host(),
+        };
+        set(HOST, &host)?;
+        if !self.program {
+            set(ACCEPT, "text/html")?;
+            set(HeaderName::from_static("sec-fetch-dest"), "document")?;
+            set(HeaderName::from_static("sec-fetch-mode"), "navigate")?;
+        }
+        if let Some(cookie) = &self.cookie {
+            set(COOKIE, cookie)?;
+        }
+        let bearer = match &self.sender {
+            None => self.bearer.clone(),
+            Some(text) => match config::parse_persona(text)? {
+                Sender::Nobody => None,
+                Sender::Somebody(persona) => Some(persona.token(&snapshot.instance, now_ms)),
+            },
+        };
+        if let Some(token) = bearer {
+            set(AUTHORIZATION, &format!("Bearer {token}"))?;
+        }
+        for line in &self.headers {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("`--header {line}` is not `name: value`"))?;
+            let name = HeaderName::try_from(name.trim())
+                .map_err(|_| format!("`{name}` is no header name"))?;
+            set(name, value.trim())?;
+        }
+        Ok(headers)
+    }
+
+    async fn rehearse(&self, snapshot: &Snapshot, headers: &HeaderMap, now_ms: u64) -> Explanation {
+        let wire = WireRequest {
+            method: &self.method,
+            target: &self.target,
+            version: Version::HTTP_11,
+            headers,
+            peer: [127, 0, 0, 1].into(),
+            scheme: Scheme::Http,
+        };
+        let facts = match RequestFacts::read(wire, &snapshot.edge) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                return Explanation::of_unreadable(
+                    self.method.as_str(),
+                    self.target.path(),
+                    reason,
+                );
+            }
+        };
+        let inputs = Inputs {
+            facts: &facts,
+            instance: &snapshot.instance,
+            policy: &snapshot.policy,
+            headers: &snapshot.headers,
+            pages_prefix: &snapshot.pages_prefix,
+            now_ms,
+        };
+        let trust = match &self.sender {
+            Some(_) => Trust::Persona,
+            None => Trust::Nobody,
+        };
+        let mut rehearsal = Rehearsal::new(inputs, trust);
+        loop {
+            let slot = match rehearsal.go_on() {
+                Act::Verdict(verdict) => return rehearsal.explain(&verdict),
+                Act::Signature(slot) => slot,
+            };
+            let signature = match rehearsal.token(slot) {
+                Some((raw, token)) => snapshot.keys.check(raw, token).await.0,
+                None => crate::core::verify::Signature::Bad,
+            };
+            rehearsal.answer(slot, signature);
+        }
+    }
+}
