@@ -15,6 +15,7 @@ mod docs;
 mod forwarding;
 mod gate;
 mod house;
+mod identity;
 mod keys;
 mod recorded;
 mod recorded_http;

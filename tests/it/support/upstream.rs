@@ -20,6 +20,7 @@ pub struct Received {
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: HeaderMap,
 }
 
 impl Received {
@@ -75,15 +76,20 @@ impl RecordingUpstream {
 
     async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
+        // A body that breaks off must not be taken for a whole one.
+        let (body, trailers) = match body.collect().await {
+            Ok(whole) => {
+                let trailers = whole.trailers().cloned().unwrap_or_default();
+                (whole.to_bytes(), trailers)
+            }
+            Err(_) => (Bytes::from_static(b"(broken off)"), HeaderMap::new()),
+        };
         let received = Received {
             method: parts.method.to_string(),
             target: parts.uri.to_string(),
             headers: parts.headers,
-            body: body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes)
-                .unwrap_or_default(),
+            body,
+            trailers,
         };
         self.received.lock().unwrap().push(received.clone());
         let answer = Arc::clone(&*self.answer.lock().unwrap());
