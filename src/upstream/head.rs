@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::core::decide::Permit;
+use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
@@ -108,6 +108,7 @@ impl HeaderRules {
                 || *name == HOST
                 || *name == COOKIE
                 || *name == EXPECT
+                || *name == TRAILER
                 || self.is_reserved(name);
             if !dropped {
                 headers.append(name.clone(), value.clone());
@@ -116,8 +117,13 @@ impl HeaderRules {
         if let Some(cookies) = self.cookies(facts.headers) {
             headers.insert(COOKIE, cookies);
         }
-        if facts.headers.get(TE).is_some_and(|te| te == "trailers") {
+        if listed(facts.headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers")) {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if permit.body() == BodyRule::Stream
+            && let Some(names) = self.trailers(facts.headers)
+        {
+            headers.insert(TRAILER, names);
         }
         if facts.upgrade == Upgrade::WebSocket {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -147,6 +153,20 @@ impl HeaderRules {
         headers
     }
 
+    /// The trailers that a client announces, without those that may not go on.
+    fn trailers(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let names: Vec<&str> = listed(headers, &TRAILER)
+            .filter(|name| {
+                let name: Result<HeaderName, _> = name.parse();
+                name.is_ok_and(|name| self.passes_trailer(&name))
+            })
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        HeaderValue::try_from(names.join(", ")).ok()
+    }
+
     /// Whether a trailer of a client may go on.
     pub fn passes_trailer(&self, name: &HeaderName) -> bool {
         !(is_hop_by_hop(name)
@@ -155,6 +175,7 @@ impl HeaderRules {
                 HOST,
                 COOKIE,
                 CONTENT_LENGTH,
+                TRAILER,
                 http::header::AUTHORIZATION,
                 http::header::CONTENT_TYPE,
             ]
@@ -280,7 +301,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION,
         TE,
-        TRAILER,
         TRANSFER_ENCODING,
         UPGRADE,
     ]
@@ -293,17 +313,23 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The headers that `Connection` names. Ours are set afterwards, so naming them does nothing.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    listed(headers, &CONNECTION)
+        .filter_map(|name| name.parse().ok())
         // SECURITY: a client must not make us drop what the upstream needs to read the request.
         .filter(|name: &HeaderName| {
             ![CONTENT_LENGTH, HOST, COOKIE, http::header::AUTHORIZATION].contains(name)
         })
         .collect()
+}
+
+/// The items of a header that is a list, whichever lines they stand on.
+fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
 }
 
 /// A name without everything but letters and digits, in lower case.
