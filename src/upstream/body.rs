@@ -1,8 +1,8 @@
 //! The body of a forwarded request: counted, timed, and without trailers that only we may send.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,26 @@ pub struct ClientBody {
     timer: Pin<Box<Sleep>>,
     rules: Arc<HeaderRules>,
     fault: Fault,
+    pulse: Pulse,
+}
+
+/// When a body last moved on, for whoever waits for the answer.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// When the last piece went by; before the first, when the body was made.
+    pub fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
 }
 
 /// What went wrong with a client's body, for whoever answers the client.
@@ -81,6 +101,7 @@ impl ClientBody {
             timer: Box::pin(tokio::time::sleep(idle)),
             rules,
             fault: Fault::default(),
+            pulse: Pulse::new(),
         }
     }
 
@@ -93,12 +114,18 @@ impl ClientBody {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             rules,
             fault: Fault::default(),
+            pulse: Pulse::new(),
         }
     }
 
     /// Where to look when the upstream's answer fails to come.
     pub fn fault(&self) -> Fault {
         self.fault.clone()
+    }
+
+    /// Where to look for how long nothing has moved.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 }
 
@@ -119,6 +146,7 @@ impl Body for ClientBody {
             return Poll::Ready(Some(Err(this.fault.note(BodyError::Idle))));
         };
         this.timer.as_mut().reset(Instant::now() + this.idle);
+        this.pulse.beat();
         let frame = match next {
             None => return Poll::Ready(None),
             Some(Err(_)) => return Poll::Ready(Some(Err(this.fault.note(BodyError::Broken)))),

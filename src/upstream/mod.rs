@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use thiserror::Error;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::core::decide::{BodyRule, Permit};
-use crate::core::facts::{RequestFacts, Upgrade};
+use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
 use body::ClientBody;
 use connector::Connector;
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Upstream {
 pub struct UpstreamTimes {
     /// To accept a connection.
     pub connect: Duration,
-    /// To begin its answer.
+    /// To begin its answer, counted from the last piece of the request.
     pub response: Duration,
     /// How long an unused connection is kept; shorter than the upstream keeps it.
     pub idle: Duration,
@@ -194,31 +194,35 @@ impl Upstream {
             ),
             BodyRule::Drop => ClientBody::dropped(Arc::clone(&self.rules)),
         };
-        let fault = body.fault();
-        let mut request = Request::new(body);
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = target;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = headers;
+        let mut head = Request::new(());
+        *head.method_mut() = method.clone();
+        *head.uri_mut() = target;
+        *head.version_mut() = Version::HTTP_11;
+        *head.headers_mut() = headers;
         if outbound.permit.body() == BodyRule::Drop {
-            request.headers_mut().remove(http::header::CONTENT_LENGTH);
+            head.headers_mut().remove(http::header::CONTENT_LENGTH);
         }
-        let answer = tokio::time::timeout(
-            outbound
-                .permit
-                .response_timeout()
-                .unwrap_or(self.times.response),
-            self.client.request(request),
-        )
-        .await;
+        let fault = body.fault();
+        let limit = outbound
+            .permit
+            .response_timeout()
+            .unwrap_or(self.times.response);
+        let again = is_repeatable(facts).then(|| head.clone());
+        let mut answer = self.ask(head.map(|()| body), limit).await;
+        if let (Some(head), Some(Err(error))) = (again, &answer)
+            && connector::was_stale(error)
+        {
+            let body = ClientBody::dropped(Arc::clone(&self.rules));
+            answer = self.ask(head.map(|()| body), limit).await;
+        }
         let mut response = match answer {
-            Err(_) => return Err(UpstreamError::Timeout),
-            Ok(Err(error)) => {
+            None => return Err(UpstreamError::Timeout),
+            Some(Err(error)) => {
                 return Err(fault
                     .reason()
                     .map_or_else(|| kind(&error), UpstreamError::Client));
             }
-            Ok(Ok(response)) => response,
+            Some(Ok(response)) => response,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) =
@@ -230,6 +234,26 @@ impl Upstream {
             tunnels.run(client, hyper::upgrade::on(&mut response));
         }
         Ok(response)
+    }
+
+    /// Sends a request; `None` if nothing moves for `limit`.
+    async fn ask(
+        &self,
+        request: Request<ClientBody>,
+        limit: Duration,
+    ) -> Option<Result<Response<Incoming>, legacy::Error>> {
+        let pulse = request.body().pulse();
+        let mut answer = std::pin::pin!(self.client.request(request));
+        loop {
+            let end = pulse.last() + limit;
+            if let Ok(answer) = tokio::time::timeout_at(end, answer.as_mut()).await {
+                return Some(answer);
+            }
+            // A long body takes its time; what counts is how long nothing has moved.
+            if pulse.last() + limit <= end {
+                return None;
+            }
+        }
     }
 
     /// The address at the upstream: the very path that was matched.
@@ -251,6 +275,13 @@ impl Upstream {
     }
 }
 
+/// Whether a request may be sent a second time: it has no body and changes nothing.
+fn is_repeatable(facts: &RequestFacts<'_>) -> bool {
+    matches!(*facts.method, Method::GET | Method::HEAD)
+        && facts.body == BodyLength::None
+        && facts.upgrade == Upgrade::None
+}
+
 fn is_websocket(response: &Response<Incoming>) -> bool {
     response
         .headers()
@@ -259,7 +290,7 @@ fn is_websocket(response: &Response<Incoming>) -> bool {
 }
 
 /// What kind of failure an error of the client is.
-fn kind(error: &hyper_util::client::legacy::Error) -> UpstreamError {
+fn kind(error: &legacy::Error) -> UpstreamError {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
