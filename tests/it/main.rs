@@ -21,4 +21,5 @@ mod recorded;
 mod recorded_http;
 mod secrets;
 mod sessions;
+mod streaming;
 mod support;

@@ -3,6 +3,7 @@
 
 pub mod rows;
 pub mod upstream;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,9 +115,26 @@ impl World {
 }
 
 impl WorldBuilder {
+    /// Puts the gate before this upstream instead of the recording one.
+    pub fn before(self, upstream: SocketAddr) -> Self {
+        let Self { routes, change } = self;
+        Self {
+            routes,
+            change: Box::new(move |config| {
+                let url = Origin::parse(&format!("http://{upstream}")).unwrap();
+                config.upstreams[0].url = url;
+                change(config);
+            }),
+        }
+    }
+
     /// Changes the configuration before the gate is built.
     pub fn configure(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
-        self.change = Box::new(change);
+        let before = self.change;
+        self.change = Box::new(move |config| {
+            before(config);
+            change(config);
+        });
         self
     }
 
