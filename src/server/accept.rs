@@ -8,12 +8,13 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::seat::Seated;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::proxy::{self, Peer};
@@ -28,7 +29,7 @@ pub struct ConnectionLimits {
     pub head_count: usize,
     /// How long a head may take to arrive; an idle connection is closed after as long.
     pub head_timeout: Duration,
-    /// Connections open at once; further ones wait to be accepted.
+    /// Connections open at once, tunnels among them; further ones wait to be accepted.
     pub connections: usize,
 }
 
@@ -64,10 +65,9 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (service, drain) = (Arc::clone(&service), drain.clone());
-                open.spawn(async move {
-                    serve(stream, peer, service, drain).await;
-                    drop(place);
-                });
+                // Without it, small answers wait for the client's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                open.spawn(serve(Seated::new(stream, place), peer, service, drain));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: pause rather than spin.
@@ -78,14 +78,7 @@ pub async fn accept(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: Arc<Service>,
-    drain: CancellationToken,
-) {
-    // Without it, small answers wait for the client's acknowledgement.
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: Seated, peer: SocketAddr, service: Arc<Service>, drain: CancellationToken) {
     let limits = service.limits;
     let peer = Peer {
         address: peer.ip().to_canonical(),

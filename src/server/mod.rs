@@ -5,6 +5,7 @@
 
 pub mod accept;
 mod assemble;
+mod seat;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
