@@ -17,6 +17,7 @@ mod gate;
 mod house;
 mod identity;
 mod keys;
+mod limits;
 mod recorded;
 mod recorded_http;
 mod secrets;

@@ -119,6 +119,17 @@ impl Wire {
         taken
     }
 
+    /// Whether the other end closes in so much time; what it says meanwhile is kept.
+    pub async fn closes_within(&mut self, time: Duration) -> bool {
+        let closed = async { while self.read().await > 0 {} };
+        tokio::time::timeout(time, closed).await.is_ok()
+    }
+
+    /// Whether nothing at all is heard for so long.
+    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.read()).await.is_err()
+    }
+
     async fn read(&mut self) -> usize {
         let mut chunk = vec![0; 64 * 1024];
         let read = in_time("something to read", self.stream.read(&mut chunk)).await;
