@@ -13,6 +13,8 @@ import { startDev, TARGET } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
 const MEL = 'user_2Mel00000000000000000000001';
+const PIA = 'user_2Pia00000000000000000000001';
+const SOL = 'user_2Sol00000000000000000000001';
 const SCREENSHOTS = join(TARGET, 'screenshots');
 /** Session tokens live for 60 seconds and are good for 5 more, the tolerated clock skew. */
 const TOKEN_IS_OLD = 66_000;
@@ -138,6 +140,45 @@ test('a form arrives as it was filled in', async () => {
   assert.equal(answer.request().method(), 'POST');
   assert.equal(answer.status(), 200);
   await wasReceived(mel, 'before');
+});
+
+test('the link to sign in leads there and back, also for somebody else', async () => {
+  const page = await newPage();
+  await open(page, '/');
+  await follow(page, 'Sign in');
+  assert.match(page.url(), /\/sign-in\?/);
+  await pick(page, 'Mel Member');
+  assert.equal(new URL(page.url()).origin, dev.gate);
+  await open(page, '/members');
+  await isUser(page, MEL);
+
+  await follow(page, 'Be somebody else');
+  assert.match(page.url(), /\/sign-in\?/);
+  await pick(page, 'Sol Solo');
+  await open(page, '/members');
+  await isUser(page, SOL);
+  await page.browserContext().close();
+});
+
+test('somebody who has to choose an organisation is let in once that is done', async () => {
+  const page = await newPage();
+  await open(page, '/members');
+  await pick(page, 'Pia Pending');
+  assert.match(page.url(), /\/sign-in\/tasks\?/);
+  await leads(page, () => page.locator('main form button').click());
+  assert.equal(page.url(), `${dev.gate}/members`);
+  await isUser(page, PIA);
+  await page.browserContext().close();
+});
+
+test('a browser without scripts can do all of this', async () => {
+  const page = await newPage();
+  await page.setJavaScriptEnabled(false);
+  await open(page, '/members');
+  await leads(page, () => page.click('form:has(input[value=mel]) button'));
+  assert.equal(page.url(), `${dev.gate}/members`);
+  await isUser(page, MEL);
+  await page.browserContext().close();
 });
 
 test('one browser\'s sign-in is not another\'s', async () => {
