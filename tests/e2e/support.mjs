@@ -17,7 +17,7 @@ export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 /** Where build products go. */
 export const TARGET = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
 /** The binary under test. */
-export const GATE = resolve(ROOT, process.env.CLERK_GATE_BIN ?? join(TARGET, 'ci/clerk-gate'));
+export const GATE = resolve(ROOT, process.env.GATE_BIN ?? join(TARGET, 'ci/clerk-gate'));
 
 assert.ok(existsSync(GATE), `there is no binary at ${GATE}: run \`make binary\``);
 
@@ -32,7 +32,7 @@ export class Process {
     this.name = command.split('/').pop();
     this.log = '';
     this.child = spawn(command, args, { env: ENVIRONMENT, stdio: ['ignore', 'pipe', 'pipe'], ...options });
-    this.ended = once(this.child, 'exit').then(([code, signal]) => ({ code, signal }));
+    this.ended = once(this.child, 'close').then(([code, signal]) => ({ code, signal }));
     this.child.stderr.on('data', (text) => (this.log += text));
     this.lines = createInterface({ input: this.child.stdout });
     this.lines.on('line', (line) => (this.log += `${line}\n`));
@@ -148,13 +148,11 @@ export class Browser {
     throw new Error(`redirected too often:\n${hops.map(({ status, url: to }) => `${status} ${to}`).join('\n')}`);
   }
 
-  /** Opens a protected page, picks somebody on the sign-in page and returns what comes of it. */
-  async signIn(url, person) {
-    const page = await this.visit(url);
-    assert.match(page.url, /\/sign-in\?/, 'a protected page leads to the sign-in page');
-    const forms = page.text.split('<form').slice(1);
-    const form = forms.find((one) => one.includes(`name="person" value="${person}"`));
-    assert.ok(form, `${person} is on the sign-in page`);
+  /** Sends the form of a page that contains `field`, as it stands. */
+  async submit(page, field) {
+    const forms = page.text.split('<form').slice(1).map((one) => one.split('</form>')[0]);
+    const form = forms.find((one) => one.includes(field));
+    assert.ok(form, `${page.url} has a form with ${field}:\n${page.text}`);
     const fields = [...form.matchAll(/name="([^"]+)" value="([^"]*)"/g)];
     const body = new URLSearchParams(fields.map(([, name, value]) => [name, decode(value)])).toString();
     const action = new URL(/action="([^"]+)"/.exec(form)[1], page.url);
@@ -163,6 +161,13 @@ export class Browser {
       headers: [['Content-Type', 'application/x-www-form-urlencoded'], ['Origin', action.origin]],
       body,
     });
+  }
+
+  /** Opens a protected page, picks somebody on the sign-in page and returns what comes of it. */
+  async signIn(url, person) {
+    const page = await this.visit(url);
+    assert.match(page.url, /\/sign-in\?/, 'a protected page leads to the sign-in page');
+    return this.submit(page, `name="person" value="${person}"`);
   }
 
   #keep(url, lines) {
