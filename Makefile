@@ -5,18 +5,65 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The binary that the end-to-end tests run; give another one with GATE_BIN.
+export GATE_BIN ?= $(abspath $(TARGET))/ci/clerk-gate
+# Ends a runner's output with a line that counts what ran.
+closing = mkdir -p $(TARGET)/closing && rm -f $(TARGET)/closing/$@ && $(1) 2>&1 \
+	| awk -v name=$@ -v to=$(TARGET)/closing -f tests/closing.awk
+node-test = $(call closing,node --test --test-reporter=spec $(1))
+ours = $(shell find . \( -name .git -o -name target -o -name node_modules \) -prune -o -name '$(1)' -print)
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: ## run every test
-	cargo test --locked
+test: deps test-rust test-node test-browser test-app test-packaging ## run every test
+	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
+
+.PHONY: deps
+deps: ## install what the tests and lints need
+	tests/deps.sh
+
+.PHONY: test-rust
+test-rust: ## unit and integration tests
+	tests/deps.sh rust
+	$(call closing,cargo test --locked)
+
+.PHONY: test-node
+test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out
+	tests/deps.sh node
+	$(call node-test,tests/e2e/node.test.mjs)
+
+.PHONY: test-browser
+test-browser: binary ## a browser signs in and works behind the gate
+	tests/deps.sh browser
+	$(call node-test,tests/e2e/browser.test.mjs)
+
+.PHONY: test-app
+test-app: binary ## an application of somebody else's learns who its user is
+	tests/deps.sh app
+	$(call node-test,tests/e2e/app.test.mjs)
+
+.PHONY: test-packaging
+test-packaging: ## the image's parts: Dockerfile, compose file, static binary in an empty root
+	tests/deps.sh packaging
+	$(call closing,tests/packaging/run.sh)
+
+.PHONY: binary
+binary: ## build the binary of the end-to-end tests
+ifeq ($(origin GATE_BIN),file)
+	cargo build --locked --profile ci
+endif
 
 .PHONY: lint
 lint: ## every lint
+	tests/deps.sh lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --config profile.release.lto=false --config profile.release.opt-level=1
 	cargo deny --locked check bans licenses sources
+	shellcheck .ci/run $(call ours,*.sh)
+	for module in $(call ours,*.mjs); do node --check "$$module"; done
