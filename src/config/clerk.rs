@@ -16,6 +16,7 @@ use crate::core::instance::{
     BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
 };
 use crate::core::key::{InstanceKind, PublishableKey};
+use crate::core::organization_sync::{OrganizationSync, SyncPattern};
 use crate::core::origin::Origin;
 
 /// Reads a file that the configuration names.
@@ -57,6 +58,7 @@ struct Written {
     sign_in_url: Option<Placed<String>>,
     sign_up_url: Option<Placed<String>>,
     pending: PendingSessions,
+    organization_sync: OrganizationSync,
     satellite: Option<(Satellite, Option<String>)>,
     continuity: Continuity,
 }
@@ -135,6 +137,7 @@ fn written(
             Some(Placed { value: false, .. }) => PendingSessions::SignedIn,
             Some(Placed { value: true, .. }) | None => PendingSessions::SignedOut,
         },
+        organization_sync: organization_sync(section.section("organization-sync")),
         satellite,
         continuity: session
             .choice(
@@ -198,6 +201,9 @@ fn instance(written: &Written) -> Option<Instance> {
     if let Some(parties) = &written.parties {
         instance.authorized_parties.clone_from(&parties.value);
     }
+    instance
+        .organization_sync
+        .clone_from(&written.organization_sync);
     instance.audience.clone_from(&written.audience);
     if let Some(skew) = written.clock_skew {
         instance.clock_skew_ms = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
@@ -472,6 +478,37 @@ fn authorized_parties(section: &mut Section<'_>) -> Option<Placed<Vec<String>>> 
     }
     let values = parties.into_iter().map(|party| party.value).collect();
     Some(Placed::new(values, place))
+}
+
+/// Reads `[clerk.organization-sync]`.
+fn organization_sync(mut section: Section<'_>) -> OrganizationSync {
+    let mut patterns = |key: &'static str| {
+        let place = section.place().clone();
+        let texts = section.texts(key)?;
+        let problems = section.problems();
+        if texts.is_empty() {
+            problems.add(
+                Problem::error(&place, format!("`{key}` is empty"))
+                    .hint("to Clerk's SDK an empty list is every address; leave it out"),
+            );
+        }
+        let read = texts
+            .into_iter()
+            .filter_map(|text| match SyncPattern::parse(&text.value) {
+                Ok(pattern) => Some(pattern),
+                Err(error) => {
+                    problems.add(Problem::error(&text.place, format!("`{key}`: {error}")));
+                    None
+                }
+            });
+        Some(read.collect::<Vec<_>>())
+    };
+    let sync = OrganizationSync {
+        organizations: patterns("organization-patterns").unwrap_or_default(),
+        personal: patterns("personal-account-patterns"),
+    };
+    section.finish();
+    sync
 }
 
 /// A satellite's settings and its domain, checked as the SDK checks them (section 3.2).

@@ -10,6 +10,7 @@ use super::handshake::{self, Consumed, Sync};
 use super::instance::{BackendApi, Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
 use super::masked::{Address, CookieLines};
+use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason, RefreshFailure};
 use super::verify::{self, Leeway, PartyRule, Signature};
@@ -238,7 +239,41 @@ impl<'r> Desk<'_, 'r> {
         if arrived && handshake::arrives_from_elsewhere(self, credentials) {
             return Ok(self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress));
         }
+        if arrived && let Some(sync) = self.activate_organization(&state, &view, progress) {
+            return Ok(sync);
+        }
         Ok(state)
+    }
+
+    /// What should be active at the address that is asked for (section 3.11).
+    pub(super) fn organization_target(&self) -> Option<Target> {
+        self.instance
+            .organization_sync
+            .target(self.facts.path.as_str())
+    }
+
+    /// A handshake that makes another organisation active; `None` where the right one is, or where
+    /// the browser cannot be sent on. A pending session is left alone.
+    fn activate_organization(
+        &self,
+        state: &AuthState,
+        view: &CookieView,
+        progress: &Progress<'r>,
+    ) -> Option<AuthState> {
+        let identity = state
+            .session(PendingSessions::SignedOut)?
+            .token
+            .identity()?;
+        let organization = identity.organization.as_ref();
+        let slug = organization.and_then(|active| active.slug.as_deref());
+        if self
+            .organization_target()?
+            .is_active(identity.organization_id(), slug)
+        {
+            return None;
+        }
+        let sync = self.maybe_handshake(Reason::ActiveOrganizationMismatch, view, progress);
+        matches!(sync.outcome, Outcome::Redirect(_)).then_some(sync)
     }
 
     /// Which copies of the cookies count. Decodes session cookies only as far as that needs.

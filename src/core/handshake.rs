@@ -225,6 +225,9 @@ pub(super) fn location(
         {
             query.append_pair("__clerk_db_jwt", browser);
         }
+        if let Some(target) = desk.organization_target() {
+            query.append_pair("organization_id", target.parameter());
+        }
     }
     Some(url.into())
 }

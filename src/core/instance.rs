@@ -2,6 +2,7 @@
 //! section 3.1).
 
 use super::key::{InstanceKind, PublishableKey};
+use super::organization_sync::OrganizationSync;
 
 /// Everything about one Clerk instance that the decision needs. Holds no secret.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Instance {
     pub frontend_api: String,
     /// What `iss` without its scheme must be for a cookie to belong to this instance.
     pub own_issuer_host: String,
+    /// Addresses that ask for an organisation to be active.
+    pub organization_sync: OrganizationSync,
     /// Multi-domain settings.
     pub satellite: Option<Satellite>,
     /// The sign-in page; relative ones live on the application's own origin.
@@ -90,6 +93,7 @@ impl Instance {
             clock_skew_ms: 5_000,
             frontend_api: format!("https://{host}"),
             own_issuer_host: host,
+            organization_sync: OrganizationSync::default(),
             satellite: None,
             sign_in_url: None,
             sign_up_url: None,

@@ -20,6 +20,7 @@ pub mod instance;
 pub mod jwt;
 pub mod key;
 mod masked;
+pub mod organization_sync;
 pub mod origin;
 pub mod path;
 pub mod pattern;

@@ -8,6 +8,7 @@ use clerk_gate::core::instance::{
     BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
 };
 use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::organization_sync::{OrganizationSync, SyncPattern};
 use clerk_gate::core::origin::Origin;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -132,6 +133,18 @@ pub fn instance(options: &Value) -> Option<Instance> {
     };
     instance.authorized_parties = list(&options["authorizedParties"]);
     instance.audience = list(&options["audience"]);
+    let patterns = |name: &str| {
+        list(&options["organizationSyncOptions"][name])
+            .iter()
+            .filter_map(|pattern| SyncPattern::parse(pattern).ok())
+            .collect()
+    };
+    instance.organization_sync = OrganizationSync {
+        organizations: patterns("organizationPatterns"),
+        personal: options["organizationSyncOptions"]["personalAccountPatterns"]
+            .is_array()
+            .then(|| patterns("personalAccountPatterns")),
+    };
     if let Some(skew) = options["clockSkewInMs"].as_i64() {
         instance.clock_skew_ms = u64::try_from(skew).unwrap_or(0);
     }
@@ -199,7 +212,7 @@ pub fn rows_by_rule() -> BTreeMap<String, BTreeSet<String>> {
 
 /// What `authenticateRequest` takes and this replay does not: machine tokens and organisation sync.
 pub fn is_out_of_scope(options: &Value) -> bool {
-    options.get("acceptsToken").is_some() || options.get("organizationSyncOptions").is_some()
+    options.get("acceptsToken").is_some()
 }
 
 /// Serves the Backend API as the rows presume it, on a port of its own.
