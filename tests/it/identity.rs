@@ -8,7 +8,7 @@ use http::{HeaderName, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::upstream::Received;
-use crate::support::{Call, World, WorldBuilder, ask, route, usual_routes};
+use crate::support::{Call, World, WorldBuilder, ask, exchange, route, usual_routes};
 
 /// A header that takes its value from the claim at this path.
 fn mapped(name: &'static str, claim: &[&str]) -> MappedHeader {
@@ -260,6 +260,42 @@ async fn headers_that_override_the_request_stay_here() {
         assert_eq!(call.send().await.status, StatusCode::OK);
         assert_tells(&world.upstream.take_received()[0], told);
     }
+}
+
+#[tokio::test]
+async fn one_connection_is_not_one_person() {
+    let world = world().start().await;
+    let (ada, mel) = (
+        world.clerk.sign_in("ada", None),
+        world.clerk.sign_in("mel", None),
+    );
+    let request = |authorization: &str| {
+        let port = world.gate.port();
+        format!("GET /members HTTP/1.1\r\nhost: localhost:{port}\r\n{authorization}\r\n")
+    };
+    let bearer = |token: &str| request(&format!("authorization: Bearer {token}\r\n"));
+    // All at once, so that the gate has the next request before it has answered the last.
+    let pipeline = [
+        bearer(&ada.token),
+        request(""),
+        bearer(&mel.token),
+        request(""),
+        bearer(&ada.token),
+        request("connection: close\r\n"),
+    ];
+    let answers = exchange(world.gate, pipeline.concat().as_bytes()).await;
+    let statuses: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.status.as_u16())
+        .collect();
+    assert_eq!(statuses, [200, 401, 200, 401, 200, 401]);
+    let users: Vec<_> = world
+        .upstream
+        .received()
+        .iter()
+        .map(|received| received.header("x-user-id").unwrap())
+        .collect();
+    assert_eq!(users, [&*ada.user_id, &*mel.user_id, &*ada.user_id]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! No `Debug` shows a token, a cookie or a key: whatever is printed in anger stays harmless.
+//! No `Debug` and no log line shows a token, a cookie or a key: whatever is printed stays harmless.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ use clerk_gate::standin::{StandIn, StandInOptions};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
-use crate::support::{START_MS, config, usual_routes};
+use crate::support::{START_MS, World, config, cookies, usual_routes};
 
 /// A test key whose instance is nowhere.
 const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
@@ -261,4 +261,95 @@ fn an_answer_of_clerk_shows_no_body() {
         body: json!({ "cookies": new_cookies() }).to_string().into(),
     };
     assert_shows_nothing("`Answer`", &answer);
+}
+
+/// What is logged on this thread, at every level and by every library.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_shows_what_a_request_carries() {
+    let log = Log::default();
+    let lines = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || lines.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let refresh_token = ada.refresh_token.clone().unwrap();
+    let all = format!(
+        "{}; __refresh_{}={refresh_token}",
+        cookies(&ada),
+        world.clerk.cookie_suffix()
+    );
+    let line = format!("__session={}; Path=/", ada.token);
+    let handshake = world.clerk.handshake_token(&[line]);
+    let bad = format!("{}x", ada.token);
+    let mut answers = vec![
+        world
+            .get("/members?q=hidden")
+            .bearer(&ada.token)
+            .send()
+            .await,
+        world.get("/members").bearer(&bad).send().await,
+        world.get("/members").cookie(&all).send().await,
+        world
+            .visit("/admin/x")
+            .cookie(&all)
+            .body("hidden")
+            .send()
+            .await,
+        world
+            .visit("/members")
+            .cookie("__clerk_db_jwt=hidden")
+            .send()
+            .await,
+    ];
+    let target = format!("/members?__clerk_handshake={handshake}");
+    answers.push(world.visit(&target).cookie(&all).send().await);
+    world.clock.advance_ms(70_000);
+    answers.push(world.get("/members").cookie(&all).send().await);
+    answers.push(world.visit("/members").bearer(&ada.token).send().await);
+    answers.push(world.get("/%zz?q=hidden").cookie(&all).send().await);
+    let statuses: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.status.as_u16())
+        .collect();
+    assert_eq!(statuses, [200, 401, 200, 200, 307, 307, 200, 307, 400]);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        log.matches("clerk_gate::access").count() >= statuses.len(),
+        "{log}"
+    );
+    let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
+    let cookie = answers[6].header("set-cookie").unwrap();
+    let renewed = cookie.split(['=', ';']).nth(1).unwrap();
+    for secret in [
+        signature(&ada.token),
+        signature(&handshake),
+        signature(renewed),
+        refresh_token,
+        ada.dev_browser,
+        world.clerk.secret_key().to_owned(),
+        "hidden".to_owned(),
+    ] {
+        assert!(
+            secret.len() > 5 && !log.contains(&secret),
+            "{secret} is in the log:\n{log}"
+        );
+    }
 }

@@ -542,6 +542,67 @@ async fn an_answer_before_the_end_of_the_upload_arrives() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_gets_what_it_can_read() {
+    let (world, upstream) = world().await;
+    let mut client = Wire::connect(world.gate).await;
+    let port = world.gate.port();
+    client
+        .send(format!(
+            "GET /public/x HTTP/1.0\r\nhost: localhost:{port}\r\n\r\n"
+        ))
+        .await;
+    let mut server = upstream.accept().await;
+    let seen = server.head().await;
+    assert!(seen.starts_with("GET /public/x HTTP/1.1\r\n"), "{seen}");
+    server
+        .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+        .await;
+    let answer = client.head().await;
+    assert!(!answer.contains("chunked"), "{answer}");
+    assert_eq!(client.rest().await, "body");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_stays_without_one() {
+    let (world, upstream) = world().await;
+    for (method, status, lines) in [
+        ("HEAD", "200 OK", "content-length: 1000\r\n"),
+        ("HEAD", "200 OK", "transfer-encoding: chunked\r\n"),
+        ("GET", "204 No Content", ""),
+        (
+            "GET",
+            "304 Not Modified",
+            "content-length: 1000\r\netag: \"1\"\r\n",
+        ),
+    ] {
+        let mut client = Wire::connect(world.gate).await;
+        client
+            .send(head(&world, &format!("{method} /public/x"), ""))
+            .await;
+        let mut server = upstream.accept().await;
+        server.head().await;
+        server
+            .send(format!(
+                "HTTP/1.1 {status}\r\n{lines}connection: close\r\n\r\n"
+            ))
+            .await;
+        drop(server);
+        let answer = client.head().await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{answer}"
+        );
+        if method == "HEAD" && lines.starts_with("content-length") {
+            assert!(answer.contains("content-length: 1000\r\n"), "{answer}");
+        }
+        // The connection goes on behind it.
+        client.send(head(&world, "GET /members", "")).await;
+        let next = client.head().await;
+        assert!(next.starts_with("HTTP/1.1 401 "), "{next}");
+    }
+}
+
+#[tokio::test]
 async fn failures_of_the_upstream_tell_nothing_of_it() {
     let upstream = WireUpstream::start().await;
     let world = World::with(usual_routes())
