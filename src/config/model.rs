@@ -103,6 +103,8 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// How long the next piece of a body may take.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// Connections open at once.
     pub connections: usize,
 }

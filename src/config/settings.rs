@@ -120,7 +120,8 @@ pub(super) fn limits(mut section: Section<'_>) -> Limits {
     let head_count = section.integer("head-count", 10..=10_000);
     let head_timeout = section.duration("head-timeout", time.clone());
     let body_bytes = section.size("body-size", 0..=u64::MAX / 2);
-    let body_timeout = section.duration("body-timeout", time);
+    let body_timeout = section.duration("body-timeout", time.clone());
+    let write_timeout = section.duration("write-timeout", time);
     let connections = section.integer("connections", 1..=1_000_000);
     section.finish();
     let count = |number: Option<i64>, default: usize| {
@@ -134,6 +135,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Limits {
         head_timeout: head_timeout.unwrap_or(Duration::from_secs(30)),
         body_bytes,
         body_timeout: body_timeout.unwrap_or(Duration::from_secs(30)),
+        write_timeout: write_timeout.unwrap_or(Duration::from_secs(30)),
         connections: count(connections, 10_000),
     }
 }

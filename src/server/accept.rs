@@ -29,6 +29,8 @@ pub struct ConnectionLimits {
     pub head_count: usize,
     /// How long a head may take to arrive; an idle connection is closed after as long.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
     /// Connections open at once, tunnels among them; further ones wait to be accepted.
     pub connections: usize,
 }
@@ -67,7 +69,8 @@ pub async fn accept(
                 let (service, drain) = (Arc::clone(&service), drain.clone());
                 // Without it, small answers wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
-                open.spawn(serve(Seated::new(stream, place), peer, service, drain));
+                let seated = Seated::new(stream, place, service.limits.write_timeout);
+                open.spawn(serve(seated, peer, service, drain));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: pause rather than spin.

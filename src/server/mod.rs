@@ -50,6 +50,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         head_bytes: usize::try_from(config.limits.head_bytes).unwrap_or(usize::MAX),
         head_count: config.limits.head_count,
         head_timeout: config.limits.head_timeout,
+        write_timeout: config.limits.write_timeout,
         connections: config.limits.connections,
     };
     let service = Arc::new(Service {

@@ -1,28 +1,56 @@
-//! A connection with its place among those that may be open at once.
+//! A connection with its place among those that may be open at once, and with an end to patience.
 //!
-//! The place belongs to the stream and not to the task that serves HTTP on it: a tunnel outlives
+//! A client that takes nothing of its answer is cut off: it would hold the place, and the upstream's
+//! connection, for ever. The place belongs to the stream and not to the task that serves HTTP on it: a tunnel outlives
 //! that task, and costs as much as before.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 
 /// A connection that gives its place back when it is closed.
 pub(super) struct Seated {
     stream: TcpStream,
+    patience: Duration,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Seated {
-    /// Seats a connection.
-    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    /// Seats a connection that is cut off when it takes nothing for as long as `patience`.
+    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit, patience: Duration) -> Self {
         Self {
             stream,
+            patience,
+            stalled: None,
             _place: place,
+        }
+    }
+
+    /// Passes on what came of a write, unless nothing has come of any for too long.
+    fn watched<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stalled = None;
+            return outcome;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -43,27 +71,31 @@ impl AsyncRead for Seated {
 
 impl AsyncWrite for Seated {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        let outcome = self.as_mut().stream().poll_write(cx, bytes);
+        self.watched(cx, outcome)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = self.as_mut().stream().poll_flush(cx);
+        self.watched(cx, outcome)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = self.as_mut().stream().poll_shutdown(cx);
+        self.watched(cx, outcome)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, bufs)
+        let outcome = self.as_mut().stream().poll_write_vectored(cx, bufs);
+        self.watched(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -345,3 +345,34 @@ async fn a_tunnel_keeps_the_place_of_its_connection() {
     let mut server = upstream.accept().await;
     assert!(server.head().await.starts_with("GET /public/second "));
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    // One place only: whoever comes next is served when the place is free again.
+    let world = limited(|limits| {
+        limits.write_timeout = Duration::from_millis(300);
+        limits.connections = 1;
+    })
+    .start()
+    .await;
+    // More than the buffers of both ends hold.
+    let size = 64 << 20;
+    world.upstream.answers(move |received| {
+        let size = if received.target == "/public/large" {
+            size
+        } else {
+            1
+        };
+        http::Response::new(bytes::Bytes::from(vec![b'x'; size]))
+    });
+    let mut slow = tokio::net::TcpStream::connect(world.gate).await.unwrap();
+    let request = head(&world, "GET /public/large", "");
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let next = world.get("/public/small").send();
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await;
+    assert_eq!(next.unwrap().status, StatusCode::OK);
+    let mut received = Vec::new();
+    let _ = slow.read_to_end(&mut received).await;
+    assert!(received.len() < size, "{}", received.len());
+}

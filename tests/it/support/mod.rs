@@ -216,6 +216,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             head_timeout: Duration::from_secs(10),
             body_bytes: None,
             body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
             connections: 1000,
         },
         pages_prefix: "/_gate/".to_owned(),
