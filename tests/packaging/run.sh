@@ -130,6 +130,7 @@ make_root() {
   admin=$(free_port)
   sed "s/PORT/$port/; s/ADMIN/$admin/" tests/packaging/clerk-gate.toml >"$root/etc/clerk-gate/clerk-gate.toml"
   sed 's/^listen/lisen/' "$root/etc/clerk-gate/clerk-gate.toml" >"$root/etc/clerk-gate/broken.toml"
+  cp examples/compose/clerk-gate.toml "$root/etc/clerk-gate/compose.toml"
   chmod -R a+rX,a-w "$root"
 }
 
@@ -265,6 +266,8 @@ check "the image has no dev command" has_no_dev_command
 make_root
 find_out_about_mounts
 check "check accepts the configuration" inside check -c /etc/clerk-gate/clerk-gate.toml
+check "check accepts the configuration of the compose file" \
+  inside check -c /etc/clerk-gate/compose.toml --publishable-key pk_test_Z2F0ZS5jbGVyay5hY2NvdW50cy5kZXYk
 check "check refuses a broken one" broken_file_is_refused
 check "health fails where nobody listens" unhealthy_where_nobody_listens
 start
