@@ -1,116 +1,18 @@
 //! The program itself: what it says, how it ends, and what it writes down.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
 
 use clerk_gate::clock::{Clock as _, SystemClock};
 use clerk_gate::standin::{StandIn, StandInOptions};
 use http::Method;
 use serde_json::Value;
 
+use crate::support::program::{Running, file, program, run};
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{Call, cookies};
 
 const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
-
-/// The program, in surroundings of its own.
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_clerk-gate"));
-    command
-        .env_clear()
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .stdin(Stdio::null());
-    command
-}
-
-/// A file of this test.
-fn file(name: &str, text: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, text).unwrap();
-    path
-}
-
-fn run(command: &mut Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    (
-        status.code().unwrap(),
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
-}
-
-/// A running program that is stopped when it is dropped.
-struct Running {
-    child: Child,
-    lines: BufReader<std::process::ChildStderr>,
-}
-
-impl Running {
-    /// Starts it, and reads its log until it is ready. Gives the address it serves.
-    fn start(command: &mut Command) -> (Self, std::net::SocketAddr) {
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Self { child, lines };
-        loop {
-            let line = running.line();
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            if line["message"] == "ready" {
-                let address = line["address"].as_str().unwrap().parse().unwrap();
-                return (running, address);
-            }
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the program has ended");
-        line
-    }
-
-    /// Sends a signal, such as `TERM`, by the shell's own `kill`.
-    fn signal(&self, name: &str) {
-        let order = format!("kill -{name} {}", self.child.id());
-        let sent = Command::new("sh").args(["-c", &order]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// The next line of the log about a request.
-    fn request_line(&mut self) -> String {
-        loop {
-            let line = self.line();
-            if line.contains("\"clerk_gate::access\"") {
-                return line;
-            }
-        }
-    }
-
-    /// Waits for the end, and gives its code and the rest of the log.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn help_says_what_there_is() {

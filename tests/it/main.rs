@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod recorded;
 mod recorded_http;
+mod robust;
 mod secrets;
 mod sessions;
 mod streaming;

@@ -1,6 +1,7 @@
 //! A whole world in one process: a stand-in Clerk, a recording upstream and the real gate, on
 //! ports of their own, with a clock that is handed in.
 
+pub mod program;
 pub mod rows;
 pub mod upstream;
 pub mod wire;
@@ -283,8 +284,7 @@ impl Call {
         self
     }
 
-    /// Sends the request as it is written, over a connection of its own.
-    pub async fn send(self) -> Answer {
+    fn bytes(self) -> Vec<u8> {
         use std::fmt::Write as _;
         let named = |wanted: &str| {
             self.headers
@@ -307,7 +307,23 @@ impl Call {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.body);
-        raw(self.gate, &bytes).await
+        bytes
+    }
+
+    /// Sends the request as it is written, over a connection of its own.
+    pub async fn send(self) -> Answer {
+        let gate = self.gate;
+        raw(gate, &self.bytes()).await
+    }
+
+    /// The same, to a gate that may not listen any more.
+    pub async fn try_send(self) -> Option<Answer> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(self.gate).await.ok()?;
+        stream.write_all(&self.bytes()).await.ok()?;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.ok()?;
+        Some(parse(&received)?.0)
     }
 }
 
