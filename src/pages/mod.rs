@@ -62,6 +62,8 @@ struct NoticePage<'a> {
     code: &'a str,
     request_id: &'a str,
     sign_in_url: Option<&'a str>,
+    /// Whether the start page is a way on: for whoever is here and may not go further.
+    start: bool,
     style: &'static str,
 }
 
@@ -117,6 +119,7 @@ fn notice_document(status: StatusCode, notice: &Notice) -> Document {
         code: notice.code,
         request_id: &notice.request_id,
         sign_in_url: notice.sign_in_url.as_deref(),
+        start: matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND),
         style: STYLE,
     };
     // Rendering fails only if writing into a string does.
