@@ -202,7 +202,7 @@ fn gate(
         "error"
     };
     let mut text = format!(
-        "listen = \"{listen}\"\n[clerk]\npublishable-key = \"{PUBLISHABLE_KEY}\"\njwt-key-file = \"{}\"\n[upstream]\nurl = \"http://{upstream}\"\n[admin]\nlisten = \"off\"\n[log]\nlevel = \"{level}\"\n",
+        "listen = \"{listen}\"\npublic-url = \"http://localhost\"\n[clerk]\npublishable-key = \"{PUBLISHABLE_KEY}\"\njwt-key-file = \"{}\"\n[upstream]\nurl = \"http://{upstream}\"\n[admin]\nlisten = \"off\"\n[log]\nlevel = \"{level}\"\n",
         pem.display()
     );
     text.push_str("[[route]]\nname = \"public\"\npath = \"/public/**\"\nrequire = \"public\"\n");
