@@ -6,7 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
-use clerk_gate::core::reason::Reason;
+use clerk_gate::core::decide::RefusalKind;
+use clerk_gate::core::reason::{Reason, RefreshFailure};
+use clerk_gate::core::reply;
+use clerk_gate::pages;
+use http::StatusCode;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -212,26 +216,119 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
     }
 }
 
+/// The part of a document under a heading of the second order.
+fn part<'t>(text: &'t str, heading: &str) -> &'t str {
+    let (_, rest) = text
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("there is no `## {heading}`"));
+    rest.split("\n## ").next().unwrap()
+}
+
+/// The rows of the tables in a part, without their headings.
+fn rows(part: &str) -> Vec<Vec<String>> {
+    part.lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            line.trim_matches('|')
+                .split(" | ")
+                .map(|cell| cell.trim().trim_matches('`').to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+/// Headings of the third order in a part, each with what stands under it.
+fn sections(part: &str) -> Vec<(&str, &str)> {
+    part.split("\n### ")
+        .skip(1)
+        .map(|section| {
+            let (heading, text) = section.split_once('\n').unwrap();
+            (heading.trim_matches('`'), text.trim())
+        })
+        .collect()
+}
+
+/// The statuses that visitors usually see, as the reference writes them.
+fn usual_status(reason: Reason) -> String {
+    let alone = reply::status(RefusalKind::Request, reason);
+    if alone != StatusCode::INTERNAL_SERVER_ERROR {
+        return alone.as_u16().to_string();
+    }
+    // What the core tells by the kind of refusal: requirements, and all that is about a session.
+    let of_a_requirement = matches!(
+        reason,
+        Reason::RoleMissing
+            | Reason::PermissionMissing
+            | Reason::FeatureMissing
+            | Reason::PlanMissing
+            | Reason::ReverificationNeeded
+            | Reason::FactorTooOld
+            | Reason::TokenTooOld
+            | Reason::ClaimMismatch
+            | Reason::Impersonated
+            | Reason::RequirementUnmet
+    );
+    if of_a_requirement {
+        let status = reply::status(RefusalKind::Forbidden, reason);
+        return status.as_u16().to_string();
+    }
+    format!(
+        "{}, {}",
+        reply::status(RefusalKind::SignedOut, reason).as_u16(),
+        pages::redirect("/").status.as_u16()
+    )
+}
+
 #[test]
 fn every_reason_is_in_its_reference_in_order() {
     let reference = read("docs/reference/reasons.md");
-    let documented: Vec<(&str, &str)> = reference
-        .split("\n## ")
-        .next()
-        .unwrap()
-        .lines()
-        .filter_map(|line| {
-            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
-            Some((
-                cells[0].trim_end_matches('`'),
-                cells[2].trim_end_matches(" |"),
-            ))
+    let code: Vec<Vec<String>> = Reason::ALL
+        .iter()
+        .map(|reason| {
+            vec![
+                reason.code().to_owned(),
+                usual_status(*reason),
+                reason.message().to_owned(),
+            ]
         })
         .collect();
-    let code: Vec<_> = Reason::ALL
-        .iter()
-        .map(|reason| (reason.code(), reason.message()))
+    assert_eq!(rows(part(&reference, "Overview")), code);
+}
+
+#[test]
+fn every_reason_has_a_paragraph_with_what_visitors_see() {
+    let reference = read("docs/reference/reasons.md");
+    let sections = sections(part(&reference, "Codes"));
+    let headings: Vec<&str> = sections.iter().map(|(heading, _)| *heading).collect();
+    let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    assert_eq!(headings, codes);
+    for (reason, (heading, text)) in Reason::ALL.iter().zip(sections) {
+        assert!(text.len() >= 120, "{heading}: {text}");
+        assert!(!text.contains("\n\n"), "{heading}: more than a paragraph");
+        for status in usual_status(*reason).split(", ") {
+            assert!(text.contains(status), "{heading}: {status} is not in it");
+        }
+    }
+}
+
+#[test]
+fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
+    let reference = read("docs/reference/reasons.md");
+    let documented: Vec<String> = rows(part(&reference, "Details of a renewal that failed"))
+        .into_iter()
+        .map(|row| row[0].clone())
         .collect();
+    let code = [
+        RefreshFailure::NoRefreshCookie,
+        RefreshFailure::NotGet,
+        RefreshFailure::NoSessionId,
+        RefreshFailure::Unreachable,
+        RefreshFailure::Unintelligible,
+        RefreshFailure::Empty,
+        RefreshFailure::InvalidToken,
+        RefreshFailure::NoSecretKey,
+    ];
+    let code: Vec<&str> = code.iter().map(RefreshFailure::code).collect();
     assert_eq!(documented, code);
 }
 
