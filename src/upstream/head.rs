@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SET_COOKIE, TE, TRAILER,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -25,7 +25,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
 /// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
-const RESERVED: [&str; 22] = [
+pub const RESERVED: [&str; 22] = [
     "xforwardedfor",
     "xforwardedhost",
     "xforwardedproto",
@@ -51,7 +51,55 @@ const RESERVED: [&str; 22] = [
 ];
 
 /// The same, by how they begin.
-const RESERVED_PREFIXES: [&str; 4] = ["xclerk", "xmiddleware", "xhttpmethod", "xmethodoverride"];
+pub const RESERVED_PREFIXES: [&str; 4] =
+    ["xclerk", "xmiddleware", "xhttpmethod", "xmethodoverride"];
+
+/// Headers that are about one connection, and go on in neither direction.
+pub const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Cookies of Clerk's and of ours that never go on. `*` stands for however the name goes on.
+pub const SECRET_COOKIES: [&str; 10] = [
+    "__client",
+    "__client_*",
+    "__refresh",
+    "__refresh_*",
+    "__clerk_handshake*",
+    "__clerk_redirect_count",
+    "__clerk_redirect_count_*",
+    "__clerk_db_jwt",
+    "__clerk_db_jwt_*",
+    "__Host-clerk-gate*",
+];
+
+/// Cookies of Clerk's that go on where [`ClerkCookies::Keep`] says so; they count as these even
+/// where a name above fits too.
+pub const STATE_COOKIES: [&str; 5] = [
+    "__session",
+    "__session_*",
+    "__client_uat",
+    "__client_uat_*",
+    "clerk_active_context",
+];
+
+/// Query parameters that never go on.
+pub const CLERK_PARAMETERS: [&str; 6] = [
+    "__clerk_handshake",
+    "__clerk_handshake_nonce",
+    "__clerk_help",
+    "__clerk_db_jwt",
+    "__dev_session",
+    "__clerk_synced",
+];
 
 /// Which headers a client's request loses.
 #[derive(Clone, Debug)]
@@ -213,18 +261,16 @@ impl HeaderRules {
         let Ok(name) = std::str::from_utf8(name) else {
             return false;
         };
-        let is = |base: &str| {
-            name.strip_prefix(base)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        let is = |pattern: &&str| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == *pattern,
         };
-        let secret = is("__client") && !is("__client_uat")
-            || is("__refresh")
-            || name.starts_with("__clerk_handshake")
-            || is("__clerk_redirect_count")
-            || is("__clerk_db_jwt")
-            || name.starts_with("__Host-clerk-gate");
-        let state = is("__session") || is("__client_uat") || name == "clerk_active_context";
-        secret || (self.cookies == ClerkCookies::Strip && state)
+        let state = STATE_COOKIES.iter().any(is);
+        if state {
+            self.cookies == ClerkCookies::Strip
+        } else {
+            SECRET_COOKIES.iter().any(is)
+        }
     }
 }
 
@@ -239,20 +285,12 @@ pub enum HostRule {
 
 /// The query without Clerk's parameters; everything else stays byte for byte.
 pub fn query_for_upstream(query: &str) -> Option<String> {
-    const PARAMETERS: [&str; 6] = [
-        "__clerk_handshake",
-        "__clerk_handshake_nonce",
-        "__clerk_help",
-        "__clerk_db_jwt",
-        "__dev_session",
-        "__clerk_synced",
-    ];
     let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
             let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-            !PARAMETERS.contains(&name.as_ref())
+            !CLERK_PARAMETERS.contains(&name.as_ref())
         })
         .collect();
     let kept = kept.join("&");
@@ -296,19 +334,7 @@ pub enum Privacy {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ]
-    .contains(name)
-        || matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "http2-settings"
-        )
+    HOP_BY_HOP.contains(&name.as_str())
 }
 
 /// The headers that `Connection` names. Ours are set afterwards, so naming them does nothing.

@@ -6,11 +6,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
-use clerk_gate::core::decide::RefusalKind;
+use clerk_gate::core::decide::{BearerUse, Refusal, RefusalKind};
+use clerk_gate::core::facts::Audience;
+use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
 use clerk_gate::pages;
-use http::StatusCode;
+use clerk_gate::upstream::head;
+use http::{HeaderName, StatusCode};
+
+use crate::support::World;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -330,6 +335,160 @@ fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
     ];
     let code: Vec<&str> = code.iter().map(RefreshFailure::code).collect();
     assert_eq!(documented, code);
+}
+
+/// The first cells of the tables in a part of `docs/reference/headers.md`.
+fn headers_under(heading: &str) -> Vec<String> {
+    let reference = read("docs/reference/headers.md");
+    rows(part(&reference, heading))
+        .into_iter()
+        .map(|row| row[0].trim_end_matches(" |").trim_matches('`').to_owned())
+        .collect()
+}
+
+/// A set of names, in order.
+fn names<T: ToString>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+    names.into_iter().map(|name| name.to_string()).collect()
+}
+
+#[test]
+fn every_header_that_a_request_loses_is_in_the_reference() {
+    let letters = |name: &String| name.replace('-', "");
+    let mut code: Vec<String> = head::RESERVED.map(str::to_owned).to_vec();
+    code.extend(head::RESERVED_PREFIXES.map(|prefix| format!("{prefix}*")));
+    let documented = headers_under("Removed from requests");
+    assert_eq!(documented.iter().map(letters).collect::<Vec<_>>(), code);
+    assert_eq!(
+        headers_under("Removed in both directions"),
+        head::HOP_BY_HOP
+    );
+    let cookies: Vec<&str> = [&head::SECRET_COOKIES[..], &head::STATE_COOKIES[..]].concat();
+    assert_eq!(headers_under("Cookies"), cookies);
+    assert_eq!(headers_under("Query parameters"), head::CLERK_PARAMETERS);
+}
+
+#[tokio::test]
+async fn every_header_that_the_upstream_is_told_is_in_the_reference() {
+    let identity: Vec<&str> = IDENTITY_HEADERS.iter().map(HeaderName::as_str).collect();
+    assert_eq!(headers_under("Identity"), identity);
+    let world = World::start().await;
+    let websocket = world
+        .get("/public/x")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .cookie("a=1")
+        .header("te", "trailers")
+        .header("trailer", "x-sum");
+    websocket.send().await;
+    let received = world.upstream.only();
+    assert_eq!(
+        names(headers_under("Set towards the application")),
+        names(received.headers.keys())
+    );
+}
+
+#[tokio::test]
+async fn every_header_that_answers_get_is_in_the_reference() {
+    let mut ours = BTreeSet::new();
+    for kind in [
+        RefusalKind::SignedOut,
+        RefusalKind::Forbidden,
+        RefusalKind::Hidden,
+        RefusalKind::Request,
+        RefusalKind::Unavailable,
+    ] {
+        for audience in [
+            Audience::Navigation,
+            Audience::Submission,
+            Audience::Program,
+        ] {
+            for reason in Reason::ALL {
+                let refusal = Refusal {
+                    kind,
+                    cause: (*reason).into(),
+                    audience,
+                    sign_in_url: None,
+                    bearer: BearerUse::Absent,
+                };
+                ours.extend(names(
+                    pages::refusal(reply::reply(&refusal, "r1")).headers.keys(),
+                ));
+            }
+        }
+    }
+    // What HTTP itself puts on every answer.
+    let of_http = names(["content-length", "date"]);
+    let world = World::with(crate::support::usual_routes())
+        .configure(|config| config.debug_headers = true)
+        .start()
+        .await;
+    for call in [
+        world.get("/%zz"),
+        world.visit("/members"),
+        world.get("/_gate/unauthorized"),
+    ] {
+        ours.extend(names(call.send().await.headers.keys()));
+    }
+    assert_eq!(
+        names(headers_under("On answers of the gate")),
+        &ours - &of_http
+    );
+    world.upstream.assert_untouched();
+
+    let ada = world.clerk.sign_in("ada", None);
+    let mut theirs = names(["set-cookie"]);
+    for call in [
+        world.get("/public/x"),
+        world.get("/members").bearer(&ada.token),
+    ] {
+        let answer = call.header("connection", "keep-alive");
+        theirs.extend(names(answer.send().await.headers.keys()));
+    }
+    assert_eq!(
+        names(headers_under("On answers of the application")),
+        &theirs - &of_http
+    );
+}
+
+/// The names of headers in a source text: constants of the `http` crate, and those made there.
+fn headers_in(source: &str) -> BTreeSet<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let is_constant =
+        |word: &&str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let mut found = BTreeSet::new();
+    for piece in source.split("header::").skip(1) {
+        let list = match piece.strip_prefix('{') {
+            Some(rest) => rest.split('}').next().unwrap(),
+            None => piece
+                .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap(),
+        };
+        let constants = list.split([',', '\n', ' ']).filter(is_constant);
+        found.extend(constants.map(|name| name.to_ascii_lowercase().replace('_', "-")));
+    }
+    for piece in source.split("HeaderName::from_static(\"").skip(1) {
+        found.insert(piece.split('"').next().unwrap().to_owned());
+    }
+    found
+}
+
+#[test]
+fn every_header_that_is_looked_at_is_in_the_reference() {
+    let mut looked_at = BTreeSet::new();
+    for file in [
+        "core/auth.rs",
+        "core/cookies.rs",
+        "core/credentials.rs",
+        "core/decide.rs",
+        "core/facts.rs",
+        "core/handshake.rs",
+    ] {
+        looked_at.extend(headers_in(&read(format!("src/{file}"))));
+    }
+    // Read where they are written anew.
+    looked_at.extend(names(["te", "trailer", "x-request-id", "connection"]));
+    assert_eq!(names(headers_under("Read from clients")), looked_at);
 }
 
 #[test]
