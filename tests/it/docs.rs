@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
 use clerk_gate::core::decide::{BearerUse, Refusal, RefusalKind};
@@ -12,8 +14,10 @@ use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
 use clerk_gate::pages;
+use clerk_gate::telemetry::access::AccessLine;
 use clerk_gate::upstream::head;
 use http::{HeaderName, StatusCode};
+use serde_json::{Map, Value};
 
 use crate::support::World;
 
@@ -489,6 +493,87 @@ fn every_header_that_is_looked_at_is_in_the_reference() {
     // Read where they are written anew.
     looked_at.extend(names(["te", "trailer", "x-request-id", "connection"]));
     assert_eq!(names(headers_under("Read from clients")), looked_at);
+}
+
+/// What a subscriber writes.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The entry that a line becomes in the JSON log.
+fn entry(line: &AccessLine<'_>) -> Map<String, Value> {
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || line.write());
+    let bytes = written.0.lock().unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn every_field_of_the_access_line_is_in_the_reference() {
+    let bare = AccessLine {
+        request_id: "r1",
+        method: "GET",
+        path: None,
+        host: None,
+        client: [127, 0, 0, 1].into(),
+        route: None,
+        reading: None,
+        decision: "refuse",
+        reason: None,
+        user: None,
+        session: None,
+        org: None,
+        status: 400,
+        upstream_status: None,
+        verdict: Duration::ZERO,
+        upstream: None,
+    };
+    let least = entry(&bare);
+    let most = entry(&AccessLine {
+        path: Some("/"),
+        host: Some("localhost"),
+        route: Some("home"),
+        reading: Some("folded"),
+        reason: Some("role-missing"),
+        user: Some("user_1"),
+        session: Some("sess_1"),
+        org: Some("org_1"),
+        upstream_status: Some(200),
+        upstream: Some(Duration::ZERO),
+        ..bare
+    });
+    let reference = read("docs/reference/log.md");
+    let documented: BTreeSet<(String, String, bool)> =
+        rows(part(&reference, "The line of a request"))
+            .into_iter()
+            .map(|row| (row[0].clone(), row[1].clone(), row[2] == "always"))
+            .collect();
+    let written: BTreeSet<(String, String, bool)> = most
+        .iter()
+        .map(|(name, value)| {
+            let kind = if value.is_number() { "number" } else { "text" };
+            (name.clone(), kind.to_owned(), least.contains_key(name))
+        })
+        .collect();
+    assert_eq!(documented, written);
 }
 
 #[test]
