@@ -576,6 +576,97 @@ fn every_field_of_the_access_line_is_in_the_reference() {
     assert_eq!(documented, written);
 }
 
+/// What the program says of itself, by the command line that asks for it.
+fn help() -> Vec<(String, String)> {
+    let snapshot = read("tests/it/snapshots/it__cli__help.snap");
+    snapshot
+        .split("\n$ clerk-gate ")
+        .skip(1)
+        .map(|said| {
+            let (asked, text) = said.split_once("--help\n").unwrap();
+            (asked.trim().to_owned(), text.to_owned())
+        })
+        .collect()
+}
+
+/// The long options that a help text lists, but for `--help` and `--version` of all.
+fn options(help: &str) -> BTreeSet<String> {
+    help.lines()
+        .filter_map(|line| {
+            let line = line.trim_start();
+            let long = match line.split_once(", ") {
+                Some((short, long)) if short.len() == 2 && short.starts_with('-') => long,
+                _ => line,
+            };
+            let name = long.strip_prefix("--")?.split(' ').next().unwrap();
+            (!matches!(name, "help" | "version")).then(|| format!("--{name}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_and_option_is_in_the_reference() {
+    let reference = read("docs/reference/cli.md");
+    let sections = sections(part(&reference, "Commands"));
+    let help = help();
+    let (_, overview) = &help[0];
+    let commands: Vec<&str> = overview
+        .split("Commands:\n")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    let documented: Vec<&str> = sections.iter().map(|(heading, _)| *heading).collect();
+    assert_eq!(documented, commands);
+
+    let of_rows = |text: &str| -> BTreeSet<String> {
+        rows(text)
+            .into_iter()
+            .map(|row| row[0].split("`, `").last().unwrap().to_owned())
+            .collect()
+    };
+    let common = of_rows(part(&reference, "Configuration"));
+    assert!(common.len() >= 4, "{common:?}");
+    let mut count = 0;
+    for (command, text) in sections {
+        let Some((_, help)) = help.iter().find(|(asked, _)| asked == command) else {
+            assert_eq!(command, "help");
+            continue;
+        };
+        let has = options(help);
+        let mut told = of_rows(text);
+        if matches!(command, "run" | "check" | "explain") {
+            told.extend(common.clone());
+        }
+        assert_eq!(told, has, "{command}");
+        count += has.len();
+    }
+    assert!(count >= 15, "{count} options");
+}
+
+#[test]
+fn every_exit_code_is_in_the_reference() {
+    let reference = read("docs/reference/cli.md");
+    let documented: Vec<String> = rows(part(&reference, "Exit codes"))
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    // Tested in `cli.rs`, and stated where they are made.
+    let code: Vec<String> = read("src/cli/mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! 0: "))
+        .flat_map(|line| {
+            ["0"].into_iter().map(str::to_owned).chain(
+                line.split(". ")
+                    .filter_map(|said| Some(said.split_once(':')?.0.to_owned())),
+            )
+        })
+        .collect();
+    assert_eq!(documented, code);
+}
+
 #[test]
 fn every_link_between_documents_leads_somewhere() {
     let mut count = 0;
