@@ -667,6 +667,41 @@ fn every_exit_code_is_in_the_reference() {
     assert_eq!(documented, code);
 }
 
+/// Every Rust source below these folders, as one text.
+fn sources(folders: &[&str]) -> String {
+    let mut text = String::new();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|f| Path::new(ROOT).join(f)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&read(path));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let sources = sources(&["src", "tests/it"]);
+    let model = read("docs/explanation/threat-model.md");
+    let named: BTreeSet<String> = model
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next())
+        .flat_map(|cell| cell.split(", "))
+        .filter_map(|name| Some(name.strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+        .filter(|name| name.contains('_'))
+        .collect();
+    assert!(named.len() > 50, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "`{name}`");
+    }
+}
+
 #[test]
 fn every_link_between_documents_leads_somewhere() {
     let mut count = 0;
