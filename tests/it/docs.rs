@@ -1,4 +1,5 @@
-//! What the documents say is true: every TOML block loads, every key and every reason is named.
+//! What the documents say is true: TOML blocks load, links lead somewhere, and references have what
+//! the code has, no more and no less.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,14 +30,20 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every document of the project.
 fn documents() -> Vec<PathBuf> {
-    let mut found = vec![Path::new(ROOT).join("README.md")];
+    let markdown =
+        |path: &Path| path.extension().is_some_and(|extension| extension == "md") && path.is_file();
+    let mut found: Vec<PathBuf> = fs::read_dir(ROOT)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| markdown(path))
+        .collect();
     let mut folders = vec![Path::new(ROOT).join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
+            } else if markdown(&path) {
                 found.push(path);
             }
         }
@@ -700,6 +707,40 @@ fn every_test_that_the_threat_model_names_is_there() {
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "`{name}`");
     }
+}
+
+#[test]
+fn every_room_is_in_the_architecture() {
+    let rooms: BTreeSet<String> = fs::read_dir(Path::new(ROOT).join("src"))
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if entry.path().is_dir() {
+                format!("{name}/")
+            } else {
+                name
+            }
+        })
+        .collect();
+    assert!(rooms.len() > 10, "{rooms:?}");
+    let documented = rows(part(&read("ARCHITECTURE.md"), "The rooms"));
+    assert_eq!(names(documented.iter().map(|row| &row[0])), rooms);
+}
+
+#[test]
+fn every_document_is_linked_from_the_readme() {
+    let readme = read("README.md");
+    let list = part(&readme, "Documents");
+    let mut count = 0;
+    for path in documents() {
+        let path = path.strip_prefix(ROOT).unwrap().display().to_string();
+        if path != "README.md" {
+            assert!(list.contains(&format!("]({path})")), "{path}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} documents");
 }
 
 #[test]
