@@ -131,7 +131,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Limits {
     };
     Limits {
         head_bytes: head_bytes.unwrap_or(64 * 1024),
-        head_count: count(head_count, 200),
+        head_count: count(head_count, 100),
         head_timeout: head_timeout.unwrap_or(Duration::from_secs(30)),
         body_bytes,
         body_timeout: body_timeout.unwrap_or(Duration::from_secs(30)),

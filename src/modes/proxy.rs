@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -110,7 +111,9 @@ pub async fn answer(
         peer,
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
-
+    if !AccessLine::is_wanted() {
+        return response;
+    }
     let reason = verdict.cause.as_ref().map(ToString::to_string);
     let host = facts.host.to_string();
     let found = verdict.route.as_ref();
@@ -326,12 +329,29 @@ fn request_id(request: &Request<Incoming>) -> HeaderValue {
     }
 }
 
+/// A new id: a number of this process that nobody can guess the beginning of, and a count.
 fn new_request_id() -> HeaderValue {
-    let mut bytes = [0_u8; 16];
-    // Without randomness ids are all the same, which costs the log and nothing else.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    let text = format!("{:032x}", u128::from_be_bytes(bytes));
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    static START: LazyLock<u128> = LazyLock::new(|| {
+        let mut bytes = [0_u8; 16];
+        // Without randomness ids repeat after a restart, which costs the log and nothing else.
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        u128::from_be_bytes(bytes)
+    });
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut id = START.wrapping_add(u128::from(count));
+    let mut text = [0_u8; 32];
+    for place in text.iter_mut().rev() {
+        // The last four bits, in hexadecimal.
+        let digit = u8::try_from(id & 0xf).unwrap_or_default();
+        *place = if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        };
+        id >>= 4;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 impl Body for AnswerBody {

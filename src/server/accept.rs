@@ -20,6 +20,9 @@ use crate::gate::{Gate, Snapshot};
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
 
+/// How many header lines hyper takes unless it is told otherwise.
+const HEAD_COUNT_OF_HYPER: usize = 100;
+
 /// What a connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -96,11 +99,16 @@ async fn serve(stream: Seated, peer: SocketAddr, service: Arc<Service>, drain: C
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.head_count)
-        .max_buf_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes);
+    // hyper keeps its own number of lines on the stack, and any other on the heap for each request.
+    if limits.head_count != HEAD_COUNT_OF_HYPER {
+        builder.max_headers(limits.head_count);
+    }
+    let connection = builder
         .serve_connection(TokioIo::new(stream), handler)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

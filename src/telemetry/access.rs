@@ -43,6 +43,11 @@ pub struct AccessLine<'a> {
 }
 
 impl AccessLine<'_> {
+    /// Whether anybody reads these lines: what they say is put together only then.
+    pub fn is_wanted() -> bool {
+        tracing::enabled!(target: "clerk_gate::access", tracing::Level::INFO)
+    }
+
     /// Writes the line.
     pub fn write(&self) {
         info!(

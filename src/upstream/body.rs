@@ -16,15 +16,25 @@ use tokio::time::{Instant, Sleep};
 use super::head::HeaderRules;
 use crate::core::reason::Reason;
 
-/// A client's body on its way to the upstream.
-pub struct ClientBody {
-    inner: Option<Incoming>,
+/// A client's body on its way to the upstream. Most requests have none, and then it costs nothing.
+pub struct ClientBody(Option<Box<Streamed>>);
+
+struct Streamed {
+    inner: Incoming,
     left: Option<u64>,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     rules: Arc<HeaderRules>,
-    fault: Fault,
-    pulse: Pulse,
+    watch: Watch,
+}
+
+/// What whoever waits for the answer can see of a body that is under way.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// What went wrong with it.
+    pub fault: Fault,
+    /// When it last moved on.
+    pub pulse: Pulse,
 }
 
 /// When a body last moved on, for whoever waits for the answer.
@@ -92,40 +102,32 @@ impl ClientBody {
         inner: Incoming,
         limit: Option<u64>,
         idle: Duration,
-        rules: Arc<HeaderRules>,
+        rules: &Arc<HeaderRules>,
     ) -> Self {
-        Self {
-            inner: Some(inner),
+        if inner.is_end_stream() {
+            return Self::none();
+        }
+        Self(Some(Box::new(Streamed {
+            inner,
             left: limit,
             idle,
             timer: Box::pin(tokio::time::sleep(idle)),
-            rules,
-            fault: Fault::default(),
-            pulse: Pulse::new(),
-        }
+            rules: Arc::clone(rules),
+            watch: Watch {
+                fault: Fault::default(),
+                pulse: Pulse::new(),
+            },
+        })))
     }
 
     /// No body, whatever the client sends.
-    pub fn dropped(rules: Arc<HeaderRules>) -> Self {
-        Self {
-            inner: None,
-            left: None,
-            idle: Duration::ZERO,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            rules,
-            fault: Fault::default(),
-            pulse: Pulse::new(),
-        }
+    pub fn none() -> Self {
+        Self(None)
     }
 
-    /// Where to look when the upstream's answer fails to come.
-    pub fn fault(&self) -> Fault {
-        self.fault.clone()
-    }
-
-    /// Where to look for how long nothing has moved.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// Where to look while the upstream's answer is not there yet; `None` without a body.
+    pub fn watch(&self) -> Option<Watch> {
+        self.0.as_ref().map(|streamed| streamed.watch.clone())
     }
 }
 
@@ -137,25 +139,25 @@ impl Body for ClientBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let Some(inner) = &mut this.inner else {
+        let Some(this) = self.get_mut().0.as_deref_mut() else {
             return Poll::Ready(None);
         };
-        let Poll::Ready(next) = Pin::new(inner).poll_frame(cx) else {
+        let fault = &this.watch.fault;
+        let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
             ready!(this.timer.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(this.fault.note(BodyError::Idle))));
+            return Poll::Ready(Some(Err(fault.note(BodyError::Idle))));
         };
         this.timer.as_mut().reset(Instant::now() + this.idle);
-        this.pulse.beat();
+        this.watch.pulse.beat();
         let frame = match next {
             None => return Poll::Ready(None),
-            Some(Err(_)) => return Poll::Ready(Some(Err(this.fault.note(BodyError::Broken)))),
+            Some(Err(_)) => return Poll::Ready(Some(Err(fault.note(BodyError::Broken)))),
             Some(Ok(frame)) => frame,
         };
         if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
             let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
             let Some(rest) = left.checked_sub(length) else {
-                return Poll::Ready(Some(Err(this.fault.note(BodyError::TooLarge))));
+                return Poll::Ready(Some(Err(fault.note(BodyError::TooLarge))));
             };
             *left = rest;
         }
@@ -174,12 +176,14 @@ impl Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        let streamed = self.0.as_ref();
+        streamed.is_none_or(|streamed| streamed.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.0 {
+            Some(streamed) => streamed.inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }

@@ -132,11 +132,12 @@ impl HeaderRules {
     }
 
     fn is_reserved(&self, name: &HeaderName) -> bool {
-        let letters = letters(name.as_str());
-        self.reserved.contains(&letters)
-            || RESERVED_PREFIXES
-                .iter()
-                .any(|prefix| letters.starts_with(prefix))
+        with_letters(name.as_str(), |letters| {
+            self.reserved.contains(letters)
+                || RESERVED_PREFIXES
+                    .iter()
+                    .any(|prefix| letters.starts_with(prefix))
+        })
     }
 
     /// The headers of the request to the upstream.
@@ -356,6 +357,22 @@ fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .map(str::trim)
+}
+
+/// Looks at the letters and digits of a name, without a copy on the heap for any usual name.
+fn with_letters<T>(name: &str, look: impl FnOnce(&str) -> T) -> T {
+    let mut buffer = [0_u8; 64];
+    if name.len() > buffer.len() {
+        return look(&letters(name));
+    }
+    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
+    let mut length = 0;
+    for (place, byte) in buffer.iter_mut().zip(plain) {
+        *place = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let letters = buffer.get(..length).unwrap_or_default();
+    look(std::str::from_utf8(letters).unwrap_or_default())
 }
 
 /// A name without everything but letters and digits, in lower case.

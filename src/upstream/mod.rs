@@ -17,13 +17,14 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
-use body::ClientBody;
+use body::{ClientBody, Watch};
 use connector::Connector;
 use head::{HeaderRules, HostRule};
 
@@ -173,15 +174,7 @@ impl Upstream {
         tunnels: &Tunnels,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let facts = outbound.facts;
-        let target = self.target(facts).ok_or(UpstreamError::Malformed)?;
-        let headers = self.rules.request(
-            facts,
-            outbound.permit,
-            &self.host,
-            outbound.peer,
-            outbound.request_id,
-        );
-        let method = facts.method.clone();
+        let head = self.head(outbound).ok_or(UpstreamError::Malformed)?;
         let mut inbound = inbound;
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
@@ -190,43 +183,35 @@ impl Upstream {
                 inbound.into_body(),
                 outbound.max_body,
                 self.times.body_idle,
-                Arc::clone(&self.rules),
+                &self.rules,
             ),
-            BodyRule::Drop => ClientBody::dropped(Arc::clone(&self.rules)),
+            BodyRule::Drop => ClientBody::none(),
         };
-        let mut head = Request::new(());
-        *head.method_mut() = method.clone();
-        *head.uri_mut() = target;
-        *head.version_mut() = Version::HTTP_11;
-        *head.headers_mut() = headers;
-        if outbound.permit.body() == BodyRule::Drop {
-            head.headers_mut().remove(http::header::CONTENT_LENGTH);
-        }
-        let fault = body.fault();
+        let watch = body.watch();
         let limit = outbound
             .permit
             .response_timeout()
             .unwrap_or(self.times.response);
-        let again = is_repeatable(facts).then(|| head.clone());
-        let mut answer = self.ask(head.map(|()| body), limit).await;
-        if let (Some(head), Some(Err(error))) = (again, &answer)
+        let mut answer = self.ask(head.map(|()| body), watch.as_ref(), limit).await;
+        if let Some(Err(error)) = &answer
+            && is_repeatable(facts)
             && connector::was_stale(error)
+            && let Some(head) = self.head(outbound)
         {
-            let body = ClientBody::dropped(Arc::clone(&self.rules));
-            answer = self.ask(head.map(|()| body), limit).await;
+            let again = head.map(|()| ClientBody::none());
+            answer = self.ask(again, None, limit).await;
         }
         let mut response = match answer {
             None => return Err(UpstreamError::Timeout),
             Some(Err(error)) => {
-                return Err(fault
-                    .reason()
-                    .map_or_else(|| kind(&error), UpstreamError::Client));
+                let fault = watch.and_then(|watch| watch.fault.reason());
+                return Err(fault.map_or_else(|| kind(&error), UpstreamError::Client));
             }
             Some(Ok(response)) => response,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) =
-                client_upgrade.filter(|_| method == Method::GET && is_websocket(&response))
+                client_upgrade.filter(|_| *facts.method == Method::GET && is_websocket(&response))
             else {
                 // SECURITY: a tunnel that nobody asked for would carry requests past every rule.
                 return Err(UpstreamError::Malformed);
@@ -236,23 +221,42 @@ impl Upstream {
         Ok(response)
     }
 
+    /// The head of the request to the upstream. `None` if no address comes of it.
+    fn head(&self, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
+        let facts = outbound.facts;
+        let mut head = Request::new(());
+        *head.method_mut() = facts.method.clone();
+        *head.uri_mut() = self.target(facts)?;
+        *head.version_mut() = Version::HTTP_11;
+        *head.headers_mut() = self.rules.request(
+            facts,
+            outbound.permit,
+            &self.host,
+            outbound.peer,
+            outbound.request_id,
+        );
+        if outbound.permit.body() == BodyRule::Drop {
+            head.headers_mut().remove(http::header::CONTENT_LENGTH);
+        }
+        Some(head)
+    }
+
     /// Sends a request; `None` if nothing moves for `limit`.
     async fn ask(
         &self,
         request: Request<ClientBody>,
+        watch: Option<&Watch>,
         limit: Duration,
     ) -> Option<Result<Response<Incoming>, legacy::Error>> {
-        let pulse = request.body().pulse();
-        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut end = Instant::now() + limit;
+        let mut answer = self.client.request(request);
         loop {
-            let end = pulse.last() + limit;
-            if let Ok(answer) = tokio::time::timeout_at(end, answer.as_mut()).await {
+            if let Ok(answer) = tokio::time::timeout_at(end, &mut answer).await {
                 return Some(answer);
             }
             // A long body takes its time; what counts is how long nothing has moved.
-            if pulse.last() + limit <= end {
-                return None;
-            }
+            let moved = watch.map(|watch| watch.pulse.last() + limit);
+            end = moved.filter(|moved| *moved > end)?;
         }
     }
 
@@ -263,15 +267,14 @@ impl Upstream {
             None => None,
         };
         let path = match query {
-            Some(query) => format!("{}?{query}", facts.path),
-            None => facts.path.to_string(),
+            Some(query) => [facts.path.as_str(), "?", query.as_ref()].concat(),
+            None => facts.path.as_str().to_owned(),
         };
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(PathAndQuery::try_from(path).ok()?)
-            .build()
-            .ok()
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+        Uri::from_parts(parts).ok()
     }
 }
 
