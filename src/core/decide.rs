@@ -571,7 +571,7 @@ impl<'r> Judge<'_, 'r> {
             }
             "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
             "sign-in" | "sign-up" => {
-                let _ = auth::authenticate(facts, instance, now_ms, progress)?;
+                let state = auth::authenticate(facts, instance, now_ms, progress)?;
                 let destination = if page == "sign-in" {
                     Destination::SignIn
                 } else {
@@ -596,7 +596,7 @@ impl<'r> Judge<'_, 'r> {
                         cause: None,
                         standing: Standing::Unasked,
                         who: None,
-                        set_cookies: Vec::new(),
+                        set_cookies: state.set_cookies,
                         route: None,
                     }),
                     None => refuse(Reason::UnexpectedError, progress),
@@ -608,7 +608,12 @@ impl<'r> Judge<'_, 'r> {
                 let Some(identity) = session.as_ref().and_then(|s| s.token.identity()) else {
                     return Ok(match state.outcome {
                         Outcome::SignedOut(cause) => {
-                            self.refuse(RefusalKind::SignedOut, cause, state.set_cookies, progress)
+                            let kind = if is_our_trouble(cause.reason) {
+                                RefusalKind::Unavailable
+                            } else {
+                                RefusalKind::SignedOut
+                            };
+                            self.refuse(kind, cause, state.set_cookies, progress)
                         }
                         Outcome::SignedIn(_) => self.refuse(
                             RefusalKind::SignedOut,

@@ -14,7 +14,6 @@ pub struct Identity {
     pub status: SessionStatus,
     /// The active organisation.
     pub organization: Option<Organization>,
-    /// Role without an organisation id: v1 tokens can carry one, and it counts for nothing.
     /// Minutes since the first and the second factor were verified, as they stand.
     pub factor_ages: Option<Value>,
     /// `act`: the operator behind an impersonated session.

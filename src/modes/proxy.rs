@@ -276,7 +276,12 @@ impl Desk<'_, '_> {
 
     /// Clerk's debug headers on every answer, if the operator wants them.
     fn with_debug(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
-        if self.snapshot.debug_headers {
+        // SECURITY: a reason would tell that there is something behind what is hidden.
+        let hidden = matches!(
+            &self.verdict.decision,
+            Decision::Refuse(refusal) if refusal.kind == RefusalKind::Hidden
+        );
+        if self.snapshot.debug_headers && !hidden {
             for (name, value) in
                 reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref())
             {

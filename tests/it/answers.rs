@@ -402,6 +402,22 @@ async fn debug_headers_stand_on_every_answer_if_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn debug_headers_tell_nothing_of_what_is_hidden() {
+    let mut routes = usual_routes();
+    routes[1].disclosure = Disclosure::Hidden;
+    let world = World::with(routes)
+        .configure(|config| config.debug_headers = true)
+        .start()
+        .await;
+    let mel = world.clerk.sign_in("mel", None);
+    let hidden = world.get("/admin/x").bearer(&mel.token).send().await;
+    assert_eq!(hidden.status, StatusCode::NOT_FOUND);
+    for name in ["status", "reason", "message"] {
+        assert_eq!(hidden.header(&format!("x-clerk-auth-{name}")), None);
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_told_of_a_session_on_answers_of_the_upstream_unless_it_is_wanted() {
     let world = World::start().await;
     let mel = world.clerk.sign_in("mel", None);

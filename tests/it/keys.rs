@@ -25,6 +25,8 @@ async fn without_any_key_public_routes_work_and_protected_ones_are_a_503() {
             (StatusCode::SERVICE_UNAVAILABLE, "jwk-remote-failed-to-load")
         );
         assert_eq!(answer.header("retry-after"), Some("5"));
+        let me = world.get("/_gate/me").bearer(&token).send().await;
+        assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             world.get("/public/x").bearer(&token).send().await.status,
             StatusCode::OK

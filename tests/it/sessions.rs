@@ -130,6 +130,26 @@ async fn an_expired_session_is_refreshed_in_the_same_exchange() {
 }
 
 #[tokio::test]
+async fn what_was_renewed_on_the_way_to_sign_in_is_kept() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clock.advance_ms(70_000);
+    let refresh = format!(
+        "{}; __refresh_{}={}",
+        cookies(&ada),
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    let answer = world.visit("/_gate/sign-in").cookie(&refresh).send().await;
+    assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    let renewed = answer.all("set-cookie");
+    assert!(
+        renewed.iter().any(|line| line.starts_with("__session=")),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
 async fn many_expired_requests_of_one_session_make_one_refresh() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
