@@ -9,6 +9,9 @@ use std::fmt;
 /// The longest path we read, in bytes.
 const MAX_PATH_BYTES: usize = 8 * 1024;
 
+/// How often an escape may be encoded, the plain escape included.
+const MAX_NESTED_ESCAPES: usize = 4;
+
 /// A path in its only spelling. Begins with `/`; ASCII; made by [`CanonicalPath::parse`] alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CanonicalPath {
@@ -65,8 +68,9 @@ impl CanonicalPath {
         })
     }
 
-    /// Writes decoded bytes as a canonical path: for readings, which start from bytes.
-    pub(super) fn from_decoded(bytes: &[u8]) -> Self {
+    /// Decoded bytes in the spelling of canonical paths, dot segments and all: for readings, which
+    /// start from bytes.
+    pub(super) fn written(bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len() + 1);
         if bytes.first() != Some(&b'/') {
             text.push('/');
@@ -78,10 +82,12 @@ impl CanonicalPath {
                 push_byte(&mut text, *byte);
             }
         }
-        Self {
-            text: resolve(&text),
-            encoded_slash: false,
-        }
+        text
+    }
+
+    /// The ways to resolve the dot segments of a text: slashes merged before that, and after.
+    pub(super) fn resolutions(text: &str) -> [String; 2] {
+        [resolve(text), resolve_without_merging(text)]
     }
 
     /// The path as it is matched and sent.
@@ -92,11 +98,6 @@ impl CanonicalPath {
     /// Whether a `%2F` is kept in it.
     pub fn has_encoded_slash(&self) -> bool {
         self.encoded_slash
-    }
-
-    /// The bytes after decoding every escape once.
-    pub(super) fn decoded(&self) -> Vec<u8> {
-        percent_encoding::percent_decode_str(&self.text).collect()
     }
 }
 
@@ -172,12 +173,7 @@ impl Unescaped {
             }
             bytes.push(value);
         }
-        if has_overlong(&bytes) {
-            return Err(PathError::Overlong);
-        }
-        if has_hidden_control(&bytes) {
-            return Err(PathError::Control);
-        }
+        look_deeper(bytes)?;
         Ok(Self { text, slash })
     }
 }
@@ -199,7 +195,7 @@ fn push_escape(text: &mut String, byte: u8) {
 }
 
 /// The byte that two hexadecimal digits at `at` stand for.
-pub(super) fn escape(raw: &[u8], at: usize) -> Option<u8> {
+fn escape(raw: &[u8], at: usize) -> Option<u8> {
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)
@@ -216,39 +212,73 @@ fn has_overlong(bytes: &[u8]) -> bool {
         [0xc0 | 0xc1, next] => next & 0xc0 == 0x80,
         [0xe0, next] => matches!(next, 0x80..=0x9f),
         [0xf0, next] => matches!(next, 0x80..=0x8f),
+        // Longer forms, which UTF-8 once had.
+        [0xf8, next] => matches!(next, 0x80..=0x87),
+        [0xfc, next] => matches!(next, 0x80..=0x83),
         _ => false,
     })
 }
 
-/// Whether decoding again, however often, brings out a control character (`%2500`).
-fn has_hidden_control(bytes: &[u8]) -> bool {
-    let mut bytes = bytes.to_vec();
-    while let Some(next) = decode_again(&bytes) {
-        if next.iter().any(u8::is_ascii_control) {
-            return true;
+/// Looks at what decoding again would bring out: a control character (`%2500`), an overlong form,
+/// or escapes within escapes without end, which cost time and mean nothing.
+fn look_deeper(mut bytes: Vec<u8>) -> Result<(), PathError> {
+    for _ in 0..MAX_NESTED_ESCAPES {
+        if has_overlong(&bytes) {
+            return Err(PathError::Overlong);
         }
-        bytes = next;
+        if bytes.iter().any(u8::is_ascii_control) {
+            return Err(PathError::Control);
+        }
+        match decode_again(&bytes, Escapes::Characters) {
+            Some(next) => bytes = next,
+            None => return Ok(()),
+        }
     }
-    false
+    Err(PathError::Ambiguous)
 }
 
-/// Decodes the escapes in bytes that were decoded before; `None` if there is none.
-pub(super) fn decode_again(bytes: &[u8]) -> Option<Vec<u8>> {
+/// Which escapes somebody decodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Escapes {
+    /// `%61`.
+    Bytes,
+    /// `%u0061` of IIS too.
+    Characters,
+}
+
+/// Decodes escapes; `None` if there is none.
+pub(super) fn decode_again(bytes: &[u8], escapes: Escapes) -> Option<Vec<u8>> {
     let mut changed = false;
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(byte) = bytes.get(at).copied() {
         at += 1;
-        match (byte, escape(bytes, at)) {
-            (b'%', Some(value)) => {
-                changed = true;
-                out.push(value);
-                at += 2;
-            }
-            _ => out.push(byte),
+        if byte != b'%' {
+            out.push(byte);
+        } else if let Some(value) = escape(bytes, at) {
+            changed = true;
+            out.push(value);
+            at += 2;
+        } else if escapes == Escapes::Characters
+            && let Some(character) = unicode_escape(bytes, at)
+        {
+            changed = true;
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            at += 5;
+        } else {
+            out.push(byte);
         }
     }
     changed.then_some(out)
+}
+
+/// The character that `u` and four hexadecimal digits at `at` stand for.
+fn unicode_escape(raw: &[u8], at: usize) -> Option<char> {
+    if !raw.get(at)?.eq_ignore_ascii_case(&b'u') {
+        return None;
+    }
+    let (high, low) = (escape(raw, at + 1)?, escape(raw, at + 3)?);
+    char::from_u32(u32::from(u16::from_be_bytes([high, low])))
 }
 
 /// Merges slashes and resolves dot segments. `..` above the root stays at the root.
@@ -367,7 +397,11 @@ mod tests {
             ("/a#b", PathError::Delimiter),
             ("/%C0%AFadmin", PathError::Overlong),
             ("/%E0%80%AFadmin", PathError::Overlong),
+            ("/%F8%80%80%80%AFadmin", PathError::Overlong),
+            ("/%25C0%25AFadmin", PathError::Overlong),
+            ("/a%25u000a", PathError::Control),
             ("/a//../b", PathError::Ambiguous),
+            ("/a%2525252561", PathError::Ambiguous),
         ] {
             assert_eq!(CanonicalPath::parse(raw), Err(error), "{raw}");
         }

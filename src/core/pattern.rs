@@ -175,19 +175,13 @@ fn fold_segment(segment: &str) -> String {
         if literal.is_empty() {
             return;
         }
-        // A guard at the end keeps a trailing dot that a wildcard follows.
-        let guarded = if end {
-            format!("/{literal}")
-        } else {
-            format!("/{literal}x")
-        };
-        let folded = readings::fold(&guarded);
+        // Guards keep a dot or a space that a wildcard stands beside.
+        let (before, after) = (!out.is_empty(), !end);
+        let guard = |is: bool| if is { "x" } else { "" };
+        let folded = readings::fold(&format!("/{}{literal}{}", guard(before), guard(after)));
         let folded = folded.strip_prefix('/').unwrap_or(&folded);
-        out.push_str(if end {
-            folded
-        } else {
-            folded.strip_suffix('x').unwrap_or(folded)
-        });
+        let folded = folded.strip_prefix(guard(before)).unwrap_or(folded);
+        out.push_str(folded.strip_suffix(guard(after)).unwrap_or(folded));
         literal.clear();
     };
     for c in segment.chars() {

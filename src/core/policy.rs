@@ -8,7 +8,7 @@ use http::Method;
 
 use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Spelling};
-use super::readings::{self, Reading, SuffixReading};
+use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
 use super::requirement::Requirement;
 
 /// The name of the implied last line, for messages and logs.
@@ -170,7 +170,7 @@ pub struct Policy {
 pub struct RouteMatch {
     /// The index of the route; `None` for the implied last line.
     pub route: Option<usize>,
-    /// Routes that other readings lead to, in the order they were found.
+    /// Routes that other readings lead to and that ask something, in the order they were found.
     pub stricter: Vec<Stricter>,
 }
 
@@ -216,44 +216,56 @@ impl Policy {
                 .get(at.owner)
                 .is_some_and(|route| route.takes(method, host))
         };
-        let winner = self.patterns.first(path.as_str(), Spelling::Exact, accepts);
-        let route = winner.map(|at| at.owner);
-        let suffix = if self
-            .pattern(winner)
-            .is_some_and(PathPattern::names_extension)
-        {
-            SuffixReading::Skip
-        } else {
-            SuffixReading::Look
-        };
+        let owner = |text: &str, spelling: Spelling| self.patterns.first(text, spelling, accepts);
+        let route = owner(path.as_str(), Spelling::Exact).map(|at| at.owner);
         let mut stricter: Vec<Stricter> = Vec::new();
-        let mut add = |found: Option<usize>, reading: Reading| {
-            if found != route && stricter.iter().all(|known| known.route != found) {
+        let mut add = |found: Option<usize>, reading: &Reading| {
+            // What asks nothing adds nothing.
+            let asks = !self.route(found).requirement.is_open();
+            if asks && found != route && stricter.iter().all(|known| known.route != found) {
                 stricter.push(Stricter {
                     route: found,
-                    reading,
+                    reading: reading.clone(),
                 });
             }
         };
-        let structural = readings::structural(path);
-        for reading in &structural {
-            let found = self.patterns.first(&reading.path, Spelling::Exact, accepts);
-            add(found.map(|at| at.owner), reading.clone());
+        let readings = readings::structural(path);
+        for reading in readings.found.iter().filter(|r| r.kind.is_structural()) {
+            let found = owner(&reading.path, Spelling::Exact);
+            add(found.map(|at| at.owner), reading);
         }
         if self.reading == PathReading::Leniently {
-            let texts = structural.iter().map(|reading| reading.path.as_str());
+            let texts = readings.found.iter().map(|reading| reading.path.as_str());
             for text in std::iter::once(path.as_str()).chain(texts) {
+                let named = self.pattern(owner(text, Spelling::Exact));
+                let suffix = if named.is_some_and(PathPattern::names_extension) {
+                    SuffixReading::Skip
+                } else {
+                    SuffixReading::Look
+                };
                 for reading in readings::spellings(text, suffix) {
-                    let found = self
-                        .patterns
-                        .first(&reading.path, Spelling::Folded, accepts);
-                    // A written catch-all counts as the implied line, which spellings leave alone.
-                    if let Some(at) = found
-                        && !self.pattern(found).is_some_and(PathPattern::is_catch_all)
-                    {
-                        add(Some(at.owner), reading);
+                    // A pattern in capitals may hide one that means the very spelling.
+                    for spelling in [Spelling::Folded, Spelling::Exact] {
+                        let found = owner(&reading.path, spelling);
+                        // A written catch-all counts as the implied line, which spellings leave
+                        // alone.
+                        if let Some(at) = found
+                            && !self.pattern(found).is_some_and(PathPattern::is_catch_all)
+                        {
+                            add(Some(at.owner), &reading);
+                        }
                     }
                 }
+            }
+        }
+        if readings.extent == Extent::TooMany {
+            // SECURITY: a path that cannot be followed to the end needs what every route needs.
+            let everything = Reading {
+                kind: ReadingKind::Decoded,
+                path: path.as_str().to_owned(),
+            };
+            for at in (0..self.routes.len()).map(Some).chain([None]) {
+                add(at, &everything);
             }
         }
         RouteMatch { route, stricter }

@@ -1,12 +1,20 @@
 //! Every way in which a lenient server might read a canonical path.
 //!
-//! Upstreams strip `;params`, decode twice, ignore case, cut suffixes. A rule that holds for
-//! `/admin` must hold for whatever some server takes for `/admin`, so the requirement of each
-//! reading's route is added to that of the canonical path. See `policy` for how they are judged.
+//! Upstreams strip `;params`, decode twice, ignore case, cut suffixes, and stand behind one another.
+//! A rule that holds for `/admin` must hold for whatever some of them take for `/admin`, so the
+//! requirement of each reading's route is added to that of the canonical path. See `policy` for how
+//! they are judged.
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::path::{CanonicalPath, decode_again};
+use super::path::{CanonicalPath, Escapes, decode_again};
+
+/// The most texts that one path is followed through. Ordinary paths have one or two; a path with
+/// more is made to have them.
+const MAX_TEXTS: usize = 64;
+
+/// The most segments with a dot whose suffixes are looked at one by one; beyond that, all at once.
+const MAX_SUFFIXES: usize = 8;
 
 /// One way to read a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +32,8 @@ pub enum ReadingKind {
     Parameters,
     /// Escapes decoded again, with `?`, `#` and `\` then taken as delimiters.
     Decoded,
-    /// Case, full-width letters, trailing dots, spaces and slashes ignored (IIS, Express).
+    /// Case, full-width letters, characters that show nothing, spaces, trailing dots and slashes
+    /// ignored (IIS, Express).
     Folded,
     /// A suffix taken for a format (`/admin.json`: Rails, Spring).
     Suffix,
@@ -50,64 +59,157 @@ impl ReadingKind {
     }
 }
 
-/// Structural readings of `path` that differ from it. Nothing for an ordinary path.
-pub fn structural(path: &CanonicalPath) -> Vec<Reading> {
-    let text = path.as_str();
-    if !text.contains(['%', ';']) {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    if text.contains(';') {
-        // Escapes stay: a server that strips parameters first splits on the raw character.
-        let stripped = without_parameters(text.as_bytes());
-        let resolved = CanonicalPath::parse(&String::from_utf8_lossy(&stripped));
-        add(&mut found, path, ReadingKind::Parameters, resolved.ok());
-    }
-    if text.contains('%') {
-        let mut bytes = path.decoded();
-        loop {
-            for whole in [true, false] {
-                let bytes = if whole {
-                    bytes.clone()
-                } else {
-                    up_to_delimiter(&bytes)
-                };
-                let bytes = backslashes_as_slashes(bytes);
-                add(
-                    &mut found,
-                    path,
-                    ReadingKind::Decoded,
-                    Some(CanonicalPath::from_decoded(&bytes)),
-                );
-                let stripped = without_parameters(&bytes);
-                add(
-                    &mut found,
-                    path,
-                    ReadingKind::Decoded,
-                    Some(CanonicalPath::from_decoded(&stripped)),
-                );
-            }
-            match decode_again(&bytes) {
-                Some(next) => bytes = next,
-                None => break,
-            }
-        }
-    }
-    found
+/// The readings of a path that change which segments there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readings {
+    /// Those that differ from the path. Structural ones come first; behind them stand those where
+    /// a spelling was dissolved on the way, which count as spellings.
+    pub found: Vec<Reading>,
+    /// Whether these are all of them.
+    pub extent: Extent,
 }
 
-fn add(
-    found: &mut Vec<Reading>,
-    path: &CanonicalPath,
-    kind: ReadingKind,
-    read: Option<CanonicalPath>,
-) {
-    let Some(read) = read else { return };
-    if read.as_str() != path.as_str() && found.iter().all(|known| known.path != read.as_str()) {
-        found.push(Reading {
-            kind,
-            path: read.as_str().to_owned(),
-        });
+/// Whether a path was read in every way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// It was.
+    All,
+    /// It has too many readings to be an honest path.
+    TooMany,
+}
+
+/// The readings of `path` by servers that take it apart differently, in any order and any number
+/// of them behind one another. Nothing for an ordinary path.
+pub fn structural(path: &CanonicalPath) -> Readings {
+    let mut readings = Readings {
+        found: Vec::new(),
+        extent: Extent::All,
+    };
+    if !path.as_str().contains(['%', ';']) {
+        return readings;
+    }
+    let mut texts = vec![Text {
+        bytes: path.as_str().as_bytes().to_vec(),
+        form: Form::Escaped,
+        kind: None,
+    }];
+    // Structure first: what can be reached without dissolving a spelling counts as structural.
+    for dissolve in [false, true] {
+        let mut at = 0;
+        while let Some(text) = texts.get(at) {
+            let mut further = text.further();
+            if dissolve {
+                further.extend(text.dissolved());
+            }
+            for next in further {
+                let known = |text: &Text| text.bytes == next.bytes && text.form == next.form;
+                if !texts.iter().any(known) {
+                    texts.push(next);
+                }
+            }
+            if texts.len() > MAX_TEXTS {
+                readings.extent = Extent::TooMany;
+                break;
+            }
+            at += 1;
+        }
+    }
+    for text in texts {
+        let read = text.path();
+        if read != path.as_str() && readings.found.iter().all(|known| known.path != read) {
+            let kind = text.kind.unwrap_or(ReadingKind::Decoded);
+            readings.found.push(Reading { kind, path: read });
+        }
+    }
+    readings
+}
+
+/// A path as some server holds it on the way to its router.
+#[derive(Clone)]
+struct Text {
+    bytes: Vec<u8>,
+    form: Form,
+    /// What led to it; `None` for the path itself.
+    kind: Option<ReadingKind>,
+}
+
+/// Whether escapes have been decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it came: `%` begins an escape.
+    Escaped,
+    /// Decoded at least once: `%` is a character, unless somebody decodes again.
+    Decoded,
+}
+
+impl Text {
+    /// What a single step of some server makes of it.
+    fn further(&self) -> Vec<Self> {
+        let bytes = self.bytes.as_slice();
+        let mut found = Vec::new();
+        let mut step = |kind: ReadingKind, form: Form, next: Vec<u8>| {
+            // A kind once changed says what led here; a spelling stays one.
+            let kind = match self.kind {
+                Some(ReadingKind::Folded) => ReadingKind::Folded,
+                Some(ReadingKind::Decoded) => ReadingKind::Decoded,
+                _ => kind,
+            };
+            if next != bytes || form != self.form {
+                found.push(Self {
+                    bytes: next,
+                    form,
+                    kind: Some(kind),
+                });
+            }
+        };
+        if bytes.contains(&b';') {
+            let form = self.form;
+            step(ReadingKind::Parameters, form, without_parameters(bytes));
+            step(ReadingKind::Parameters, form, before(bytes, b";"));
+        }
+        for escapes in [Escapes::Bytes, Escapes::Characters] {
+            if let Some(next) = decode_again(bytes, escapes) {
+                step(ReadingKind::Decoded, Form::Decoded, next);
+            }
+        }
+        if self.form == Form::Decoded {
+            step(ReadingKind::Decoded, self.form, before(bytes, b"?#"));
+            step(ReadingKind::Decoded, self.form, with_slashes(bytes));
+            step(ReadingKind::Decoded, self.form, with_unchecked_utf8(bytes));
+        }
+        if bytes.windows(2).any(|two| matches!(two, b"/." | b"//")) {
+            let kind = self.kind.unwrap_or(ReadingKind::Parameters);
+            for resolved in CanonicalPath::resolutions(&self.path()) {
+                let next = match self.form {
+                    Form::Escaped => resolved.into_bytes(),
+                    Form::Decoded => percent_encoding::percent_decode_str(&resolved).collect(),
+                };
+                step(kind, self.form, next);
+            }
+        }
+        found
+    }
+
+    /// The same without what a server might not see or not take for a part of a name.
+    fn dissolved(&self) -> impl Iterator<Item = Self> {
+        let visible = (self.form == Form::Decoded).then(|| visible(&self.bytes).into_bytes());
+        [visible, Some(bare_names(&self.bytes))]
+            .into_iter()
+            .flatten()
+            .filter(|bytes| *bytes != self.bytes)
+            .map(|bytes| Self {
+                bytes,
+                form: self.form,
+                kind: Some(ReadingKind::Folded),
+            })
+    }
+
+    /// The path that a router is given.
+    fn path(&self) -> String {
+        match self.form {
+            Form::Escaped => String::from_utf8_lossy(&self.bytes).into_owned(),
+            Form::Decoded => CanonicalPath::written(&self.bytes),
+        }
     }
 }
 
@@ -127,21 +229,98 @@ fn without_parameters(bytes: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn up_to_delimiter(bytes: &[u8]) -> Vec<u8> {
-    let end = bytes.iter().position(|byte| matches!(byte, b'?' | b'#'));
+fn before(bytes: &[u8], delimiters: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().position(|byte| delimiters.contains(byte));
     bytes
         .get(..end.unwrap_or(bytes.len()))
         .unwrap_or_default()
         .to_vec()
 }
 
-fn backslashes_as_slashes(mut bytes: Vec<u8>) -> Vec<u8> {
-    for byte in &mut bytes {
-        if *byte == b'\\' {
-            *byte = b'/';
-        }
+fn with_slashes(bytes: &[u8]) -> Vec<u8> {
+    let slash = |byte: &u8| if *byte == b'\\' { b'/' } else { *byte };
+    bytes.iter().map(slash).collect()
+}
+
+/// Reads a two-byte form of an ASCII character without a look at its second byte, as IIS once did:
+/// `%C0%2F` for `/`. Where the second byte is a proper one, the path has been refused.
+fn with_unchecked_utf8(bytes: &[u8]) -> Vec<u8> {
+    let mut read = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, others @ ..] = rest {
+        rest = match others {
+            [second, behind @ ..] if matches!(first, 0xc0 | 0xc1) => {
+                read.push((first & 0x1f) << 6 | (second & 0x3f));
+                behind
+            }
+            _ => {
+                read.push(*first);
+                others
+            }
+        };
     }
-    bytes
+    read
+}
+
+/// A decoded path as a reader sees it who dissolves compatibility characters, passes over what
+/// shows nothing or is no text, and takes no space at either end of a name.
+fn visible(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text: String = text
+        .chars()
+        .filter(|c| !is_invisible(*c))
+        .nfkc()
+        .filter(|c| !is_invisible(*c))
+        .collect();
+    let names: Vec<&str> = text.split('/').map(|name| name.trim_matches(' ')).collect();
+    names.join("/")
+}
+
+/// File names as Windows takes them: without dots and spaces at the end, and without streams.
+fn bare_names(path: &[u8]) -> Vec<u8> {
+    let mut bare = Vec::with_capacity(path.len());
+    for (at, name) in path.split(|byte| *byte == b'/').enumerate() {
+        if at > 0 {
+            bare.push(b'/');
+        }
+        bare.extend_from_slice(match name {
+            b"." | b".." => name,
+            name => bare_name(name),
+        });
+    }
+    bare
+}
+
+fn bare_name(name: &[u8]) -> &[u8] {
+    // `::$DATA`, `:$I30:$INDEX_ALLOCATION`.
+    let stream = name.windows(2).position(|two| matches!(two, b"::" | b":$"));
+    let name = name.get(..stream.unwrap_or(name.len())).unwrap_or(name);
+    let end = name.iter().rposition(|byte| !matches!(byte, b'.' | b' '));
+    name.get(..end.map_or(0, |at| at + 1)).unwrap_or_default()
+}
+
+/// Control characters, Unicode's default-ignorable ones, and the sign for broken UTF-8.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fff8}'
+                | '\u{fffd}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// The spelling readings of `path`, which may itself be a structural reading.
@@ -149,37 +328,21 @@ fn backslashes_as_slashes(mut bytes: Vec<u8>) -> Vec<u8> {
 /// All of them are folded; match them against folded patterns.
 pub fn spellings(path: &str, suffix: SuffixReading) -> Vec<Reading> {
     let folded = fold(path);
-    let mut found = Vec::new();
+    let mut found: Vec<Reading> = Vec::new();
     let mut push = |kind, path: String| {
-        if !found.iter().any(|known: &Reading| known.path == path) {
+        if !found.iter().any(|known| known.path == path) {
             found.push(Reading { kind, path });
         }
     };
     if suffix == SuffixReading::Look {
-        let last = map_segments(&folded, |segment, last| {
-            if last {
-                without_suffix(segment)
-            } else {
-                segment
+        for path in without_suffixes(&folded) {
+            push(ReadingKind::Suffix, path);
+        }
+        for behind in behind_scripts(&folded) {
+            for path in without_suffixes(&behind) {
+                push(ReadingKind::FrontController, path);
             }
-        });
-        if last != folded {
-            push(ReadingKind::Suffix, last);
-        }
-        let every = map_segments(&folded, |segment, _| without_suffix(segment));
-        if every != folded {
-            push(ReadingKind::Suffix, every);
-        }
-        if let Some(rest) = behind_front_controller(&folded) {
-            let short = map_segments(&rest, |segment, last| {
-                if last {
-                    without_suffix(segment)
-                } else {
-                    segment
-                }
-            });
-            push(ReadingKind::FrontController, short);
-            push(ReadingKind::FrontController, rest);
+            push(ReadingKind::FrontController, behind);
         }
     }
     push(ReadingKind::Folded, folded);
@@ -195,8 +358,9 @@ pub enum SuffixReading {
     Skip,
 }
 
-/// Folds a path as the most lenient server would: NFKC, lower case, no trailing dots, spaces or
-/// slash. A pattern is folded by the same rule, piece by piece.
+/// Folds a path as the most lenient server would: what is visible of it, in lower case, without
+/// trailing dots, spaces and slash, without file streams. A pattern is folded by the same rule,
+/// piece by piece.
 pub fn fold(path: &str) -> String {
     if path
         .bytes()
@@ -206,63 +370,100 @@ pub fn fold(path: &str) -> String {
         return path.to_owned();
     }
     let decoded: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
-    let plain = String::from_utf8_lossy(&decoded);
-    let folded: String = plain.nfkc().flat_map(char::to_lowercase).nfkc().collect();
-    let mut text = String::with_capacity(folded.len());
-    for segment in folded.split('/') {
-        let segment = segment.trim_end_matches(['.', ' ', '\u{a0}']);
-        if !segment.is_empty() {
-            text.push('/');
-            text.push_str(segment);
+    // Upper case first: `ı` and `ſ` become letters that have a lower case.
+    let folded: String = visible(&decoded)
+        .chars()
+        .map(|c| if c == 'İ' { 'I' } else { c })
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .nfkc()
+        .collect();
+    let mut text = Vec::with_capacity(folded.len());
+    for name in folded.as_bytes().split(|byte| *byte == b'/') {
+        let name = bare_name(name);
+        if !name.is_empty() {
+            text.push(b'/');
+            text.extend_from_slice(name);
         }
     }
-    let text = CanonicalPath::from_decoded(text.as_bytes());
-    let text = text.as_str();
-    text.strip_suffix('/')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(text)
-        .to_owned()
+    CanonicalPath::written(&text)
 }
 
-fn map_segments<'a>(path: &'a str, edit: impl Fn(&'a str, bool) -> &'a str) -> String {
-    let mut pieces = path.split('/').skip(1).peekable();
-    let mut text = String::with_capacity(path.len());
-    while let Some(piece) = pieces.next() {
-        text.push('/');
-        text.push_str(edit(piece, pieces.peek().is_none()));
+/// A folded path with the suffix of one segment cut, at its first and at its last dot, and of all.
+fn without_suffixes(path: &str) -> Vec<String> {
+    let names: Vec<&str> = path.split('/').collect();
+    let dotted: Vec<usize> = (0..names.len())
+        .filter(|at| {
+            names
+                .get(*at)
+                .is_some_and(|name| name.rfind('.').is_some_and(|dot| dot > 0))
+        })
+        .collect();
+    let mut found = Vec::new();
+    let cut = |which: &[usize], dot: fn(&str) -> Option<usize>| {
+        let cut: Vec<&str> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| match dot(name) {
+                Some(end) if end > 0 && which.contains(&at) => name.get(..end).unwrap_or(name),
+                _ => name,
+            })
+            .collect();
+        fold(&cut.join("/"))
+    };
+    if dotted.len() <= MAX_SUFFIXES {
+        for at in &dotted {
+            found.push(cut(&[*at], |name| name.find('.')));
+            found.push(cut(&[*at], |name| name.rfind('.')));
+        }
     }
-    text
-}
-
-/// A segment up to its first dot, but for those that begin with one.
-fn without_suffix(segment: &str) -> &str {
-    match segment.find('.') {
-        Some(at) if at > 0 => segment.get(..at).unwrap_or(segment),
-        _ => segment,
+    if dotted.len() > 1 {
+        found.push(cut(&dotted, |name| name.find('.')));
     }
+    found
 }
 
-/// What stands behind a first segment that is a script (`/index.php/admin`).
-fn behind_front_controller(path: &str) -> Option<String> {
-    let (script, rest) = path.get(1..)?.split_once('/')?;
-    let (_, extension) = script.rsplit_once('.')?;
-    let script = matches!(
+/// What stands behind a segment that is a script (`/index.php/admin`), by itself and with the
+/// folder of the script in front.
+fn behind_scripts(path: &str) -> Vec<String> {
+    let names: Vec<&str> = path.split('/').skip(1).collect();
+    let scripts = names
+        .iter()
+        .enumerate()
+        .filter(|(at, name)| at + 1 < names.len() && is_script(name))
+        .take(MAX_SUFFIXES);
+    let mut found = Vec::new();
+    for (at, _) in scripts {
+        let (before, behind) = names.split_at(at);
+        let behind = behind.get(1..).unwrap_or_default();
+        found.push(format!("/{}", behind.join("/")));
+        if !before.is_empty() {
+            found.push(format!("/{}/{}", before.join("/"), behind.join("/")));
+        }
+    }
+    found
+}
+
+fn is_script(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    matches!(
         extension,
-        "php"
-            | "php5"
-            | "phtml"
-            | "cgi"
-            | "fcgi"
-            | "pl"
-            | "py"
-            | "rb"
-            | "asp"
-            | "aspx"
-            | "jsp"
-            | "do"
-            | "cfm"
-    );
-    script.then(|| format!("/{rest}"))
+        Some(
+            "php"
+                | "php5"
+                | "phtml"
+                | "cgi"
+                | "fcgi"
+                | "pl"
+                | "py"
+                | "rb"
+                | "asp"
+                | "aspx"
+                | "jsp"
+                | "do"
+                | "cfm"
+        )
+    )
 }
 
 #[cfg(test)]
@@ -272,6 +473,7 @@ mod tests {
     fn structural_paths(raw: &str) -> Vec<String> {
         let path = CanonicalPath::parse(raw).unwrap();
         structural(&path)
+            .found
             .into_iter()
             .map(|reading| reading.path)
             .collect()

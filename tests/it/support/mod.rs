@@ -2,6 +2,7 @@
 //! ports of their own, with a clock that is handed in.
 
 pub mod program;
+pub mod pure;
 pub mod rows;
 pub mod upstream;
 pub mod wire;
