@@ -18,6 +18,7 @@ mod house;
 mod identity;
 mod keys;
 mod limits;
+mod ordinary;
 mod readers;
 mod recorded;
 mod recorded_http;
