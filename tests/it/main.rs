@@ -19,6 +19,7 @@ mod identity;
 mod keys;
 mod limits;
 mod ordinary;
+mod properties;
 mod readers;
 mod recorded;
 mod recorded_http;

@@ -1,7 +1,9 @@
 //! A whole world in one process: a stand-in Clerk, a recording upstream and the real gate, on
 //! ports of their own, with a clock that is handed in.
 
+pub mod invariants;
 pub mod program;
+pub mod protected;
 pub mod pure;
 pub mod rows;
 pub mod upstream;
@@ -20,7 +22,6 @@ use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::key::PublishableKey;
 use clerk_gate::core::origin::Origin;
-use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::server;
@@ -31,20 +32,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use upstream::RecordingUpstream;
 
-/// The moment at which every test begins.
-pub const START_MS: u64 = 1_790_000_000_000;
-
-/// A route of a test.
-pub fn route(name: &str, paths: &[&str], requirement: Requirement) -> Route {
-    Route::new(
-        name,
-        paths
-            .iter()
-            .map(|p| PathPattern::parse(p).unwrap())
-            .collect(),
-        requirement,
-    )
-}
+pub use pure::{START_MS, route};
 
 /// The policy of most tests: `/public/**` and `/`, `/admin/**` for admins, the rest signed-in.
 pub fn usual_routes() -> Vec<Route> {
