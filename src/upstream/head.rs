@@ -25,7 +25,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
 /// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
-pub const RESERVED: [&str; 22] = [
+pub const RESERVED: [&str; 25] = [
     "xforwardedfor",
     "xforwardedhost",
     "xforwardedproto",
@@ -45,6 +45,9 @@ pub const RESERVED: [&str; 22] = [
     "xoriginalurl",
     "xoriginaluri",
     "xrewriteurl",
+    "xoriginalhost",
+    "xhttphostoverride",
+    "xhost",
     "clerksecretkey",
     "clerkproxyurl",
     "xrequestid",
@@ -407,6 +410,9 @@ mod tests {
             "clerk-secret-key",
             "x-original-url",
             "x_rewrite_url",
+            "x-original-host",
+            "x-http-host-override",
+            "x-host",
             "x-middleware-subrequest",
             "x-http-method-override",
             "x-forwarded-uri",
