@@ -662,7 +662,9 @@ impl<'r> Judge<'_, 'r> {
         self.0
             .facts
             .parameter("redirect_url")
-            .and_then(|wanted| base.join(&wanted).ok())
+            .and_then(|wanted| front.join(&wanted).ok())
+            // `blob:` has the origin of the address inside it.
+            .filter(|url| url.scheme() == base.scheme())
             .filter(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .unwrap_or(front)
