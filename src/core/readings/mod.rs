@@ -17,6 +17,11 @@ use names::{bare_names, visible};
 /// more is made to have them.
 const MAX_TEXTS: usize = 64;
 
+/// The most bytes in all of them.
+// SECURITY: each text is matched in several spellings; without a bound, one request could keep a
+// core busy for seconds.
+const MAX_TEXT_BYTES: usize = 32 * 1024;
+
 /// One way to read a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -89,6 +94,7 @@ pub fn structural(path: &CanonicalPath) -> Readings {
     if !path.as_str().contains(['%', ';']) {
         return readings;
     }
+    let mut bytes = path.as_str().len();
     let mut texts = vec![Text {
         bytes: path.as_str().as_bytes().to_vec(),
         form: Form::Escaped,
@@ -105,10 +111,11 @@ pub fn structural(path: &CanonicalPath) -> Readings {
             for next in further {
                 let known = |text: &Text| text.bytes == next.bytes && text.form == next.form;
                 if !texts.iter().any(known) {
+                    bytes += next.bytes.len();
                     texts.push(next);
                 }
             }
-            if texts.len() > MAX_TEXTS {
+            if texts.len() > MAX_TEXTS || bytes > MAX_TEXT_BYTES {
                 readings.extent = Extent::TooMany;
                 break;
             }
@@ -303,6 +310,26 @@ mod tests {
                 "{raw}: {:?}",
                 structural_paths(raw)
             );
+        }
+    }
+
+    #[test]
+    fn what_one_path_costs_is_bounded() {
+        let hidden = "/a;b%253B%253F%2523%255C..%252f..;x%20";
+        for rest in [
+            "/a.php".repeat(1300),
+            format!("{}/{}", "/a.php".repeat(8), "a".repeat(7900)),
+        ] {
+            let path = CanonicalPath::parse(&format!("{hidden}{rest}")).unwrap();
+            let readings = structural(&path);
+            assert_eq!(readings.extent, Extent::TooMany);
+            let bytes: usize = readings
+                .found
+                .iter()
+                .map(|reading| reading.path.len())
+                .sum();
+            assert!(bytes < 2 * MAX_TEXT_BYTES, "{bytes} bytes");
+            assert!(spellings(path.as_str(), SuffixReading::Look).len() < 40);
         }
     }
 }

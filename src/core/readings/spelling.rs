@@ -6,8 +6,8 @@ use super::names::{bare_name, visible};
 use super::{Reading, ReadingKind};
 use crate::core::path::CanonicalPath;
 
-/// The most segments with a dot whose suffixes are looked at one by one; beyond that, all at once.
-const MAX_SUFFIXES: usize = 8;
+/// The most segments whose suffixes are cut one by one, from the front; the last one always is.
+const MAX_SUFFIXES: usize = 4;
 
 /// The spelling readings of `path`, which may itself be a structural reading.
 ///
@@ -25,7 +25,7 @@ pub fn spellings(path: &str, suffix: SuffixReading) -> Vec<Reading> {
             push(ReadingKind::Suffix, path);
         }
         for behind in behind_scripts(&folded) {
-            for path in without_suffixes(&behind) {
+            for path in without_last_suffix(&behind) {
                 push(ReadingKind::FrontController, path);
             }
             push(ReadingKind::FrontController, behind);
@@ -75,51 +75,59 @@ pub fn fold(path: &str) -> String {
     CanonicalPath::written(&text)
 }
 
-/// A folded path with the suffix of one segment cut, at its first and at its last dot, and of all.
+/// A folded path with the suffix of one segment cut, and of all.
 fn without_suffixes(path: &str) -> Vec<String> {
     let names: Vec<&str> = path.split('/').collect();
-    let dotted: Vec<usize> = (0..names.len())
-        .filter(|at| {
-            names
-                .get(*at)
-                .is_some_and(|name| name.rfind('.').is_some_and(|dot| dot > 0))
-        })
-        .collect();
-    let mut found = Vec::new();
-    let cut = |which: &[usize], dot: fn(&str) -> Option<usize>| {
+    let is_dotted = |name: &str| name.rfind('.').is_some_and(|dot| dot > 0);
+    let dotted = || (0..names.len()).filter(|at| names.get(*at).is_some_and(|n| is_dotted(n)));
+    let cut = |whose: &dyn Fn(usize) -> bool, dot: fn(&str) -> Option<usize>| {
         let cut: Vec<&str> = names
             .iter()
             .enumerate()
             .map(|(at, name)| match dot(name) {
-                Some(end) if end > 0 && which.contains(&at) => name.get(..end).unwrap_or(name),
+                Some(end) if end > 0 && whose(at) => name.get(..end).unwrap_or(name),
                 _ => name,
             })
             .collect();
         fold(&cut.join("/"))
     };
-    if dotted.len() <= MAX_SUFFIXES {
-        for at in &dotted {
-            found.push(cut(&[*at], |name| name.find('.')));
-            found.push(cut(&[*at], |name| name.rfind('.')));
-        }
+    let mut found = Vec::new();
+    for which in dotted().take(MAX_SUFFIXES) {
+        found.push(cut(&|at| at == which, |name| name.find('.')));
+        found.push(cut(&|at| at == which, |name| name.rfind('.')));
     }
-    if dotted.len() > 1 {
-        found.push(cut(&dotted, |name| name.find('.')));
+    if dotted().nth(1).is_some() {
+        found.push(cut(&|_| true, |name| name.find('.')));
+    }
+    if dotted().nth(MAX_SUFFIXES).is_some() {
+        found.extend(without_last_suffix(path));
     }
     found
 }
 
+/// A folded path with the suffix of its last segment cut, at the first dot and at the last.
+fn without_last_suffix(path: &str) -> Vec<String> {
+    let Some((before, name)) = path.rsplit_once('/') else {
+        return Vec::new();
+    };
+    let dots = [name.find('.'), name.rfind('.')].into_iter().flatten();
+    dots.filter_map(|dot| name.get(..dot).filter(|stem| !stem.is_empty()))
+        .map(|stem| fold(&format!("{before}/{stem}")))
+        .collect()
+}
+
 /// What stands behind a segment that is a script (`/index.php/admin`), by itself and with the
-/// folder of the script in front.
+/// folder of the script in front. Servers take the first script there is, or the last.
 fn behind_scripts(path: &str) -> Vec<String> {
     let names: Vec<&str> = path.split('/').skip(1).collect();
-    let scripts = names
-        .iter()
-        .enumerate()
-        .filter(|(at, name)| at + 1 < names.len() && is_script(name))
-        .take(MAX_SUFFIXES);
+    let is_front = |at: &usize| {
+        let script = names.get(*at).is_some_and(|name| is_script(name));
+        script && at + 1 < names.len()
+    };
+    let first = (0..names.len()).filter(is_front).take(2);
+    let last = (0..names.len()).rev().filter(is_front).take(1);
     let mut found = Vec::new();
-    for (at, _) in scripts {
+    for at in first.chain(last) {
         let (before, behind) = names.split_at(at);
         let behind = behind.get(1..).unwrap_or_default();
         found.push(format!("/{}", behind.join("/")));
