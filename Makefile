@@ -57,6 +57,10 @@ ifeq ($(origin GATE_BIN),file)
 	cargo build --locked --profile ci
 endif
 
+.PHONY: fuzz
+fuzz: ## a minute of inputs that nobody thought of
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test fuzz -- --test-threads=1 --nocapture --skip readers
+
 .PHONY: lint
 lint: ## every lint
 	tests/deps.sh lint

@@ -234,7 +234,7 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     };
     // A development instance answers satellites on this machine.
     let local = inputs.instance.is_development()
-        && matches!(url.host_str(), Some(host) if host == SITE || host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]");
+        && matches!(url.host_str().map(|host| host.trim_end_matches('.')), Some(host) if host == SITE || host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]");
     ensure(known(&url) || local, || {
         format!("`{location}` is elsewhere")
     })?;
@@ -311,7 +311,9 @@ pub fn header_map<'l>(lines: impl IntoIterator<Item = (&'l str, &'l [u8])>) -> H
 }
 
 /// A configuration that is accepted compiles, shows itself, and says the same when it is read again.
-pub fn configuration(text: &str) -> Holds {
+///
+/// Gives a sign of what was said of it.
+pub fn configuration(text: &str) -> Result<String, String> {
     let load = || {
         let surroundings = Surroundings {
             environment: &Vec::new(),
@@ -342,7 +344,8 @@ pub fn configuration(text: &str) -> Holds {
             }
             ensure(once.warnings.count(Severity::Error) == 0, || {
                 "an error was taken for a warning".to_owned()
-            })
+            })?;
+            Ok(titles(&once.warnings.render(Colour::Plain)))
         }
         (Err(once), Err(again)) => {
             let shown = once.render(Colour::Plain);
@@ -351,8 +354,21 @@ pub fn configuration(text: &str) -> Holds {
             })?;
             ensure(shown == again.render(Colour::Plain), || {
                 "two reports differ".to_owned()
-            })
+            })?;
+            Ok(titles(&shown))
         }
         _ => Err("it is accepted and refused".to_owned()),
     }
+}
+
+/// What a report complains of, without the names.
+fn titles(report: &str) -> String {
+    let mut titles: Vec<String> = report
+        .lines()
+        .filter(|line| line.starts_with("error") || line.starts_with("warning"))
+        .map(|line| line.split('`').step_by(2).collect())
+        .collect();
+    titles.sort();
+    titles.dedup();
+    titles.join("; ")
 }

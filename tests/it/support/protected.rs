@@ -126,20 +126,26 @@ pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> bool {
 pub fn fault(shapes: &[Shape], path: &str) -> Option<String> {
     // Exactly this is forwarded.
     let forwarded = CanonicalPath::parse(path).ok()?;
+    let mut member = Persona::default();
+    member.set_role("member");
+    let mut found: Vec<(&str, Option<String>)> = Vec::new();
     for shape in shapes {
-        let found = || readers::finds(forwarded.as_str(), shape.root);
-        let mut member = Persona::default();
-        member.set_role("member");
         let member = member.token(&shape.scene.instance, shape.scene.now_ms);
-        for (who, token) in [("nobody", None), ("a member", Some(member.as_str()))] {
-            if lets_through(&shape.scene, path, token)
-                && let Some(reader) = found()
-            {
-                return Some(format!(
-                    "`{path}` is forwarded as `{forwarded}` for {who} under `{}`, and {reader} finds `{}` there",
-                    shape.name, shape.root
-                ));
-            }
+        let who = [("nobody", None), ("a member", Some(member.as_str()))]
+            .into_iter()
+            .find(|(_, token)| lets_through(&shape.scene, path, *token));
+        let Some((who, _)) = who else {
+            continue;
+        };
+        if found.iter().all(|(root, _)| *root != shape.root) {
+            found.push((shape.root, readers::finds(forwarded.as_str(), shape.root)));
+        }
+        let reader = found.iter().find(|(root, _)| *root == shape.root);
+        if let Some((root, Some(reader))) = reader {
+            return Some(format!(
+                "`{path}` is forwarded as `{forwarded}` for {who} under `{}`, and {reader} finds `{root}` there",
+                shape.name
+            ));
         }
     }
     None

@@ -185,7 +185,6 @@ pub fn is_forwarded(verdict: &Verdict) -> bool {
 pub struct Signer {
     pair: RsaKeyPair,
     pub keys: KeySet,
-    #[expect(dead_code)]
     pub jwks: Value,
 }
 
