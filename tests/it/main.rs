@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod attacks;
 mod cli;
 mod config;
 mod docs;
