@@ -204,6 +204,10 @@ fn rsa_key(jwk: &Value) -> Option<Key> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     let fits = text("kty") == Some("RSA")
         && jwk.get("use").is_none_or(|usage| usage == "sig")
+        && jwk.get("key_ops").is_none_or(|uses| {
+            uses.as_array()
+                .is_some_and(|uses| uses.contains(&Value::from("verify")))
+        })
         && jwk.get("alg").is_none_or(|alg| alg == "RS256");
     if !fits {
         return None;
@@ -235,6 +239,7 @@ mod tests {
                 {{"kid":"ec","kty":"EC","crv":"P-256","x":"x","y":"y"}},
                 {{"kid":"oct","kty":"oct","k":"c2VjcmV0","alg":"HS256"}},
                 {{"kid":"enc","kty":"RSA","use":"enc","n":"{good}","e":"AQAB"}},
+                {{"kid":"ops","kty":"RSA","key_ops":["encrypt"],"n":"{good}","e":"AQAB"}},
                 {{"kid":"rs512","kty":"RSA","alg":"RS512","n":"{good}","e":"AQAB"}},
                 {{"kid":"noe","kty":"RSA","n":"{good}"}},
                 {{"kty":"RSA","n":"{good}","e":"AQAB"}},
