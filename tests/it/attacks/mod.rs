@@ -9,6 +9,7 @@ mod hosts;
 mod identity;
 mod paths;
 mod redirects;
+mod tokens;
 
 use std::fmt::Display;
 use std::path::Path;
