@@ -9,6 +9,7 @@ use url::Url;
 
 use super::auth::{self, AuthState, Outcome, SignedIn};
 use super::facts::{Audience, RequestFacts};
+use super::handshake;
 use super::identity::Identity;
 use super::identity_headers::HeaderPlan;
 use super::instance::Instance;
@@ -571,7 +572,11 @@ impl<'r> Judge<'_, 'r> {
             }
             "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
             "sign-in" | "sign-up" => {
-                let state = auth::authenticate(facts, instance, now_ms, progress)?;
+                let mut state = auth::authenticate(facts, instance, now_ms, progress)?;
+                // What was renewed is kept; a redirect to Clerk gives way to the one to sign-in.
+                state
+                    .set_cookies
+                    .retain(|cookie| !handshake::counts_a_redirect(cookie));
                 let destination = if page == "sign-in" {
                     Destination::SignIn
                 } else {

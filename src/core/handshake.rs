@@ -257,6 +257,11 @@ pub(super) fn counter_cookie(count: f64) -> String {
     )
 }
 
+/// Whether a Set-Cookie string counts a redirect: of no use where that redirect is not followed.
+pub(super) fn counts_a_redirect(cookie: &str) -> bool {
+    cookie.starts_with("__clerk_redirect_count=")
+}
+
 /// Section 3.5, step 2.
 pub(super) fn satellite_sync(desk: &Desk<'_, '_>, has_cookies: bool, synced: Option<&str>) -> Sync {
     let Some(satellite) = &desk.instance.satellite else {

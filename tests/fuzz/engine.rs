@@ -17,7 +17,7 @@ const LONGEST: usize = 16 * 1024;
 
 /// Longer than this for one input, even unoptimised and on a busy machine, and somebody could stop
 /// the gate with a few requests.
-const SLOWEST: Duration = Duration::from_secs(60);
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// Texts that mean something somewhere.
 const WORDS: &[&str] = &[
