@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::uri::{Authority, Scheme};
+use rustls::ClientConfig;
+use secrecy::SecretString;
 use url::Url;
 
 use crate::clerk::backend::BackendApi;
@@ -21,14 +23,13 @@ use crate::upstream::{Upstream, UpstreamTimes};
 
 /// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
 pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
-    let plain =
-        tls::client_config(&ExtraRoots::default()).context("the certificates that are trusted")?;
+    let client = |base: Url, key: Option<SecretString>| {
+        let tls = tls_for(base.scheme() == "https", &ExtraRoots::default())
+            .context("the certificates that are trusted")?;
+        Ok::<_, anyhow::Error>(ClerkClient::new(base, key, &tls)?)
+    };
     let backend = match &config.secret_key {
-        Some(key) => Some(ClerkClient::new(
-            config.api_url.clone(),
-            Some(key.clone()),
-            &plain,
-        )?),
+        Some(key) => Some(client(config.api_url.clone(), Some(key.clone()))?),
         None => None,
     };
     let times = KeyTimes {
@@ -42,8 +43,12 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         }
         (KeySource::FrontendApi { url }, _) => {
             let base = Url::parse(url).context("the address of the Frontend API")?;
-            let client = ClerkClient::new(base, None, &plain)?;
-            KeyStore::remote(client, "/.well-known/jwks.json", times, Arc::clone(clock))
+            KeyStore::remote(
+                client(base, None)?,
+                "/.well-known/jwks.json",
+                times,
+                Arc::clone(clock),
+            )
         }
         (KeySource::BackendApi, None) => {
             anyhow::bail!("keys come from the Backend API, but there is no secret key")
@@ -74,6 +79,15 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
     })
 }
 
+/// The TLS of a connection: an address in plain text needs no certificates.
+fn tls_for(secure: bool, extra: &ExtraRoots) -> std::io::Result<Arc<ClientConfig>> {
+    if secure {
+        tls::client_config(extra)
+    } else {
+        tls::client_config_without_roots()
+    }
+}
+
 fn upstream(
     upstream: &UpstreamConfig,
     config: &Config,
@@ -85,8 +99,9 @@ fn upstream(
         }
         None => ExtraRoots::default(),
     };
+    let secure = upstream.url.scheme() == crate::core::origin::Scheme::Https;
     let tls =
-        tls::client_config(&roots).context("the certificates that the upstream is checked with")?;
+        tls_for(secure, &roots).context("the certificates that the upstream is checked with")?;
     let scheme = match upstream.url.scheme() {
         crate::core::origin::Scheme::Http => Scheme::HTTP,
         crate::core::origin::Scheme::Https => Scheme::HTTPS,
