@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::TRANSFER_ENCODING;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -237,6 +238,10 @@ impl Upstream {
         );
         if outbound.permit.body() == BodyRule::Drop {
             head.headers_mut().remove(http::header::CONTENT_LENGTH);
+        } else if facts.body == BodyLength::Unknown {
+            // Without it, the body of a GET or HEAD is taken for none.
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         Some(head)
     }
