@@ -5,6 +5,7 @@
 //! a case, with what is expected of it behind ` -> `. `\r`, `\n`, `\t`, `\\`, `\xNN` stand for
 //! bytes, `{x*3}` for `xxx`.
 
+mod framing;
 mod hosts;
 mod identity;
 mod paths;
