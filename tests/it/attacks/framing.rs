@@ -48,8 +48,8 @@ async fn listen(
 
 /// The statuses of the answers, which must follow each other without a byte between them, and
 /// whether each is the answer to the request behind.
-fn statuses(heard: &[u8]) -> Result<Vec<(u16, bool)>, String> {
-    let mut rest = String::from_utf8_lossy(heard).into_owned();
+fn statuses(received: &[u8]) -> Result<Vec<(u16, bool)>, String> {
+    let mut rest = String::from_utf8_lossy(received).into_owned();
     let mut found = Vec::new();
     while !rest.is_empty() {
         let torn = || format!("no answer: {rest}");
