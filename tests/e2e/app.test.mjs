@@ -181,7 +181,7 @@ test('the application knows the holder of a bearer token', async () => {
 });
 
 test('the application works for its user, and keeps others out', async () => {
-  const calendar = `${gateUrl}/${MEL}/work/`;
+  const calendar = `${gateUrl}/${MEL}/diary/`;
   assert.equal((await mel.send(calendar, { method: 'MKCALENDAR' })).status, 201);
   const put = { method: 'PUT', headers: [['Content-Type', 'text/calendar']], body: EVENT };
   assert.equal((await mel.send(`${calendar}one.ics`, put)).status, 201);
