@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clerk_gate::clerk::jwks::KeyStore;
 use clerk_gate::clerk::keys::KeySet;
+use clerk_gate::clerk::machines::MachineApi;
 use clerk_gate::clock::SystemClock;
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
@@ -18,6 +19,7 @@ use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
+use clerk_gate::gate::machines::Machines;
 use clerk_gate::gate::{Gate, Snapshot};
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -132,6 +134,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
         debug_headers: false,
         keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
         backend: None,
+        machines: Machines::new(MachineApi::default(), Duration::ZERO),
         upstreams: Vec::new(),
         max_body: None,
     }

@@ -1,7 +1,8 @@
-//! Clerk's servers, as the gate calls them: keys, the Backend API.
+//! Clerk's servers, as the gate calls them: keys, the Backend API, machine tokens.
 //!
 //! Knows nothing of requests or policy; answers questions of the gate.
 pub mod backend;
 pub mod client;
 pub mod jwks;
 pub mod keys;
+pub mod machines;

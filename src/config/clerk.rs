@@ -28,6 +28,8 @@ pub(super) struct Clerk {
     pub(super) keys: KeySource,
     pub(super) jwks_max_stale: Duration,
     pub(super) secret_key: Option<SecretString>,
+    pub(super) machine_secret_key: Option<SecretString>,
+    pub(super) machine_token_cache: Duration,
     pub(super) api_url: Url,
     /// Pages that people are sent to, for the lints.
     pub(super) sign_in_url: Option<Placed<String>>,
@@ -45,6 +47,8 @@ enum JwksFrom {
 struct Written {
     key: Option<Placed<PublishableKey>>,
     secret_key: Option<String>,
+    machine_secret_key: Option<String>,
+    machine_token_cache: Option<Duration>,
     pem: Option<Placed<String>>,
     jwks_from: Option<Placed<JwksFrom>>,
     api_url: Option<Placed<Url>>,
@@ -80,6 +84,10 @@ pub(super) fn read(
         keys,
         jwks_max_stale: written.max_stale.unwrap_or(Duration::from_hours(24)),
         secret_key: written.secret_key.map(SecretString::from),
+        machine_secret_key: written.machine_secret_key.map(SecretString::from),
+        machine_token_cache: written
+            .machine_token_cache
+            .unwrap_or(Duration::from_secs(30)),
         api_url: written.api_url.map_or_else(default_api, |url| url.value),
         sign_in_url: written.sign_in_url,
         sign_up_url: written.sign_up_url,
@@ -99,6 +107,12 @@ fn written(
         Some(InstanceKind::Development) | None => ClerkTransport::Development,
     };
     let secret = value_or_file(&mut section, "secret-key", "secret-key-file", files);
+    let machine_secret = value_or_file(
+        &mut section,
+        "machine-secret-key",
+        "machine-secret-key-file",
+        files,
+    );
     let pem = value_or_file(&mut section, "jwt-key", "jwt-key-file", files);
     let proxy_url = proxy_url(&mut section, public_url, transport);
     let sign_in_url = section.parsed("sign-in-url", address::page);
@@ -112,6 +126,11 @@ fn written(
     let written = Written {
         key,
         secret_key: secret.and_then(|secret| secret_key(&section, secret, kind)),
+        machine_secret_key: machine_secret.and_then(|secret| machine_secret_key(&section, secret)),
+        machine_token_cache: section.duration(
+            "machine-token-cache",
+            Duration::ZERO..=Duration::from_mins(5),
+        ),
         pem: pem.and_then(|pem| jwt_key(&section, pem)),
         jwks_from: section.choice(
             "jwks-from",
@@ -180,6 +199,9 @@ fn instance(written: &Written) -> Option<Instance> {
     let mut instance = Instance::of(key, backend_api);
     if let Some(url) = &written.frontend_api {
         instance.frontend_api = without_slash(url.value.as_str());
+        instance
+            .authorization_server
+            .clone_from(&instance.frontend_api);
     }
     if let Some((satellite, domain)) = &written.satellite {
         if let Some(domain) = domain.as_ref().filter(|_| !instance.is_development()) {
@@ -375,6 +397,19 @@ fn secret_key(
         return None;
     }
     Some(secret.value)
+}
+
+/// The secret key of a machine, which Clerk shows with the machine.
+fn machine_secret_key(section: &Section<'_>, secret: Placed<String>) -> Option<String> {
+    if secret.value.starts_with("ak_") {
+        return Some(secret.value);
+    }
+    section.problems().add(
+        Problem::error(&secret.place, "the secret key of a machine begins with `ak_`").hint(
+            "copy it from Clerk's dashboard, under machines; the instance's own secret key belongs into `secret-key-file`",
+        ),
+    );
+    None
 }
 
 fn jwt_key(section: &Section<'_>, pem: Placed<String>) -> Option<Placed<String>> {

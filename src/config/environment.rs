@@ -18,9 +18,10 @@ pub struct FlagValue {
 }
 
 /// Names that Clerk's own SDKs read, and the keys they stand for.
-const CLERK_NAMES: [(&str, &str); 11] = [
+const CLERK_NAMES: [(&str, &str); 12] = [
     ("CLERK_PUBLISHABLE_KEY", "publishable-key"),
     ("CLERK_SECRET_KEY", "secret-key"),
+    ("CLERK_MACHINE_SECRET_KEY", "machine-secret-key"),
     ("CLERK_JWT_KEY", "jwt-key"),
     ("CLERK_API_URL", "api-url"),
     ("CLERK_PROXY_URL", "proxy-url"),

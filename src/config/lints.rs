@@ -7,6 +7,7 @@ use super::coverage::{covers, may_meet};
 use super::report::{Problem, Problems};
 use super::routes::WrittenRoute;
 use super::section::Placed;
+use crate::core::machine::TokenType;
 use crate::core::path::CanonicalPath;
 use crate::core::pattern::PathPattern;
 use crate::core::policy::{IMPLIED_ROUTE, Policy, Route};
@@ -25,6 +26,59 @@ pub(super) fn routes(
         suffixes(later, written, problems);
         other_methods(later, policy, problems);
         under_pages(later, pages_prefix, problems);
+    }
+}
+
+/// Routes that ask for tokens which nobody can have, or which nobody here can check.
+pub(super) fn tokens(written: &[WrittenRoute], secrets: Secrets, problems: &Problems) {
+    for route in written {
+        let (name, types) = (&route.route.name, route.route.requirement.token_types());
+        let error = |title: String| Problem::error(&route.requirement, title);
+        if types.is_empty() {
+            let title = format!("no token can meet what route `{name}` requires");
+            let hint = if route.route.requirement.scopes().is_empty() {
+                "its parts name kinds of token that exclude each other"
+            } else {
+                "only machine tokens have a scope: say which with `token`, such as `{ token = \"oauth_token\", scope = \"read\" }`"
+            };
+            problems.add(error(title).hint(hint));
+        }
+        let unchecked = types.iter().find(|kind| match kind {
+            TokenType::Session => false,
+            TokenType::ApiKey | TokenType::OAuth => secrets.instance == Secret::Missing,
+            TokenType::M2m => {
+                secrets.instance == Secret::Missing && secrets.machine == Secret::Missing
+            }
+        });
+        if let Some(kind) = unchecked {
+            let title =
+                format!("route `{name}` takes `{kind}`, and there is no key to check one with");
+            let hint = match kind {
+                TokenType::M2m => "add `secret-key-file` or `machine-secret-key-file` to `[clerk]`",
+                _ => "add `secret-key-file` to `[clerk]`, or set `CLERK_SECRET_KEY`",
+            };
+            problems.add(error(title).hint(hint));
+        }
+    }
+}
+
+/// Which secret keys are known.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets {
+    pub(super) instance: Secret,
+    pub(super) machine: Secret,
+}
+
+/// Whether a secret key is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret {
+    Known,
+    Missing,
+}
+
+impl From<bool> for Secret {
+    fn from(known: bool) -> Self {
+        if known { Self::Known } else { Self::Missing }
     }
 }
 

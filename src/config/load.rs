@@ -105,6 +105,11 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     };
     lints::routes(&written, &policy, &pages_prefix, problems);
     let clerk = clerk?;
+    let secrets = lints::Secrets {
+        instance: clerk.secret_key.is_some().into(),
+        machine: clerk.machine_secret_key.is_some().into(),
+    };
+    lints::tokens(&written, secrets, problems);
     lints::pages(&written, &policy, &clerk, &pages_prefix, problems);
 
     addresses(&top, admin_listen, upstream_url.as_ref(), problems);
@@ -139,6 +144,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         keys: clerk.keys,
         jwks_max_stale: clerk.jwks_max_stale,
         secret_key: clerk.secret_key,
+        machine_secret_key: clerk.machine_secret_key,
+        machine_token_cache: clerk.machine_token_cache,
         api_url: clerk.api_url,
         edge,
         debug_headers: top.debug_headers,

@@ -28,6 +28,10 @@ pub struct Config {
     pub jwks_max_stale: Duration,
     /// The secret key, for what calls the Backend API.
     pub secret_key: Option<SecretString>,
+    /// The secret key of a machine, for tokens that are meant for it.
+    pub machine_secret_key: Option<SecretString>,
+    /// How long Clerk's word on a machine token is taken.
+    pub machine_token_cache: Duration,
     /// The Backend API, without a trailing slash in its path.
     pub api_url: Url,
     /// Where the gate stands.

@@ -8,6 +8,7 @@ use super::report::{Place, Problem, Problems};
 use super::section::{Section, listed, wrong_kind};
 use super::tree::{Node, Value};
 use crate::core::authorization::{Asked, Level, Reverification};
+use crate::core::machine::{TokenType, TokenTypes};
 use crate::core::requirement::{ClaimRule, ClaimTest, Requirement};
 
 /// How deep `any` and `all` may be nested.
@@ -95,6 +96,22 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
     if let Some(age) = section.duration("max-token-age", span) {
         parts.push(Requirement::MaxTokenAge(age));
     }
+    if let Some(types) = section
+        .node("token")
+        .and_then(|node| token_types(node, problems))
+    {
+        parts.push(Requirement::Token(types));
+    }
+    if let Some(node) = section.node("scope") {
+        let place = node.place.clone();
+        let scopes = super::section::texts("scope", node, problems);
+        if scopes.is_empty() {
+            problems.add(Problem::error(&place, "`scope` is empty and asks nothing"));
+        }
+        parts.push(Requirement::Scope(
+            scopes.into_iter().map(|scope| scope.value).collect(),
+        ));
+    }
     if section.has("claim") {
         parts.extend(claim(section.section("claim")).map(Requirement::Claim));
     } else {
@@ -137,6 +154,45 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
         1 => parts.pop(),
         _ => Some(Requirement::All(parts)),
     }
+}
+
+/// `token`: kinds of token, in Clerk's words, or `any`.
+fn token_types(node: Node, problems: &Problems) -> Option<TokenTypes> {
+    if matches!(&node.value, Value::Text(word) if word == "any") {
+        return Some(TokenTypes::ANY);
+    }
+    let place = node.place.clone();
+    let before = problems.count();
+    let kinds: Vec<TokenType> = super::section::texts("token", node, problems)
+        .into_iter()
+        .filter_map(|word| {
+            let kind = TokenType::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == word.value);
+            if kind.is_none() {
+                let known = TokenType::ALL.map(|kind| format!("`{kind}`"));
+                problems.add(
+                    Problem::error(&word.place, format!("`{}` is no kind of token", word.value))
+                        .hint(format!(
+                            "a kind is {}; `\"any\"` stands for all",
+                            listed(&known, "or")
+                        )),
+                );
+            }
+            kind
+        })
+        .collect();
+    if problems.count() > before {
+        return None;
+    }
+    if kinds.is_empty() {
+        problems.add(Problem::error(
+            &place,
+            "`token` is empty: nobody could ever pass",
+        ));
+        return None;
+    }
+    Some(TokenTypes::of(&kinds))
 }
 
 fn several(

@@ -21,6 +21,7 @@ pub(super) struct WrittenRoute {
     pub(super) name: Place,
     pub(super) paths: Vec<Place>,
     pub(super) methods: Place,
+    pub(super) requirement: Place,
     pub(super) on_signed_out: Option<Placed<String>>,
     pub(super) on_forbidden: Option<Placed<String>>,
 }
@@ -69,11 +70,10 @@ fn route(
                 .hint("write `path = \"/**\"` if it is meant for every path"),
         );
     }
-    let has_requirement = section.has("require");
-    let requirement = section
-        .node("require")
-        .and_then(|node| requirement::read(node, problems));
-    if !has_requirement {
+    let required = section.node("require");
+    let requirement_place = required.as_ref().map(|node| node.place.clone());
+    let requirement = required.and_then(|node| requirement::read(node, problems));
+    if requirement_place.is_none() {
         problems.add(
             Problem::error(&place, format!("{called} does not say what it requires"))
                 .hint("write `require = \"signed-in\"`, or `require = \"public\"`"),
@@ -189,6 +189,7 @@ fn route(
         name: name.place,
         paths: path_places,
         methods: methods_place,
+        requirement: requirement_place.unwrap_or(place),
         on_signed_out,
         on_forbidden,
     })

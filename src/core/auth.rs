@@ -9,6 +9,7 @@ use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
 use super::instance::{BackendApi, Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
+use super::machine::{Accepts, Machine, TokenType};
 use super::masked::{Address, CookieLines};
 use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot};
@@ -22,6 +23,9 @@ pub struct AuthState {
     pub outcome: Outcome,
     /// Set-Cookie strings for the answer, whatever the answer is. Clerk's are untouched.
     pub set_cookies: Vec<String>,
+    /// The kind of token that counted, or that was asked for; `None` where several are accepted and
+    /// the one that came is none of them.
+    pub token_type: Option<TokenType>,
 }
 
 /// The outcome of authentication.
@@ -29,6 +33,8 @@ pub struct AuthState {
 pub enum Outcome {
     /// A verified session. It may still be pending.
     SignedIn(SignedIn),
+    /// A verified machine token.
+    Machine(Arc<Machine>),
     /// No session, and why.
     SignedOut(Cause),
     /// The browser is sent on before anything else is decided.
@@ -60,6 +66,15 @@ impl AuthState {
         Self {
             outcome: Outcome::SignedOut(cause.into()),
             set_cookies: Vec::new(),
+            token_type: Some(TokenType::Session),
+        }
+    }
+
+    /// No token of the kind that is asked for.
+    fn without(token_type: Option<TokenType>, reason: Reason) -> Self {
+        Self {
+            token_type,
+            ..Self::signed_out(reason)
         }
     }
 
@@ -81,6 +96,7 @@ impl fmt::Debug for AuthState {
         f.debug_struct("AuthState")
             .field("outcome", &self.outcome)
             .field("set_cookies", &CookieLines(&self.set_cookies))
+            .field("token_type", &self.token_type)
             .finish()
     }
 }
@@ -116,10 +132,11 @@ pub(super) struct CookieView {
     pub slot: Slot,
 }
 
-/// Authenticates a request. The error is the next question.
+/// Authenticates a request by one of the tokens that are accepted. The error is the next question.
 pub fn authenticate<'r>(
     facts: &RequestFacts<'r>,
     instance: &Instance,
+    accepts: Accepts,
     now_ms: u64,
     progress: &mut Progress<'r>,
 ) -> Result<AuthState, Question> {
@@ -129,10 +146,35 @@ pub fn authenticate<'r>(
         instance,
         now_ms,
     };
-    if progress.raw(Slot::Bearer).is_some() {
-        return desk.by_header(progress);
+    let header = progress.raw(Slot::Bearer).is_some();
+    // Section 3.3: which path is taken follows from what is accepted and from the header alone.
+    match accepts {
+        Accepts::One(TokenType::Session) if header => desk.by_header(progress),
+        Accepts::One(TokenType::Session) => desk.by_cookie(progress),
+        Accepts::One(kind) if !header => {
+            Ok(AuthState::without(Some(kind), Reason::NoTokenInHeader))
+        }
+        Accepts::One(kind) => match Desk::machine_type(progress)? {
+            Some(found) if found == kind => desk.by_machine(kind, progress),
+            _ => Ok(AuthState::without(Some(kind), Reason::TokenTypeMismatch)),
+        },
+        Accepts::Any | Accepts::List(_) => {
+            let machine = if header {
+                Desk::machine_type(progress)?
+            } else {
+                None
+            };
+            // SECURITY: what is not accepted is never asked about at Clerk.
+            if !accepts.contains(machine.unwrap_or(TokenType::Session)) {
+                return Ok(AuthState::without(None, Reason::TokenTypeMismatch));
+            }
+            match machine {
+                Some(kind) => desk.by_machine(kind, progress),
+                None if header => desk.by_header(progress),
+                None => desk.by_cookie(progress),
+            }
+        }
     }
-    desk.by_cookie(progress)
 }
 
 impl<'r> Desk<'_, 'r> {
@@ -145,6 +187,64 @@ impl<'r> Desk<'_, 'r> {
             return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
         }
         self.judge(slot, progress)
+    }
+
+    /// The kind of the machine token in the header; `None` for any other text.
+    fn machine_type(progress: &Progress<'r>) -> Result<Option<TokenType>, Question> {
+        let raw = progress.raw(Slot::Bearer).unwrap_or_default();
+        if let Some(kind) = TokenType::of_opaque(raw) {
+            return Ok(Some(kind));
+        }
+        let decoded = &progress.token(Slot::Bearer)?.decoded;
+        Ok(decoded.as_ref().ok().and_then(|token| token.machine_type()))
+    }
+
+    /// Sections 6.3 and 6.4: a machine token is verified by its kind. It never leads to a
+    /// handshake or a refresh.
+    fn by_machine(&self, kind: TokenType, progress: &Progress<'r>) -> Result<AuthState, Question> {
+        let raw = progress.raw(Slot::Bearer).unwrap_or_default();
+        let verified = if TokenType::of_opaque(raw).is_some() {
+            progress.machine(kind)?.clone()
+        } else {
+            self.machine_of_token(kind, progress)?.map(Arc::new)
+        };
+        let judged = verified.and_then(|machine| {
+            machine.judge(&self.instance.audience, self.now_ms)?;
+            Ok(machine)
+        });
+        Ok(match judged {
+            Ok(machine) => AuthState {
+                outcome: Outcome::Machine(machine),
+                set_cookies: Vec::new(),
+                token_type: Some(kind),
+            },
+            Err(reason) => AuthState::without(Some(kind), reason),
+        })
+    }
+
+    /// Section 6.4: a machine's JWT.
+    fn machine_of_token(
+        &self,
+        kind: TokenType,
+        progress: &Progress<'r>,
+    ) -> Result<Result<Machine, Reason>, Question> {
+        let answer = progress.token(Slot::Bearer)?;
+        let Ok(token) = &answer.decoded else {
+            return Ok(Err(Reason::TokenInvalid));
+        };
+        if kind == TokenType::M2m && !token.may_be_of_a_machine() {
+            return Ok(Err(Reason::TokenInvalid));
+        }
+        let signature = answer.signature.ok_or(Question::Signature(Slot::Bearer))?;
+        let verdict = verify::machine_token(
+            token,
+            kind,
+            signature,
+            self.instance,
+            self.now_ms,
+            self.leeway(),
+        );
+        Ok(verdict.map(|()| Machine::from_token(kind, token)))
     }
 
     /// Section 3.5, in its order.
@@ -311,6 +411,7 @@ impl<'r> Desk<'_, 'r> {
                     Some(_) => AuthState {
                         outcome: Outcome::SignedIn(SignedIn { token, slot }),
                         set_cookies: Vec::new(),
+                        token_type: Some(TokenType::Session),
                     },
                     // Claims that Clerk's own library cannot read.
                     None => AuthState::signed_out(Reason::UnexpectedError),
@@ -390,6 +491,7 @@ impl<'r> Desk<'_, 'r> {
                     slot: Slot::FromRefresh,
                 }),
                 set_cookies: directives,
+                token_type: Some(TokenType::Session),
             }),
             _ => Err(RefreshFailure::InvalidToken),
         })
@@ -475,6 +577,7 @@ impl<'r> Desk<'_, 'r> {
                 cause: Some(cause),
             }),
             set_cookies: vec![handshake::counter_cookie(count)],
+            token_type: Some(TokenType::Session),
         }
     }
 }

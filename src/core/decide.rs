@@ -13,14 +13,16 @@ use super::handshake;
 use super::identity::Identity;
 use super::identity_headers::HeaderPlan;
 use super::instance::Instance;
+use super::machine::{Accepts, Machine, TokenType, TokenTypes};
 use super::masked::{Address, CookieLines};
 use super::policy::{
     CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Policy, Preflight, Route, RouteMatch,
 };
+use super::protected_resource::{self, ProtectedResource};
 use super::question::{Progress, Question};
 use super::reason::{Cause, Reason};
 use super::redirect::{self, Destination};
-use super::requirement::{Person, Requirement};
+use super::requirement::{Caller, Person, Requirement};
 
 /// Everything a verdict depends on, made once for each request.
 #[derive(Clone, Copy, Debug)]
@@ -166,17 +168,28 @@ pub struct Refusal {
     pub audience: Audience,
     /// Where to sign in, if that would help.
     pub sign_in_url: Option<String>,
-    /// Whether a token came in the `Authorization` header.
-    pub bearer: BearerUse,
+    /// What a client is told that could come again with a better token.
+    pub challenge: Challenge,
 }
 
-/// Whether a token came in the `Authorization` header.
+/// What `WWW-Authenticate` says (RFC 6750, section 3; RFC 9728, section 5.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// What is wrong with the token that came; `None` if none came.
+    pub error: Option<ChallengeError>,
+    /// The scopes that are asked for, where one is missing.
+    pub scopes: Vec<String>,
+    /// Where the resource is described, if it takes OAuth tokens.
+    pub resource_metadata: Option<String>,
+}
+
+/// What is wrong with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BearerUse {
-    /// There was one, and it did not do.
-    Presented,
-    /// There was none.
-    Absent,
+pub enum ChallengeError {
+    /// It is not accepted.
+    InvalidToken,
+    /// It may not do this.
+    InsufficientScope,
 }
 
 /// What kind of refusal it is.
@@ -184,6 +197,8 @@ pub enum BearerUse {
 pub enum RefusalKind {
     /// Sign in first.
     SignedOut,
+    /// A machine token that is missing, is not accepted or is not enough.
+    Unauthorized,
     /// Signed in, but not allowed.
     Forbidden,
     /// The same, where nothing may be told.
@@ -201,6 +216,8 @@ pub enum Page {
     Unauthorized,
     /// `/_gate/me`: who am I.
     Me(Box<Identity>),
+    /// What an OAuth client has to know.
+    ProtectedResource(Box<ProtectedResource>),
 }
 
 impl fmt::Debug for Verdict {
@@ -231,7 +248,7 @@ impl fmt::Debug for Refusal {
             .field("cause", &self.cause)
             .field("audience", &self.audience)
             .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
-            .field("bearer", &self.bearer)
+            .field("challenge", &self.challenge)
             .finish()
     }
 }
@@ -251,13 +268,53 @@ pub fn decide<'r>(inputs: Inputs<'_, 'r>, progress: &mut Progress<'r>) -> Step {
     }
 }
 
+/// What our own pages take.
+const SESSION: Accepts = Accepts::One(TokenType::Session);
+
+/// What a request is judged by: its route, and what the route and its stricter readings ask.
+#[derive(Clone, Copy)]
+struct Terms<'t> {
+    route: &'t Route,
+    requirements: &'t [&'t Requirement],
+    open: bool,
+}
+
+impl Terms<'_> {
+    /// The tokens with which every requirement can be met.
+    fn accepts(&self) -> Accepts {
+        accepts(self.requirements.iter().copied())
+    }
+
+    fn judge(&self, caller: Caller<'_>) -> Result<(), Reason> {
+        let mut requirements = self.requirements.iter();
+        requirements.try_for_each(|requirement| requirement.judge(caller))
+    }
+}
+
+/// The tokens with which each of these requirements can be met.
+pub(super) fn accepts<'t>(requirements: impl Iterator<Item = &'t Requirement>) -> Accepts {
+    let types = requirements.map(Requirement::token_types);
+    types.fold(TokenTypes::ANY, TokenTypes::and).into()
+}
+
 struct Judge<'a, 'r>(Inputs<'a, 'r>);
 
 impl<'r> Judge<'_, 'r> {
     fn decide(&self, progress: &mut Progress<'r>) -> Result<Verdict, Question> {
-        let Inputs { facts, policy, .. } = self.0;
+        let Inputs {
+            facts,
+            instance,
+            policy,
+            ..
+        } = self.0;
         if let Some(page) = facts.path.as_str().strip_prefix(self.0.pages_prefix) {
             return self.page(page, progress);
+        }
+        if let Some(resource) = protected_resource::described(facts, policy, instance) {
+            return Ok(Self::own(
+                Page::ProtectedResource(Box::new(resource)),
+                progress,
+            ));
         }
         progress.find_route(|| policy.find(facts.method, facts.host.name(), &facts.path));
         let Some(found) = progress.route().cloned() else {
@@ -288,23 +345,23 @@ impl<'r> Judge<'_, 'r> {
         }
         let requirements: Vec<&Requirement> = readings().map(|read| &read.requirement).collect();
         let open = requirements.iter().all(|requirement| requirement.is_open());
+        let terms = Terms {
+            route,
+            requirements: &requirements,
+            open,
+        };
         // A stricter reading forces a look at the credentials even where the route has none.
         if route.credentials == CredentialUse::Ignore && open {
             return Ok(self.forward(route, None, BodyRule::Stream, progress));
         }
-        let state = auth::authenticate(facts, self.0.instance, self.0.now_ms, progress)?;
-        Ok(self.judge(route, &requirements, open, state, progress))
+        let state = auth::authenticate(facts, instance, terms.accepts(), self.0.now_ms, progress)?;
+        Ok(self.judge(terms, state, progress))
     }
 
     /// Session and requirements are known: what follows.
-    fn judge(
-        &self,
-        route: &Route,
-        requirements: &[&Requirement],
-        open: bool,
-        state: AuthState,
-        progress: &Progress<'r>,
-    ) -> Verdict {
+    fn judge(&self, terms: Terms<'_>, state: AuthState, progress: &Progress<'r>) -> Verdict {
+        let Terms { route, open, .. } = terms;
+        let machine = state.token_type != Some(TokenType::Session);
         let session = state.session(self.0.instance.pending).cloned();
         let cookies = state.set_cookies;
         match state.outcome {
@@ -327,11 +384,21 @@ impl<'r> Judge<'_, 'r> {
                 set_cookies: cookies,
                 ..self.forward(route, None, BodyRule::Stream, progress)
             },
+            // No page to sign in on helps a machine, and nothing is hidden from one (section 7.2).
+            Outcome::SignedOut(cause) if machine => {
+                let kind = if is_our_trouble(cause.reason) {
+                    RefusalKind::Unavailable
+                } else {
+                    RefusalKind::Unauthorized
+                };
+                self.refuse(kind, cause, cookies, progress)
+            }
             Outcome::SignedOut(cause) => {
                 self.signed_out(route, cause, Destination::SignIn, cookies, progress)
             }
+            Outcome::Machine(machine) => self.machine(terms, &machine, cookies, progress),
             Outcome::SignedIn(_) => match session {
-                Some(session) => self.signed_in(route, requirements, &session, cookies, progress),
+                Some(session) => self.signed_in(terms, &session, cookies, progress),
                 None if open => Verdict {
                     cause: Some(Reason::SessionPending.into()),
                     standing: Standing::SignedOut,
@@ -351,8 +418,7 @@ impl<'r> Judge<'_, 'r> {
 
     fn signed_in(
         &self,
-        route: &Route,
-        requirements: &[&Requirement],
+        terms: Terms<'_>,
         session: &SignedIn,
         cookies: Vec<String>,
         progress: &Progress<'r>,
@@ -370,16 +436,49 @@ impl<'r> Judge<'_, 'r> {
             token: &session.token,
             now_ms: self.0.now_ms,
         };
-        let verdict = match requirements
-            .iter()
-            .try_for_each(|requirement| requirement.judge(person))
-        {
-            Ok(()) => self.forward(route, Some(session), BodyRule::Stream, progress),
-            Err(reason) => self.forbidden(route, reason, progress),
+        let verdict = match terms.judge(Caller::Person(person)) {
+            Ok(()) => self.forward(terms.route, Some(session), BodyRule::Stream, progress),
+            Err(reason) => self.forbidden(terms.route, reason, progress),
         };
         Verdict {
             standing: Standing::SignedIn,
             who: Some(who(identity)),
+            set_cookies: cookies,
+            ..verdict
+        }
+    }
+
+    /// A verified machine. What it lacks is a matter of its token, not of a page (section 7.2); a
+    /// missing scope is told as RFC 6750 (section 3.1) has it.
+    fn machine(
+        &self,
+        terms: Terms<'_>,
+        machine: &Machine,
+        cookies: Vec<String>,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let route = terms.route;
+        let verdict = match terms.judge(Caller::Machine(machine)) {
+            Ok(()) => {
+                let identity = self.0.headers.of_machine(machine);
+                Self::forward_as(route, identity, BodyRule::Stream, progress)
+            }
+            Err(reason) => {
+                let kind = match (reason, route.disclosure) {
+                    (Reason::ScopeMissing, Disclosure::Hidden) => RefusalKind::Hidden,
+                    (Reason::ScopeMissing, Disclosure::Open) => RefusalKind::Forbidden,
+                    _ => RefusalKind::Unauthorized,
+                };
+                self.refuse(kind, reason.into(), Vec::new(), progress)
+            }
+        };
+        Verdict {
+            standing: Standing::SignedIn,
+            who: Some(Who {
+                user: machine.subject.clone(),
+                session: None,
+                organization: machine.organization().map(str::to_owned),
+            }),
             set_cookies: cookies,
             ..verdict
         }
@@ -400,7 +499,7 @@ impl<'r> Judge<'_, 'r> {
         let navigation = self.0.facts.audience == Audience::Navigation;
         let location = match &route.on_signed_out {
             OnSignedOut::Redirect if navigation => self.sign_in(destination, progress),
-            OnSignedOut::Address(address) if navigation => self.address(address),
+            OnSignedOut::Address(address) if navigation => self.address(address, progress),
             OnSignedOut::Redirect | OnSignedOut::Address(_) | OnSignedOut::Unauthorized => None,
         };
         if let Some(location) = location {
@@ -427,7 +526,7 @@ impl<'r> Judge<'_, 'r> {
             && let Some(location) = route
                 .on_forbidden
                 .as_deref()
-                .and_then(|address| self.address(address))
+                .and_then(|address| self.address(address, progress))
         {
             return Verdict {
                 decision: Decision::Redirect(Redirect { location }),
@@ -458,6 +557,15 @@ impl<'r> Judge<'_, 'r> {
                 Some(self.0.headers.headers(identity, &session.token))
             })
             .unwrap_or_default();
+        Self::forward_as(route, identity, body, progress)
+    }
+
+    fn forward_as(
+        route: &Route,
+        identity: Vec<(HeaderName, HeaderValue)>,
+        body: BodyRule,
+        progress: &Progress<'r>,
+    ) -> Verdict {
         Verdict {
             decision: Decision::Forward(Permit {
                 upstream: route.upstream,
@@ -482,7 +590,6 @@ impl<'r> Judge<'_, 'r> {
         progress: &Progress<'r>,
     ) -> Verdict {
         let helps = kind == RefusalKind::SignedOut;
-        let bearer = progress.credentials().is_some_and(|c| c.bearer.is_some());
         Verdict {
             decision: Decision::Refuse(Refusal {
                 kind,
@@ -493,17 +600,39 @@ impl<'r> Judge<'_, 'r> {
                 } else {
                     None
                 },
-                bearer: if bearer {
-                    BearerUse::Presented
-                } else {
-                    BearerUse::Absent
-                },
+                challenge: self.challenge(cause.reason, progress),
             }),
             cause: Some(cause),
             standing: Standing::SignedOut,
             who: None,
             set_cookies,
             route: progress.route().cloned(),
+        }
+    }
+
+    /// What a client is told that could come again with a better token.
+    fn challenge(&self, reason: Reason, progress: &Progress<'r>) -> Challenge {
+        let Inputs { facts, policy, .. } = self.0;
+        let presented = progress.credentials().is_some_and(|c| c.bearer.is_some());
+        let route = progress.route();
+        Challenge {
+            error: match reason {
+                Reason::ScopeMissing => Some(ChallengeError::InsufficientScope),
+                _ => presented.then_some(ChallengeError::InvalidToken),
+            },
+            scopes: match (reason, route) {
+                (Reason::ScopeMissing, Some(found)) => {
+                    let requirement = &policy.route(found.route).requirement;
+                    requirement
+                        .scopes()
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect()
+                }
+                _ => Vec::new(),
+            },
+            resource_metadata: route
+                .and_then(|found| protected_resource::description(facts, policy, found)),
         }
     }
 
@@ -549,9 +678,11 @@ impl<'r> Judge<'_, 'r> {
     }
 
     /// A configured address on the public origin, or an absolute one as it is.
-    fn address(&self, address: &str) -> Option<String> {
+    fn address(&self, address: &str, progress: &Progress<'r>) -> Option<String> {
         let base = self.0.facts.url()?;
-        base.join(address).ok().map(Url::into)
+        let target = base.join(address).ok()?;
+        let browser = self.dev_browser(progress);
+        Some(redirect::decorated(self.0.instance, target, &base, browser.as_deref()).into())
     }
 
     /// Our own pages. Whatever is under the prefix and is no page never reaches the upstream.
@@ -572,15 +703,18 @@ impl<'r> Judge<'_, 'r> {
             }
             "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
             "sign-in" | "sign-up" => {
-                let mut state = auth::authenticate(facts, instance, now_ms, progress)?;
+                let mut state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
                 // What was renewed is kept; a redirect to Clerk gives way to the one to sign-in.
                 state
                     .set_cookies
                     .retain(|cookie| !handshake::counts_a_redirect(cookie));
-                let destination = if page == "sign-in" {
-                    Destination::SignIn
-                } else {
-                    Destination::SignUp
+                let pending =
+                    matches!(&state.outcome, Outcome::SignedIn(session) if session.is_pending());
+                let destination = match (page, pending) {
+                    ("sign-in", false) => Destination::SignIn,
+                    ("sign-in", true) => Destination::Tasks,
+                    (_, false) => Destination::SignUp,
+                    (_, true) => Destination::SignUpTasks,
                 };
                 let Some(base) = facts.url() else {
                     return refuse(Reason::UnexpectedError, progress);
@@ -608,7 +742,7 @@ impl<'r> Judge<'_, 'r> {
                 }
             }
             "me" => {
-                let state = auth::authenticate(facts, instance, now_ms, progress)?;
+                let state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
                 let session = state.session(instance.pending).cloned();
                 let Some(identity) = session.as_ref().and_then(|s| s.token.identity()) else {
                     return Ok(match state.outcome {
@@ -626,7 +760,7 @@ impl<'r> Judge<'_, 'r> {
                             state.set_cookies,
                             progress,
                         ),
-                        Outcome::Redirect(_) | Outcome::Broken(_) => {
+                        Outcome::Redirect(_) | Outcome::Broken(_) | Outcome::Machine(_) => {
                             self.judge_page(state, progress)
                         }
                     });
@@ -645,7 +779,12 @@ impl<'r> Judge<'_, 'r> {
     /// Redirects and broken results on a page of ours are those of any route.
     fn judge_page(&self, state: AuthState, progress: &Progress<'r>) -> Verdict {
         let route = self.0.policy.route(None);
-        self.judge(route, &[&route.requirement], false, state, progress)
+        let terms = Terms {
+            route,
+            requirements: &[&route.requirement],
+            open: false,
+        };
+        self.judge(terms, state, progress)
     }
 
     fn own(page: Page, progress: &Progress<'r>) -> Verdict {
@@ -688,6 +827,8 @@ fn who(identity: &Identity) -> Who {
 fn is_our_trouble(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::JwkRemoteFailedToLoad | Reason::SecretKeyInvalid
+        Reason::JwkRemoteFailedToLoad
+            | Reason::SecretKeyInvalid
+            | Reason::TokenVerificationUnavailable
     )
 }

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::auth;
 use super::decide::{self, Decision, Inputs, Page, RefusalKind, Standing, Step, Verdict};
 use super::jwt::Token;
-use super::policy::RouteMatch;
+use super::policy::{Route, RouteMatch};
 use super::question::{Progress, Question, Slot, TokenAnswer};
 use super::reason::{Reason, RefreshFailure};
 use super::reply;
-use super::requirement::{Person, Requirement};
+use super::requirement::{Caller, Person};
 use super::verify::Signature;
 
 /// Whose signature is taken for good without being looked at.
@@ -79,6 +79,11 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                 Question::HandshakePayload => {
                     self.left_out.push(question);
                     self.progress.answer_payload(Err(()));
+                }
+                Question::Machine(_) => {
+                    self.left_out.push(question);
+                    self.progress
+                        .answer_machine(Err(Reason::TokenVerificationUnavailable));
                 }
                 Question::Refresh(_) => {
                     self.left_out.push(question);
@@ -157,36 +162,35 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             now_ms,
             ..
         } = self.inputs;
-        let state = auth::authenticate(facts, instance, now_ms, &mut self.progress).ok();
-        let session = state
-            .as_ref()
-            .and_then(|state| state.session(instance.pending));
-        let person = session.and_then(|session| {
-            Some(Person {
+        let routes: Vec<&Route> = std::iter::once(found.route)
+            .chain(found.stricter.iter().map(|other| other.route))
+            .map(|index| policy.route(index))
+            .collect();
+        let accepts = decide::accepts(routes.iter().map(|route| &route.requirement));
+        let state = auth::authenticate(facts, instance, accepts, now_ms, &mut self.progress).ok();
+        let caller = state.as_ref().and_then(|state| {
+            if let auth::Outcome::Machine(machine) = &state.outcome {
+                return Some(Caller::Machine(machine));
+            }
+            let session = state.session(instance.pending)?;
+            Some(Caller::Person(Person {
                 identity: session.token.identity()?,
                 token: &session.token,
                 now_ms,
-            })
+            }))
         });
-        let indices = std::iter::once(found.route).chain(found.stricter.iter().map(|s| s.route));
         let mut judged = Vec::new();
-        for index in indices {
-            let route = policy.route(index);
-            let parts = match &route.requirement {
-                Requirement::All(parts) => parts.as_slice(),
-                other => std::slice::from_ref(other),
+        for route in routes {
+            let parts = match caller {
+                Some(caller) => route.requirement.judge_parts(caller),
+                None => route.requirement.judge_nobody(),
             };
-            for part in parts {
-                let met = match person {
-                    Some(person) => part.judge(person),
-                    None if part.is_open() => Ok(()),
-                    None => Err(Reason::SessionTokenAndUatMissing),
-                };
+            for (part, met) in parts {
                 judged.push(Judged {
                     route: route.name.to_string(),
                     requirement: part.to_string(),
                     met: met.is_ok(),
-                    reason: met.err().filter(|_| person.is_some()).map(Reason::code),
+                    reason: met.err().filter(|_| caller.is_some()).map(Reason::code),
                 });
             }
         }
@@ -199,6 +203,7 @@ fn effect(question: Question) -> &'static str {
     match question {
         Question::HandshakePayload => "the handshake nonce would be exchanged at Clerk",
         Question::Refresh(_) => "the session would be refreshed at Clerk",
+        Question::Machine(_) => "the token would be looked up at Clerk",
         Question::Token(_) | Question::Signature(_) => "a token would be looked at",
     }
 }
@@ -215,7 +220,7 @@ fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
             Some(reply::status(refusal.kind, refusal.cause.reason)),
             None,
         ),
-        Decision::Page(Page::Me(_)) => (Some(StatusCode::OK), None),
+        Decision::Page(Page::Me(_) | Page::ProtectedResource(_)) => (Some(StatusCode::OK), None),
         Decision::Page(Page::Unauthorized) => (Some(StatusCode::FORBIDDEN), None),
     }
 }
@@ -272,7 +277,10 @@ impl Outcome {
             Decision::Redirect(_) if verdict.standing == Standing::SignedIn => Self::Forbidden,
             Decision::Redirect(_) => Self::SignedOut,
             Decision::Refuse(refusal) => match refusal.kind {
-                RefusalKind::SignedOut => Self::SignedOut,
+                RefusalKind::Unauthorized if verdict.standing == Standing::SignedIn => {
+                    Self::Forbidden
+                }
+                RefusalKind::SignedOut | RefusalKind::Unauthorized => Self::SignedOut,
                 RefusalKind::Forbidden => Self::Forbidden,
                 RefusalKind::Hidden => Self::NotFound,
                 RefusalKind::Request => Self::Refused,

@@ -8,6 +8,7 @@ use super::auth::{AuthRedirect, AuthState, CookieView, Desk, Outcome, SignedIn};
 use super::credentials::{CookieFamily, Credentials};
 use super::facts::RequestFacts;
 use super::instance::Continuity;
+use super::machine::TokenType;
 use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason};
 use super::verify::{self, Leeway};
@@ -72,6 +73,7 @@ pub(super) fn consume<'r>(
                 return Ok(Consumed::State(AuthState {
                     outcome: Outcome::Broken(broken(reason)),
                     set_cookies: Vec::new(),
+                    token_type: Some(TokenType::Session),
                 }));
             }
             Err(_) => return Ok(Consumed::Nothing),
@@ -146,6 +148,7 @@ fn finished(
     AuthState {
         outcome,
         set_cookies,
+        token_type: Some(TokenType::Session),
     }
 }
 

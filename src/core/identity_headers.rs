@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::identity::Identity;
 use super::jwt::Token;
+use super::machine::{Machine, TokenType};
 
 /// The headers of every forwarded request, whoever sent it. Removed from what clients send.
-pub static IDENTITY_HEADERS: [HeaderName; 8] = [
+pub static IDENTITY_HEADERS: [HeaderName; 11] = [
     HeaderName::from_static("x-user-id"),
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("x-org-id"),
@@ -16,6 +17,9 @@ pub static IDENTITY_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-org-permissions"),
     HeaderName::from_static("x-actor-id"),
     HeaderName::from_static("x-token-type"),
+    HeaderName::from_static("x-token-subject"),
+    HeaderName::from_static("x-token-scopes"),
+    HeaderName::from_static("x-client-id"),
 ];
 
 /// What is encoded in a value that is no legal header text.
@@ -69,6 +73,7 @@ impl HeaderPlan {
             permissions,
             actor,
             token_type,
+            ..,
         ] = IDENTITY_HEADERS.clone();
         set(user, &identity.user);
         if let Some(id) = &identity.session {
@@ -93,25 +98,98 @@ impl HeaderPlan {
             }
         }
         if let Some(act) = &identity.actor {
-            // Whoever acts without a name still acts: the application has to see it.
-            let sub = act.get("sub").and_then(Value::as_str);
-            set(
-                actor,
-                sub.filter(|sub| !sub.is_empty()).unwrap_or("unknown"),
-            );
+            set(actor, actor_name(act));
         }
-        set(token_type, "session_token");
+        set(token_type, TokenType::Session.as_str());
         for header in &self.mapped {
-            let found = header.claim.split_first().and_then(|(first, rest)| {
-                rest.iter()
-                    .try_fold(token.claim(first)?, |value, name| value.get(name))
-            });
-            if let Some(text) = found.and_then(claim_text) {
+            if let Some(text) = header.text(|name| token.claim(name)) {
                 set(header.name.clone(), &text);
             }
         }
         headers
     }
+
+    /// The headers for a verified machine. Whoever it stands for has the place that a person or an
+    /// organisation has in a session (protocol reference, section 6.5).
+    pub fn of_machine(&self, machine: &Machine) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(6 + self.mapped.len());
+        let mut set = |name: &HeaderName, text: &str| {
+            if let Some(value) = header_value(text) {
+                headers.push((name.clone(), value));
+            }
+        };
+        let [
+            user,
+            _,
+            organization,
+            _,
+            _,
+            _,
+            actor,
+            token_type,
+            subject,
+            scopes,
+            client,
+        ] = &IDENTITY_HEADERS;
+        if let Some(id) = machine.user() {
+            set(user, id);
+        }
+        if let Some(id) = machine.organization() {
+            set(organization, id);
+        }
+        if let Some(act) = &machine.actor {
+            set(actor, actor_name(act));
+        }
+        set(token_type, machine.kind.as_str());
+        set(subject, &machine.subject);
+        set(scopes, &spaced(&machine.scopes));
+        if let Some(id) = &machine.client {
+            set(client, id);
+        }
+        let sub = Value::from(machine.subject.as_str());
+        for header in &self.mapped {
+            let claim = |name: &str| match name {
+                "sub" => Some(&sub),
+                _ => machine.claims.get(name),
+            };
+            if let Some(text) = header.text(claim) {
+                set(&header.name, &text);
+            }
+        }
+        headers
+    }
+}
+
+impl MappedHeader {
+    /// The text of the claim, among those that `claim` finds.
+    fn text<'c>(&self, claim: impl Fn(&str) -> Option<&'c Value>) -> Option<String> {
+        let (first, rest) = self.claim.split_first()?;
+        let found = rest
+            .iter()
+            .try_fold(claim(first)?, |value, name| value.get(name));
+        found.and_then(claim_text)
+    }
+}
+
+/// Whoever acts without a name still acts: the application has to see it.
+fn actor_name(act: &Value) -> &str {
+    let sub = act.get("sub").and_then(Value::as_str);
+    sub.filter(|sub| !sub.is_empty()).unwrap_or("unknown")
+}
+
+/// Scopes as OAuth lists them (RFC 6749, section 3.3); one with a space in it never makes another.
+fn spaced(scopes: &[String]) -> String {
+    let encoded: Vec<String> = scopes
+        .iter()
+        .map(|scope| {
+            if scope.contains(' ') {
+                scope.replace('%', "%25").replace(' ', "%20")
+            } else {
+                scope.clone()
+            }
+        })
+        .collect();
+    encoded.join(" ")
 }
 
 /// A claim as text: text and numbers as they are, lists of these joined, nothing else.

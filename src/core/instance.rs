@@ -22,6 +22,8 @@ pub struct Instance {
     /// Where the Frontend API is called by browsers, without a trailing slash; follows from the
     /// key unless a proxy, a satellite domain or `frontend-api-url` says otherwise.
     pub frontend_api: String,
+    /// Who hands out OAuth tokens: the Frontend API itself, never a proxy of it.
+    pub authorization_server: String,
     /// What `iss` without its scheme must be for a cookie to belong to this instance.
     pub own_issuer_host: String,
     /// Addresses that ask for an organisation to be active.
@@ -92,6 +94,7 @@ impl Instance {
             issuer: IssuerRule::OneOf(vec![format!("https://{host}")]),
             clock_skew_ms: 5_000,
             frontend_api: format!("https://{host}"),
+            authorization_server: format!("https://{host}"),
             own_issuer_host: host,
             organization_sync: OrganizationSync::default(),
             satellite: None,

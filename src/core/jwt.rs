@@ -11,6 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::identity::Identity;
+use super::machine::TokenType;
 
 /// The longest token we look at. Cookies end at 4 KiB; a bearer token may be somewhat larger.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -150,13 +151,33 @@ impl Token {
         }
     }
 
-    /// Whether this is a machine's JWT rather than a person's (section 6.1).
-    pub fn is_machine(&self) -> bool {
-        let oauth = matches!(
+    /// The kind of a machine's JWT; `None` for a person's (section 6.1).
+    pub fn machine_type(&self) -> Option<TokenType> {
+        if self.text("sub").is_some_and(|sub| sub.starts_with("mch_")) {
+            Some(TokenType::M2m)
+        } else if self.has_access_token_type() {
+            Some(TokenType::OAuth)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the category of a token with a machine's subject is absent or a machine's own.
+    pub(super) fn may_be_of_a_machine(&self) -> bool {
+        self.header.cat.is_none() || self.category() == Category::Machine
+    }
+
+    /// Whether `typ` is that of an OAuth access token (RFC 9068, section 2.1).
+    pub(super) fn has_access_token_type(&self) -> bool {
+        matches!(
             self.header.typ.as_ref().and_then(Value::as_str),
             Some("at+jwt" | "application/at+jwt")
-        );
-        oauth || self.text("sub").is_some_and(|sub| sub.starts_with("mch_"))
+        )
+    }
+
+    /// Whether this is a machine's JWT rather than a person's.
+    pub fn is_machine(&self) -> bool {
+        self.machine_type().is_some()
     }
 }
 

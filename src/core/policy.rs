@@ -142,8 +142,11 @@ impl Route {
                 .methods
                 .iter()
                 .any(|known| known == method || (known == Method::GET && method == Method::HEAD));
-        method_fits
-            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+        method_fits && self.is_for(host)
+    }
+
+    fn is_for(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
     }
 }
 
@@ -206,6 +209,23 @@ impl Policy {
         index
             .and_then(|at| self.routes.get(at))
             .unwrap_or(&self.implied)
+    }
+
+    /// The routes that are for this host, whatever the path.
+    pub fn routes_of(&self, host: &str) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(move |route| route.is_for(host))
+    }
+
+    /// The first route that matches the canonical path, its other readings left aside: to tell what
+    /// is there, never to decide.
+    pub fn first(&self, method: &Method, host: &str, path: &CanonicalPath) -> &Route {
+        let accepts = |at: PatternRef| {
+            self.routes
+                .get(at.owner)
+                .is_some_and(|route| route.takes(method, host))
+        };
+        let found = self.patterns.first(path.as_str(), Spelling::Exact, accepts);
+        self.route(found.map(|at| at.owner))
     }
 
     /// The route of a request: the first that matches the canonical path, together with every

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::credentials::Credentials;
 use super::jwt::{Malformed, Token};
+use super::machine::{Machine, TokenType};
 use super::masked::CookieLines;
 use super::policy::RouteMatch;
-use super::reason::RefreshFailure;
+use super::reason::{Reason, RefreshFailure};
 use super::verify::Signature;
 
 /// Something the core wants to know.
@@ -24,6 +25,8 @@ pub enum Question {
     HandshakePayload,
     /// Effect: a new session token for the refresh cookie.
     Refresh(Slot),
+    /// Effect: whom the opaque machine token of the `Authorization` header stands for.
+    Machine(TokenType),
 }
 
 /// Which token of a request is meant.
@@ -65,6 +68,7 @@ pub struct Progress<'r> {
     tokens: [Option<TokenAnswer>; SLOTS],
     payload: Option<Directives<()>>,
     refresh: Option<Directives<RefreshFailure>>,
+    machine: Option<Result<Arc<Machine>, Reason>>,
     asked: Vec<Question>,
 }
 
@@ -91,6 +95,11 @@ impl<'r> Progress<'r> {
     /// Notes what a refresh brought.
     pub fn answer_refresh(&mut self, directives: Directives<RefreshFailure>) {
         self.refresh = Some(directives);
+    }
+
+    /// Notes whom the machine token stands for, or why it is not taken.
+    pub fn answer_machine(&mut self, machine: Result<Arc<Machine>, Reason>) {
+        self.machine = Some(machine);
     }
 
     /// The credentials, if they have been read.
@@ -154,6 +163,13 @@ impl<'r> Progress<'r> {
         self.refresh.as_ref().ok_or(Question::Refresh(slot))
     }
 
+    pub(super) fn machine(
+        &self,
+        kind: TokenType,
+    ) -> Result<&Result<Arc<Machine>, Reason>, Question> {
+        self.machine.as_ref().ok_or(Question::Machine(kind))
+    }
+
     /// Keeps the directives of a handshake token where those of a nonce would be.
     pub(super) fn note_directives(&mut self, directives: Vec<String>) {
         self.payload.get_or_insert(Ok(directives));
@@ -183,6 +199,7 @@ impl fmt::Debug for Progress<'_> {
             .field("tokens", &self.tokens)
             .field("payload", &shown(self.payload.as_ref()))
             .field("refresh", &shown(self.refresh.as_ref()))
+            .field("machine", &self.machine)
             .field("asked", &self.asked)
             .finish()
     }

@@ -60,6 +60,8 @@ reasons! {
     SessionTokenButNoClientUat => "session-token-but-no-client-uat", "your session has to be renewed";
     /// The address belongs to another organisation than the active one.
     ActiveOrganizationMismatch => "active-organization-mismatch", "another organization has to be made active";
+    /// Only machine tokens are accepted, and there is no token.
+    NoTokenInHeader => "no-token-in-header", "a token is needed in the authorization header";
     /// The kind of token is not accepted here.
     TokenTypeMismatch => "token-type-mismatch", "this kind of token is not accepted here";
     /// Something that should not happen happened while reading the session.
@@ -76,6 +78,12 @@ reasons! {
     TokenInvalidSignature => "token-invalid-signature", "the signature of the token is wrong";
     /// A claim is missing or has the wrong shape.
     TokenVerificationFailed => "token-verification-failed", "a claim of the token is missing or malformed";
+    /// The machine token was revoked.
+    TokenRevoked => "token-revoked", "the token has been revoked";
+    /// The machine token has ended.
+    TokenExpired => "token-expired", "the token has expired";
+    /// Clerk could not be asked about a machine token.
+    TokenVerificationUnavailable => "token-verification-unavailable", "the token cannot be checked at the moment";
     /// Clerk refuses the secret key.
     SecretKeyInvalid => "secret-key-invalid", "sign-in cannot be checked at the moment";
     /// Clerk's keys could not be fetched and none is known.
@@ -102,6 +110,8 @@ reasons! {
     TokenTooOld => "token-too-old", "the token is too old for this";
     /// A claim is not what the route asks.
     ClaimMismatch => "claim-mismatch", "a claim of your session does not allow this";
+    /// The token's scopes do not include what the route asks for.
+    ScopeMissing => "scope-missing", "the token does not have the scope for this";
     /// Somebody acts in another person's name.
     Impersonated => "impersonated", "not allowed while impersonating";
     /// None of several ways to qualify is met.

@@ -12,8 +12,10 @@ pub enum Destination {
     SignIn,
     /// The sign-up page.
     SignUp,
-    /// The tasks that a pending session has left.
+    /// The tasks that a pending session has left, on the sign-in page.
     Tasks,
+    /// The same on the sign-up page.
+    SignUpTasks,
 }
 
 /// The address of a sign-in page with the way back in `redirect_url`.
@@ -43,9 +45,28 @@ pub fn sign_in_url(
         && instance.is_development()
         && let Some(browser) = dev_browser
     {
-        set_parameter(&mut target, "__clerk_db_jwt", browser);
+        set_parameter(&mut target, DEV_BROWSER, browser);
     }
     Some(target)
+}
+
+const DEV_BROWSER: &str = "__clerk_db_jwt";
+
+/// An address of the operator's, as a redirect of ours goes there: in development another origin is
+/// told which browser comes (section 7.6).
+pub fn decorated(
+    instance: &Instance,
+    mut target: Url,
+    base: &Url,
+    dev_browser: Option<&str>,
+) -> Url {
+    let named = target.query_pairs().any(|(name, _)| name == DEV_BROWSER);
+    let elsewhere = target.origin() != base.origin();
+    if let Some(browser) = dev_browser.filter(|_| instance.is_development() && elsewhere && !named)
+    {
+        target.query_pairs_mut().append_pair(DEV_BROWSER, browser);
+    }
+    target
 }
 
 fn target(instance: &Instance, destination: Destination, base: &Url) -> Option<Url> {
@@ -58,6 +79,12 @@ fn target(instance: &Instance, destination: Destination, base: &Url) -> Option<U
         Destination::Tasks => {
             let page = sign_in.map_or_else(|| format!("{portal}/sign-in"), str::to_owned);
             base.join(&format!("{page}/tasks")).ok()
+        }
+        Destination::SignUpTasks => {
+            let mut url = self::target(instance, Destination::SignUp, base)?;
+            let path = format!("{}/tasks", url.path());
+            url.set_path(&path);
+            Some(url)
         }
         Destination::SignUp => match (instance.sign_up_url.as_deref(), sign_in) {
             (Some(page), _) => base.join(page).ok(),

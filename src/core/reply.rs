@@ -6,7 +6,7 @@ use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::decide::{BearerUse, Refusal, RefusalKind, Standing};
+use super::decide::{Challenge, ChallengeError, Refusal, RefusalKind, Standing};
 use super::facts::Audience;
 use super::masked::Address;
 use super::reason::{Cause, Reason};
@@ -82,12 +82,9 @@ const AUTH_MESSAGE: HeaderName = HeaderName::from_static("x-clerk-auth-message")
 pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
     let status = status(refusal.kind, refusal.cause.reason);
     let mut headers = Vec::new();
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = match refusal.bearer {
-            BearerUse::Presented => r#"Bearer realm="clerk", error="invalid_token""#,
-            BearerUse::Absent => r#"Bearer realm="clerk""#,
-        };
-        headers.push((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+    let scope = refusal.challenge.error == Some(ChallengeError::InsufficientScope);
+    if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && scope) {
+        headers.extend(challenge(&refusal.challenge));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.push((RETRY_AFTER, HeaderValue::from_static("5")));
@@ -140,6 +137,33 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
     }
 }
 
+/// `WWW-Authenticate`.
+fn challenge(challenge: &Challenge) -> Option<(HeaderName, HeaderValue)> {
+    let mut text = r#"Bearer realm="clerk""#.to_owned();
+    let mut say = |name: &str, value: &str| {
+        // SECURITY: nothing may end the quoted text early.
+        let plain = |c: &char| !matches!(c, '"' | '\\') && !c.is_control();
+        for piece in [", ", name, "=\""] {
+            text.push_str(piece);
+        }
+        text.extend(value.chars().filter(plain));
+        text.push('"');
+    };
+    match challenge.error {
+        None => {}
+        Some(ChallengeError::InvalidToken) => say("error", "invalid_token"),
+        Some(ChallengeError::InsufficientScope) => say("error", "insufficient_scope"),
+    }
+    if !challenge.scopes.is_empty() {
+        say("scope", &challenge.scopes.join(" "));
+    }
+    if let Some(address) = &challenge.resource_metadata {
+        say("resource_metadata", address);
+    }
+    // Scopes may be written in any letters.
+    Some((WWW_AUTHENTICATE, HeaderValue::from_str(&text).ok()?))
+}
+
 struct Told {
     code: &'static str,
     message: &'static str,
@@ -174,7 +198,7 @@ pub fn auth_headers(standing: Standing, cause: Option<&Cause>) -> Vec<(HeaderNam
 /// The status of a refusal.
 pub fn status(kind: RefusalKind, reason: Reason) -> StatusCode {
     match kind {
-        RefusalKind::SignedOut => StatusCode::UNAUTHORIZED,
+        RefusalKind::SignedOut | RefusalKind::Unauthorized => StatusCode::UNAUTHORIZED,
         RefusalKind::Forbidden => StatusCode::FORBIDDEN,
         RefusalKind::Hidden => StatusCode::NOT_FOUND,
         RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -201,9 +225,10 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Reason::ShuttingDown | Reason::JwkRemoteFailedToLoad | Reason::SecretKeyInvalid => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Reason::ShuttingDown
+        | Reason::JwkRemoteFailedToLoad
+        | Reason::SecretKeyInvalid
+        | Reason::TokenVerificationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         // Matters of a session are told by the kind of refusal; should one come here alone, it
         // is our mistake, and nobody gets in.
         Reason::ClientUatButNoSessionToken
@@ -220,7 +245,10 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::SessionTokenIatInTheFuture
         | Reason::SessionTokenButNoClientUat
         | Reason::ActiveOrganizationMismatch
+        | Reason::NoTokenInHeader
         | Reason::TokenTypeMismatch
+        | Reason::TokenRevoked
+        | Reason::TokenExpired
         | Reason::UnexpectedError
         | Reason::TokenInvalid
         | Reason::TokenInvalidAlgorithm
@@ -238,6 +266,7 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::FactorTooOld
         | Reason::TokenTooOld
         | Reason::ClaimMismatch
+        | Reason::ScopeMissing
         | Reason::Impersonated
         | Reason::RequirementUnmet => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -267,7 +296,7 @@ mod tests {
             cause: reason.into(),
             audience,
             sign_in_url: None,
-            bearer: BearerUse::Absent,
+            challenge: Challenge::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::instance::{Instance, IssuerRule};
 use super::jwt::{Category, Token};
+use super::machine::TokenType;
 use super::reason::Reason;
 
 /// What is known about the signature of a token.
@@ -69,15 +70,64 @@ pub fn session_token(
     times(token, now_ms, leeway)
 }
 
+/// Judges a machine's JWT (section 6.4). Whatever is wrong with it has one reason, as in the SDK;
+/// only where no key can be had it is not the token's fault.
+///
+/// Neither issuer nor authorised parties are judged: a machine's token has none of this instance's.
+pub fn machine_token(
+    token: &Token,
+    kind: TokenType,
+    signature: Signature,
+    instance: &Instance,
+    now_ms: u64,
+    leeway: Leeway,
+) -> Result<(), Reason> {
+    let failed = |reason: Reason| match reason {
+        Reason::JwkRemoteFailedToLoad | Reason::SecretKeyInvalid => reason,
+        _ => Reason::TokenVerificationFailed,
+    };
+    let typ = match kind {
+        TokenType::OAuth => Typ::AccessToken,
+        TokenType::M2m | TokenType::ApiKey | TokenType::Session => Typ::Plain,
+    };
+    signed_as(token, typ, signature).map_err(failed)?;
+    if token.text("sub").is_none_or(str::is_empty) {
+        return Err(Reason::TokenVerificationFailed);
+    }
+    // The audience of an OAuth token is judged with its identity, by a stricter rule.
+    if kind != TokenType::OAuth && !audience_fits(token, &instance.audience) {
+        return Err(Reason::TokenVerificationFailed);
+    }
+    times(token, now_ms, leeway).map_err(failed)
+}
+
+/// Which `typ` a token must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Typ {
+    /// `JWT`, or none.
+    Plain,
+    /// That of an OAuth access token.
+    AccessToken,
+}
+
 /// Key, `typ`, `alg` and signature: everything that must hold of any token of this instance.
 pub fn signed(token: &Token, signature: Signature) -> Result<(), Reason> {
+    signed_as(token, Typ::Plain, signature)
+}
+
+fn signed_as(token: &Token, typ: Typ, signature: Signature) -> Result<(), Reason> {
     if let Signature::Unchecked(reason) = signature {
         return Err(reason);
     }
-    match &token.header().typ {
-        None => {}
-        Some(Value::String(typ)) if typ == "JWT" => {}
-        Some(_) => return Err(Reason::TokenInvalid),
+    let fits = match typ {
+        Typ::AccessToken => token.has_access_token_type(),
+        Typ::Plain => match &token.header().typ {
+            None => true,
+            Some(typ) => typ == "JWT",
+        },
+    };
+    if !fits {
+        return Err(Reason::TokenInvalid);
     }
     match token.header().alg.as_deref() {
         Some("RS256") => {}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::authorization::{Asked, Level};
+use super::machine::{TokenType, TokenTypes};
 use super::requirement::{ClaimRule, ClaimTest, Requirement};
 
 impl fmt::Display for Requirement {
@@ -34,8 +35,21 @@ fn words(requirement: &Requirement) -> String {
         }
         Requirement::Claim(rule) => claim(rule),
         Requirement::NotImpersonated => "not impersonated".to_owned(),
+        Requirement::Token(types) => token(*types),
+        Requirement::Scope(scopes) => format!("scope {}", scopes.join(" and ")),
         Requirement::All(parts) => several(parts, " and "),
         Requirement::Any(parts) => several(parts, " or "),
+    }
+}
+
+fn token(types: TokenTypes) -> String {
+    if types == TokenTypes::ANY {
+        return "any token".to_owned();
+    }
+    let kinds: Vec<&str> = types.iter().map(TokenType::as_str).collect();
+    match kinds.as_slice() {
+        [only] => (*only).to_owned(),
+        several => format!("one of {}", several.join(", ")),
     }
 }
 

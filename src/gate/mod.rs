@@ -4,6 +4,7 @@
 //! verified before, waits for nothing.
 
 pub mod flights;
+pub mod machines;
 pub mod token_cache;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::core::reason::RefreshFailure;
 use crate::core::verify::Signature;
 use crate::upstream::Upstream;
 use flights::Flights;
+use machines::Machines;
 use token_cache::TokenCache;
 
 /// Everything that a request is judged by. Never changes; a new configuration is a new one.
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub keys: KeyStore,
     /// The Backend API, if a secret key is known.
     pub backend: Option<BackendApi>,
+    /// What Clerk says about machine tokens.
+    pub machines: Machines,
     /// The upstreams, as routes number them.
     pub upstreams: Vec<Upstream>,
     /// The largest body in bytes where a route does not say.
@@ -119,6 +123,11 @@ impl Gate {
                     _ => Err(()),
                 };
                 progress.answer_payload(payload);
+            }
+            Question::Machine(kind) => {
+                let token = progress.raw(Slot::Bearer).unwrap_or_default();
+                let machine = snapshot.machines.verify(kind, token, inputs.now_ms).await;
+                progress.answer_machine(machine);
             }
             Question::Refresh(slot) => {
                 let outcome = self.refresh(snapshot, inputs.facts, slot, progress).await;

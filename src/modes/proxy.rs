@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::core::decide::{BearerUse, Decision, Permit, Refusal, RefusalKind, Standing, Verdict};
+use crate::core::decide::{Challenge, Decision, Permit, Refusal, RefusalKind, Standing, Verdict};
 use crate::core::facts::{self, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
@@ -303,7 +303,7 @@ fn request_refusal(reason: Reason, audience: facts::Audience) -> Refusal {
         cause: Cause::from(reason),
         audience,
         sign_in_url: None,
-        bearer: BearerUse::Absent,
+        challenge: Challenge::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::core::decide::Page;
 use crate::core::identity::Identity;
+use crate::core::protected_resource::ProtectedResource;
 use crate::core::reply::{Content, Notice, Reply};
 
 /// The style of every page, without a line break at its end.
@@ -93,7 +95,30 @@ pub fn page(page: &Page, request_id: &str) -> Document {
             },
         ),
         Page::Me(identity) => json_document(StatusCode::OK, &me(identity)),
+        Page::ProtectedResource(resource) => protected_resource(resource),
     }
+}
+
+/// The description of a resource, which any page may read (RFC 9728, section 3.2).
+fn protected_resource(resource: &ProtectedResource) -> Document {
+    let description = json!({
+        "resource": resource.resource,
+        "authorization_servers": [resource.authorization_server],
+        "bearer_methods_supported": ["header"],
+        "scopes_supported": resource.scopes,
+    });
+    let mut document = json_document(StatusCode::OK, &description);
+    for (name, value) in [
+        (CACHE_CONTROL, "max-age=300"),
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+    ] {
+        document
+            .headers
+            .insert(name, HeaderValue::from_static(value));
+    }
+    document
 }
 
 /// Who somebody is, without any token.

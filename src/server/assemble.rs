@@ -13,10 +13,12 @@ use crate::clerk::backend::BackendApi;
 use crate::clerk::client::ClerkClient;
 use crate::clerk::jwks::{KeyStore, KeyTimes};
 use crate::clerk::keys::KeySet;
+use crate::clerk::machines::MachineApi;
 use crate::clock::SharedClock;
 use crate::config::{self, Config, HostHeader, KeySource, UpstreamConfig};
 use crate::core::identity_headers::HeaderPlan;
 use crate::gate::Snapshot;
+use crate::gate::machines::Machines;
 use crate::tls::{self, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::{Upstream, UpstreamTimes};
@@ -73,6 +75,16 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         pages_prefix: config.pages_prefix.clone(),
         debug_headers: config.debug_headers,
         keys,
+        machines: Machines::new(
+            MachineApi {
+                instance: backend.clone(),
+                machine: match &config.machine_secret_key {
+                    Some(key) => Some(client(config.api_url.clone(), Some(key.clone()))?),
+                    None => None,
+                },
+            },
+            config.machine_token_cache,
+        ),
         backend: backend.map(BackendApi::new),
         upstreams,
         max_body: config.limits.body_bytes,

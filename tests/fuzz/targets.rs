@@ -324,6 +324,8 @@ fn decide_in(scene: &Scene, input: &[u8]) -> Outcome {
         } else {
             Ok(refresh)
         },
+        // Whoever a machine's token stands for is on Clerk's word, not on a signature.
+        machine: Err(Reason::TokenVerificationUnavailable),
     };
     let mut seen = "unread".to_owned();
     scene.holds(&method, &target, head(text.as_bytes()), |inputs| {
@@ -335,6 +337,7 @@ fn decide_in(scene: &Scene, input: &[u8]) -> Outcome {
             signature: &|_, _| Signature::Bad,
             payload: Err(()),
             refresh: Err(RefreshFailure::Unreachable),
+            machine: Err(Reason::TokenVerificationUnavailable),
         };
         let verdict = judge(inputs, &nothing)?;
         invariants::only_good_signatures_open(inputs, &verdict, false)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
-use clerk_gate::core::decide::{BearerUse, Refusal, RefusalKind};
+use clerk_gate::core::decide::{Challenge, Refusal, RefusalKind};
 use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
@@ -281,11 +281,21 @@ fn usual_status(reason: Reason) -> String {
             | Reason::FactorTooOld
             | Reason::TokenTooOld
             | Reason::ClaimMismatch
+            | Reason::ScopeMissing
             | Reason::Impersonated
             | Reason::RequirementUnmet
     );
     if of_a_requirement {
         let status = reply::status(RefusalKind::Forbidden, reason);
+        return status.as_u16().to_string();
+    }
+    // No machine is ever sent to a page.
+    let of_a_machine = matches!(
+        reason,
+        Reason::NoTokenInHeader | Reason::TokenRevoked | Reason::TokenExpired
+    );
+    if of_a_machine {
+        let status = reply::status(RefusalKind::Unauthorized, reason);
         return status.as_u16().to_string();
     }
     format!(
@@ -403,6 +413,7 @@ async fn every_header_that_answers_get_is_in_the_reference() {
     let mut ours = BTreeSet::new();
     for kind in [
         RefusalKind::SignedOut,
+        RefusalKind::Unauthorized,
         RefusalKind::Forbidden,
         RefusalKind::Hidden,
         RefusalKind::Request,
@@ -419,7 +430,7 @@ async fn every_header_that_answers_get_is_in_the_reference() {
                     cause: (*reason).into(),
                     audience,
                     sign_in_url: None,
-                    bearer: BearerUse::Absent,
+                    challenge: Challenge::default(),
                 };
                 ours.extend(names(
                     pages::refusal(reply::reply(&refusal, "r1")).headers.keys(),

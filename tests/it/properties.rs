@@ -6,7 +6,7 @@ use clerk_gate::core::identity_headers::{HeaderPlan, MappedHeader};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::policy::{OnSignedOut, PathReading, Policy, Route};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
-use clerk_gate::core::requirement::{ClaimRule, ClaimTest, Person, Requirement};
+use clerk_gate::core::requirement::{Caller, ClaimRule, ClaimTest, Person, Requirement};
 use clerk_gate::core::verify::Signature;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use proptest::prelude::*;
@@ -372,7 +372,7 @@ proptest! {
         let both = Requirement::All(vec![one.clone(), other.clone()]);
         prop_assert!(!both.is_open() || (one.is_open() && other.is_open()));
         if let Some(identity) = token.identity() {
-            let person = Person { identity, token: &token, now_ms: START_MS };
+            let person = Caller::Person(Person { identity, token: &token, now_ms: START_MS });
             let [one, other, both] = [&one, &other, &both].map(|each| each.judge(person).is_ok());
             prop_assert_eq!(both, one && other);
         }
@@ -458,6 +458,7 @@ proptest! {
             signature: &|_, _| signature,
             payload: payload.ok_or(()),
             refresh: refresh.ok_or(RefreshFailure::Unreachable),
+            machine: Err(Reason::TokenVerificationUnavailable),
         };
         holds(scene.holds(&method, &target, lines, |inputs| {
             let verdict = invariants::decides(inputs, &oracle)?;

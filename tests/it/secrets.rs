@@ -16,9 +16,11 @@ use clerk_gate::core::identity_headers::HeaderPlan;
 use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::machine::{Accepts, TokenType};
 use clerk_gate::core::origin::Scheme;
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::question::{Progress, Question, TokenAnswer};
+use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::flights::Flights;
@@ -137,7 +139,9 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
         assert_shows_nothing("`Credentials`", &progress.credentials());
         match step {
             Step::Done(verdict) => {
-                if let Ok(state) = auth::authenticate(facts, instance, START_MS, &mut progress) {
+                let session = Accepts::One(TokenType::Session);
+                let state = auth::authenticate(facts, instance, session, START_MS, &mut progress);
+                if let Ok(state) = state {
                     assert_shows_nothing("`AuthState`", &state);
                 }
                 return *verdict;
@@ -155,6 +159,9 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
                 progress.answer_signature(slot, Signature::Good);
             }
             Step::Ask(Question::HandshakePayload) => progress.answer_payload(Ok(new_cookies())),
+            Step::Ask(Question::Machine(_)) => {
+                progress.answer_machine(Err(Reason::TokenVerificationUnavailable));
+            }
             Step::Ask(Question::Refresh(_)) => progress.answer_refresh(Ok(new_cookies())),
         }
     }

@@ -180,6 +180,8 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         instance,
         jwks_max_stale: Duration::from_hours(24),
         secret_key: None,
+        machine_secret_key: None,
+        machine_token_cache: Duration::from_secs(30),
         api_url: "https://api.clerk.com".parse().unwrap(),
         edge: Edge {
             public: PublicAddress::Loopback,

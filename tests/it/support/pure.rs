@@ -16,11 +16,12 @@ use clerk_gate::core::identity_headers::HeaderPlan;
 use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::machine::Machine;
 use clerk_gate::core::origin::{Origin, Scheme};
 use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{Policy, Route};
 use clerk_gate::core::question::{Directives, Progress, Question, TokenAnswer};
-use clerk_gate::core::reason::RefreshFailure;
+use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
 use http::header::HOST;
@@ -130,6 +131,7 @@ pub struct Oracle<'o> {
     pub signature: &'o dyn Fn(&str, &Token) -> Signature,
     pub payload: Directives<()>,
     pub refresh: Directives<RefreshFailure>,
+    pub machine: Result<Arc<Machine>, Reason>,
 }
 
 impl Oracle<'_> {
@@ -139,6 +141,7 @@ impl Oracle<'_> {
             signature: &|raw, token| SIGNER.keys.check(raw, token),
             payload: Err(()),
             refresh: Err(RefreshFailure::Unreachable),
+            machine: Err(Reason::TokenVerificationUnavailable),
         }
     }
 }
@@ -172,6 +175,7 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
                 progress.answer_signature(slot, signature);
             }
             Question::HandshakePayload => progress.answer_payload(oracle.payload.clone()),
+            Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
         }
     }

@@ -8,6 +8,7 @@ use clerk_gate::core::instance::{
     BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
 };
 use clerk_gate::core::key::PublishableKey;
+use clerk_gate::core::machine::{Accepts, TokenType, TokenTypes};
 use clerk_gate::core::organization_sync::{OrganizationSync, SyncPattern};
 use clerk_gate::core::origin::Origin;
 use http::{Request, Response};
@@ -149,6 +150,7 @@ pub fn instance(options: &Value) -> Option<Instance> {
         instance.clock_skew_ms = u64::try_from(skew).unwrap_or(0);
     }
     instance.sign_in_url = text("signInUrl").map(str::to_owned);
+    instance.sign_up_url = text("signUpUrl").map(str::to_owned);
     let satellite = options["isSatellite"].as_bool() == Some(true);
     if satellite {
         instance.satellite = Some(Satellite {
@@ -210,9 +212,37 @@ pub fn rows_by_rule() -> BTreeMap<String, BTreeSet<String>> {
     rules
 }
 
-/// What `authenticateRequest` takes and this replay does not: machine tokens and organisation sync.
-pub fn is_out_of_scope(options: &Value) -> bool {
-    options.get("acceptsToken").is_some()
+/// Which tokens the options of a row accept, as the SDK takes them.
+pub fn accepts(options: &Value) -> Accepts {
+    match &options["acceptsToken"] {
+        Value::Null => Accepts::One(TokenType::Session),
+        Value::String(one) if one == "any" => Accepts::Any,
+        Value::String(one) => Accepts::One(token_type(one)),
+        list => Accepts::List(token_types(list).unwrap()),
+    }
+}
+
+/// The kinds of token that a value of the SDK's names; `None` if it is absent.
+pub fn token_types(value: &Value) -> Option<TokenTypes> {
+    match value {
+        Value::String(any) if any == "any" => Some(TokenTypes::ANY),
+        Value::String(one) => Some(TokenTypes::of(&[token_type(one)])),
+        Value::Array(many) => {
+            let kinds: Vec<_> = many
+                .iter()
+                .map(|kind| token_type(kind.as_str().unwrap()))
+                .collect();
+            Some(TokenTypes::of(&kinds))
+        }
+        _ => None,
+    }
+}
+
+fn token_type(word: &str) -> TokenType {
+    let found = TokenType::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word);
+    found.expect("a kind of token")
 }
 
 /// Serves the Backend API as the rows presume it, on a port of its own.

@@ -1,0 +1,397 @@
+//! Machine tokens: which kinds of token there are, which of them a route takes, and whom a verified
+//! one stands for (protocol reference, section 6).
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::jwt::Token;
+use super::reason::Reason;
+
+/// A kind of token, in Clerk's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// A person's session.
+    Session,
+    /// An API key of a user or an organisation.
+    ApiKey,
+    /// A machine's token for another machine.
+    M2m,
+    /// An OAuth access token.
+    OAuth,
+}
+
+impl TokenType {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Session, Self::ApiKey, Self::M2m, Self::OAuth];
+
+    /// Clerk's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session_token",
+            Self::ApiKey => "api_key",
+            Self::M2m => "m2m_token",
+            Self::OAuth => "oauth_token",
+        }
+    }
+
+    /// The kind of an opaque token, by how it begins (section 6.1).
+    pub fn of_opaque(raw: &str) -> Option<Self> {
+        [
+            ("mt_", Self::M2m),
+            ("oat_", Self::OAuth),
+            ("ak_", Self::ApiKey),
+        ]
+        .into_iter()
+        .find_map(|(prefix, kind)| raw.starts_with(prefix).then_some(kind))
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::Session => 1,
+            Self::ApiKey => 2,
+            Self::M2m => 4,
+            Self::OAuth => 8,
+        }
+    }
+}
+
+impl fmt::Display for TokenType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of kinds of token.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenTypes(u8);
+
+impl TokenTypes {
+    /// Every kind: Clerk's `any`.
+    pub const ANY: Self = Self(15);
+    /// Sessions alone: what a route takes that says nothing about it.
+    pub const SESSION: Self = Self(1);
+    /// Every kind but sessions.
+    pub const MACHINES: Self = Self(14);
+    /// No kind.
+    pub const NONE: Self = Self(0);
+
+    /// The set of these kinds.
+    pub fn of(kinds: &[TokenType]) -> Self {
+        Self(kinds.iter().fold(0, |bits, kind| bits | kind.bit()))
+    }
+
+    /// Whether a kind is in it.
+    pub fn contains(self, kind: TokenType) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
+    /// Whether no kind is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// What is in one or the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The kinds in it.
+    pub fn iter(self) -> impl Iterator<Item = TokenType> {
+        TokenType::ALL
+            .into_iter()
+            .filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl fmt::Debug for TokenTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// Which tokens are taken: the SDK's `acceptsToken` (section 6.2).
+///
+/// One kind and a list of several are told apart, because what a mismatch is called differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// `any`.
+    Any,
+    /// One kind.
+    One(TokenType),
+    /// A list.
+    List(TokenTypes),
+}
+
+impl Accepts {
+    /// Whether a kind is taken.
+    pub fn contains(self, kind: TokenType) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(one) => one == kind,
+            Self::List(list) => list.contains(kind),
+        }
+    }
+}
+
+impl From<TokenTypes> for Accepts {
+    fn from(types: TokenTypes) -> Self {
+        let mut kinds = types.iter();
+        match (kinds.next(), kinds.next()) {
+            (Some(only), None) => Self::One(only),
+            _ if types == TokenTypes::ANY => Self::Any,
+            _ => Self::List(types),
+        }
+    }
+}
+
+/// Whom a verified machine token stands for.
+#[derive(Clone, PartialEq)]
+pub struct Machine {
+    /// The kind of its token; never a session.
+    pub kind: TokenType,
+    /// The id of the token or key, which is no secret.
+    pub id: String,
+    /// `user_…`, `org_…` or `mch_…`; never empty.
+    pub subject: String,
+    /// What it may do, as Clerk lists it.
+    pub scopes: Vec<String>,
+    /// Further claims.
+    pub claims: Map<String, Value>,
+    /// The OAuth client that holds the token.
+    pub client: Option<String>,
+    /// `aud`, as it stands.
+    pub audience: Option<Value>,
+    /// Somebody who acts for the subject (OAuth token exchange).
+    pub actor: Option<Value>,
+    /// When it ends, in milliseconds since the epoch; `None` for never.
+    pub expires_ms: Option<u64>,
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("subject", &self.subject)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Reads what Clerk answers about a token that it knows (section 6.3).
+    ///
+    /// The SDK takes any such answer for good; here a revoked or expired token is refused.
+    pub fn from_answer(kind: TokenType, answer: &Value) -> Result<Self, Reason> {
+        let text = |name: &str| {
+            let text = answer.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let flag = |name: &str| answer.get(name).is_some_and(|value| *value != false);
+        // Absent is not false: an answer without these is none that we know.
+        if flag("revoked") {
+            return Err(Reason::TokenRevoked);
+        }
+        if flag("expired") {
+            return Err(Reason::TokenExpired);
+        }
+        let (Some(id), Some(subject)) = (text("id"), text("subject")) else {
+            return Err(Reason::TokenInvalid);
+        };
+        let expires_ms = match answer.get("expiration") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(milliseconds(value).ok_or(Reason::TokenInvalid)?),
+        };
+        Ok(Self {
+            kind,
+            id,
+            subject,
+            scopes: texts(answer.get("scopes")),
+            claims: match answer.get("claims") {
+                Some(Value::Object(claims)) => claims.clone(),
+                _ => Map::new(),
+            },
+            client: text("client_id"),
+            audience: answer.get("aud").cloned(),
+            actor: answer.get("act").filter(|act| !act.is_null()).cloned(),
+            expires_ms,
+        })
+    }
+
+    /// Reads a machine's JWT whose signature and claims hold (section 6.4).
+    pub fn from_token(kind: TokenType, token: &Token) -> Self {
+        let text = |name: &str| token.text(name).unwrap_or_default().to_owned();
+        let scopes = match kind {
+            TokenType::OAuth => match (token.claim("scp"), token.text("scope")) {
+                (Some(list @ Value::Array(_)), _) => texts(Some(list)),
+                (_, Some(scope)) => words(scope),
+                _ => Vec::new(),
+            },
+            TokenType::M2m | TokenType::ApiKey | TokenType::Session => match token.text("scopes") {
+                Some(scopes) => words(scopes),
+                None => texts(token.claim("aud")),
+            },
+        };
+        let claims = token.claims().iter();
+        Self {
+            kind,
+            id: text("jti"),
+            subject: text("sub"),
+            scopes,
+            claims: claims
+                .filter(|(name, _)| !REGISTERED.contains(&name.as_str()))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            client: token.text("client_id").map(str::to_owned),
+            audience: token.claim("aud").cloned(),
+            actor: token.claim("act").filter(|act| !act.is_null()).cloned(),
+            // Judged with the token, leeway and all.
+            expires_ms: None,
+        }
+    }
+
+    /// Judges what Clerk's answer does not: the time now, and the audience of an OAuth token.
+    pub fn judge(&self, audience: &[String], now_ms: u64) -> Result<(), Reason> {
+        if self.expires_ms.is_some_and(|end| end <= now_ms) {
+            return Err(Reason::TokenExpired);
+        }
+        if self.kind == TokenType::OAuth && !is_for(self.audience.as_ref(), audience) {
+            return Err(Reason::TokenVerificationFailed);
+        }
+        Ok(())
+    }
+
+    /// The user it stands for, if it stands for one.
+    pub fn user(&self) -> Option<&str> {
+        Some(self.subject.as_str()).filter(|subject| subject.starts_with("user_"))
+    }
+
+    /// The organisation it stands for, if it stands for one.
+    pub fn organization(&self) -> Option<&str> {
+        Some(self.subject.as_str()).filter(|subject| subject.starts_with("org_"))
+    }
+}
+
+/// Claims that every token has, and that say nothing further.
+const REGISTERED: [&str; 6] = ["iss", "sub", "exp", "nbf", "iat", "jti"];
+
+/// Whether an OAuth token is meant for one of the audiences that are accepted; for any, if none
+/// is listed. Stricter than the rule for sessions: one that says nothing is for nobody.
+fn is_for(audience: Option<&Value>, accepted: &[String]) -> bool {
+    if accepted.is_empty() {
+        return true;
+    }
+    let known = |text: &str| !text.is_empty() && accepted.iter().any(|one| one == text);
+    match audience {
+        Some(Value::String(one)) => known(one),
+        Some(Value::Array(many)) => {
+            let texts: Option<Vec<&str>> = many.iter().map(Value::as_str).collect();
+            texts.is_some_and(|texts| {
+                texts.iter().all(|text| !text.is_empty()) && texts.into_iter().any(known)
+            })
+        }
+        _ => false,
+    }
+}
+
+/// A time that Clerk tells in seconds for some kinds of token and in milliseconds for others.
+fn milliseconds(value: &Value) -> Option<u64> {
+    /// As seconds the year 5138, as milliseconds March 1973.
+    const BETWEEN: u64 = 100_000_000_000;
+    let time = value.as_u64().or_else(|| {
+        let time = value.as_f64().filter(|time| *time >= 0.0)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and too large a number is the end of time"
+        )]
+        Some(time as u64)
+    })?;
+    Some(if time < BETWEEN { time * 1000 } else { time })
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(many)) => many
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(changes: &Value) -> Value {
+        let mut answer = json!({
+            "id": "ak_1", "subject": "user_1", "scopes": ["read"], "claims": { "tier": "gold" },
+            "revoked": false, "expired": false, "expiration": null,
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            answer[name] = value.clone();
+        }
+        answer
+    }
+
+    #[test]
+    fn an_answer_that_is_no_clear_yes_is_a_no() {
+        let read = |changes| Machine::from_answer(TokenType::ApiKey, &answer(&changes));
+        assert!(read(json!({})).is_ok());
+        for (changes, reason) in [
+            (json!({ "revoked": true }), Reason::TokenRevoked),
+            (json!({ "revoked": "yes" }), Reason::TokenRevoked),
+            (json!({ "expired": true }), Reason::TokenExpired),
+            (json!({ "subject": "" }), Reason::TokenInvalid),
+            (json!({ "subject": null }), Reason::TokenInvalid),
+            (json!({ "id": 7 }), Reason::TokenInvalid),
+            (json!({ "expiration": "never" }), Reason::TokenInvalid),
+            (json!({ "expiration": -5 }), Reason::TokenInvalid),
+        ] {
+            assert_eq!(read(changes.clone()).unwrap_err(), reason, "{changes}");
+        }
+        assert!(Machine::from_answer(TokenType::OAuth, &json!({ "active": false })).is_err());
+    }
+
+    #[test]
+    fn an_end_counts_in_seconds_and_in_milliseconds() {
+        for (expiration, end) in [
+            (json!(1_780_000_000), 1_780_000_000_000),
+            (json!(1_780_000_000_000_u64), 1_780_000_000_000),
+        ] {
+            let changes = json!({ "expiration": expiration });
+            let machine = Machine::from_answer(TokenType::ApiKey, &answer(&changes)).unwrap();
+            assert_eq!(machine.judge(&[], end - 1), Ok(()));
+            assert_eq!(machine.judge(&[], end), Err(Reason::TokenExpired));
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_told_as_the_sdk_tells_it() {
+        let of = |kinds: &[TokenType]| Accepts::from(TokenTypes::of(kinds));
+        assert_eq!(of(&[TokenType::ApiKey]), Accepts::One(TokenType::ApiKey));
+        assert_eq!(of(&TokenType::ALL), Accepts::Any);
+        assert_eq!(of(&[]), Accepts::List(TokenTypes::NONE));
+        let two = [TokenType::ApiKey, TokenType::Session];
+        assert_eq!(of(&two), Accepts::List(TokenTypes::of(&two)));
+    }
+}
