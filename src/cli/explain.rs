@@ -61,14 +61,20 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
         }
     };
     let now_ms = clock.now_ms();
-    let headers = match explain.headers(&snapshot, now_ms) {
-        Ok(headers) => headers,
+    let sender = explain.sender.as_deref().map(config::parse_persona);
+    let asked = sender.transpose().and_then(|sender| {
+        let headers = explain.headers(sender.as_ref(), &snapshot, now_ms)?;
+        Ok((sender, headers))
+    });
+    let (sender, headers) = match asked {
+        Ok(asked) => asked,
         Err(why) => {
             complain(&why, None);
             return Ending::Misused;
         }
     };
-    let explanation = explain.rehearse(&snapshot, &headers, now_ms).await;
+    let trust = sender.as_ref().map_or(Trust::Nobody, Trust::Sender);
+    let explanation = explain.rehearse(trust, &snapshot, &headers, now_ms).await;
     if explain.json {
         println!("{:#}", explanation.to_json());
     } else {
@@ -79,7 +85,12 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
 
 impl Explain {
     /// The headers of the request: those that are asked for over those that are usual.
-    fn headers(&self, snapshot: &Snapshot, now_ms: u64) -> Result<HeaderMap, String> {
+    fn headers(
+        &self,
+        sender: Option<&Sender>,
+        snapshot: &Snapshot,
+        now_ms: u64,
+    ) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         let mut set = |name: HeaderName, text: &str| {
             let value = HeaderValue::from_str(text)
@@ -100,12 +111,9 @@ impl Explain {
         if let Some(cookie) = &self.cookie {
             set(COOKIE, cookie)?;
         }
-        let bearer = match &self.sender {
+        let bearer = match sender {
             None => self.bearer.clone(),
-            Some(text) => match config::parse_persona(text)? {
-                Sender::Nobody => None,
-                Sender::Somebody(persona) => Some(persona.token(&snapshot.instance, now_ms)),
-            },
+            Some(sender) => sender.bearer(&snapshot.instance, now_ms),
         };
         if let Some(token) = bearer {
             set(AUTHORIZATION, &format!("Bearer {token}"))?;
@@ -121,7 +129,13 @@ impl Explain {
         Ok(headers)
     }
 
-    async fn rehearse(&self, snapshot: &Snapshot, headers: &HeaderMap, now_ms: u64) -> Explanation {
+    async fn rehearse(
+        &self,
+        trust: Trust<'_>,
+        snapshot: &Snapshot,
+        headers: &HeaderMap,
+        now_ms: u64,
+    ) -> Explanation {
         let wire = WireRequest {
             method: &self.method,
             target: &self.target,
@@ -147,10 +161,6 @@ impl Explain {
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
             now_ms,
-        };
-        let trust = match &self.sender {
-            Some(_) => Trust::Persona,
-            None => Trust::Nobody,
         };
         let mut rehearsal = Rehearsal::new(inputs, trust);
         loop {

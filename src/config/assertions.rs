@@ -188,7 +188,7 @@ impl Assertion {
             pages_prefix: world.pages_prefix,
             now_ms: NOW_MS,
         };
-        let mut rehearsal = Rehearsal::new(inputs, Trust::Persona);
+        let mut rehearsal = Rehearsal::new(inputs, Trust::Sender(&self.sender));
         loop {
             match rehearsal.go_on() {
                 Act::Verdict(verdict) => return rehearsal.explain(&verdict),
@@ -214,8 +214,7 @@ impl Assertion {
             set(HeaderName::from_static("sec-fetch-dest"), "document");
             set(HeaderName::from_static("sec-fetch-mode"), "navigate");
         }
-        if let Sender::Somebody(persona) = &self.sender {
-            let token = persona.token(world.instance, NOW_MS);
+        if let Some(token) = self.sender.bearer(world.instance, NOW_MS) {
             set(AUTHORIZATION, &format!("Bearer {token}"));
         }
         headers

@@ -1,9 +1,12 @@
 //! Who somebody is meant to be: in an assertion, and behind `explain --as`.
 
+use serde_json::Map;
+
 use super::report::{Problem, Problems};
-use super::section::{Section, wrong_kind};
+use super::section::{Section, listed, wrong_kind};
 use super::tree::{Node, Value};
-use crate::core::persona::{Persona, Sender};
+use crate::core::machine::{Machine, TokenType, TokenTypes};
+use crate::core::persona::{self, Persona, Sender};
 
 /// Reads `as`: `"nobody"`, `"signed-in"`, or a table. `None` has been reported.
 pub(super) fn read(node: Node, problems: &Problems) -> Option<Sender> {
@@ -20,6 +23,10 @@ pub(super) fn read(node: Node, problems: &Problems) -> Option<Sender> {
         },
         Value::Table(table) => {
             let section = Section::new(table, "as", node.place, problems);
+            if section.has("token") {
+                return machine_from_table(section)
+                    .map(|machine| Sender::Machine(Box::new(machine)));
+            }
             Some(Sender::Somebody(Box::new(from_table(section))))
         }
         _ => {
@@ -77,15 +84,57 @@ fn from_table(mut section: Section<'_>) -> Persona {
     persona
 }
 
+/// A machine: its kind of token, whom it stands for, what it may do.
+fn machine_from_table(mut section: Section<'_>) -> Option<Machine> {
+    let kind = section.parsed("token", machine_type);
+    let subject = section.text("subject");
+    let scopes = section.texts("scope").unwrap_or_default();
+    let mut claims = Map::new();
+    if section.has("claims") {
+        for entry in section.section("claims").into_entries() {
+            if let Some(value) = entry.node.into_json() {
+                claims.insert(entry.key, value);
+            }
+        }
+    } else {
+        section.node("claims");
+    }
+    section.finish();
+    let mut machine = persona::machine(kind?.value);
+    if let Some(subject) = subject {
+        machine.subject = subject.value;
+    }
+    machine.scopes = scopes.into_iter().map(|scope| scope.value).collect();
+    machine.claims = claims;
+    Some(machine)
+}
+
+fn machine_type(word: &str) -> Result<TokenType, String> {
+    let machines = TokenTypes::MACHINES;
+    machines
+        .iter()
+        .find(|kind| kind.as_str() == word)
+        .ok_or_else(|| {
+            let known: Vec<String> = machines.iter().map(|kind| format!("`{kind}`")).collect();
+            format!("it is {}", listed(&known, "or"))
+        })
+}
+
 fn minutes(age: std::time::Duration) -> i64 {
     i64::try_from(age.as_secs() / 60).unwrap_or(i64::MAX)
 }
 
-/// Reads `user_1,org:member,permission=org:x:read`: a user's id, a role, and more by name, or
-/// `nobody`. The error says what is wrong.
+/// Reads `user_1,org:member,permission=org:x:read`: a user's id, a role, and more by name;
+/// `token=api_key,user_1,scope=read` for a machine; or `nobody`. The error says what is wrong.
 pub fn parse_persona(text: &str) -> Result<Sender, String> {
     if text == "nobody" {
         return Ok(Sender::Nobody);
+    }
+    if text
+        .split(',')
+        .any(|word| word.trim().starts_with("token="))
+    {
+        return parse_machine(text).map(|machine| Sender::Machine(Box::new(machine)));
     }
     let mut persona = Persona::default();
     for word in text.split(',').map(str::trim) {
@@ -113,7 +162,7 @@ pub fn parse_persona(text: &str) -> Result<Sender, String> {
             }
             None | Some(_) => {
                 return Err(format!(
-                    "`{word}` is none of `nobody`, `signed-in`, `user_…`, `org_…`, `org:<role>`, `impersonated`, `pending`, `permission=…`, `feature=…`, `plan=…`, `verified=5m`, `second-factor=5m`, `token-age=5s`"
+                    "`{word}` is none of `nobody`, `signed-in`, `user_…`, `org_…`, `org:<role>`, `impersonated`, `pending`, `permission=…`, `feature=…`, `plan=…`, `verified=5m`, `second-factor=5m`, `token-age=5s`; or `token=…` and more for a machine"
                 ));
             }
         }
@@ -121,10 +170,45 @@ pub fn parse_persona(text: &str) -> Result<Sender, String> {
     Ok(Sender::Somebody(Box::new(persona)))
 }
 
+fn parse_machine(text: &str) -> Result<Machine, String> {
+    let words = || text.split(',').map(str::trim);
+    let kind = words().find_map(|word| word.strip_prefix("token="));
+    let kind = machine_type(kind.unwrap_or_default()).map_err(|why| format!("`token`: {why}"))?;
+    let mut machine = persona::machine(kind);
+    for word in words() {
+        match word.split_once('=') {
+            Some(("token", _)) => {}
+            Some(("subject", value)) => value.clone_into(&mut machine.subject),
+            Some(("scope", value)) => machine.scopes.push(value.to_owned()),
+            None if ["user_", "org_", "mch_"]
+                .iter()
+                .any(|id| word.starts_with(id)) =>
+            {
+                word.clone_into(&mut machine.subject);
+            }
+            None | Some(_) => {
+                return Err(format!(
+                    "`{word}` says nothing of a machine: there are `token=…`, `user_…`, `org_…`, `mch_…` and `scope=…`"
+                ));
+            }
+        }
+    }
+    Ok(machine)
+}
+
 /// A sender in a few words.
 pub(super) fn described(sender: &Sender) -> String {
-    let Sender::Somebody(persona) = sender else {
-        return "nobody".to_owned();
+    let persona = match sender {
+        Sender::Nobody => return "nobody".to_owned(),
+        Sender::Machine(machine) => {
+            let scopes = machine
+                .scopes
+                .iter()
+                .map(|scope| format!(", scope `{scope}`"));
+            let scopes: String = scopes.collect();
+            return format!("`{}` of `{}`{scopes}", machine.kind, machine.subject);
+        }
+        Sender::Somebody(persona) => persona,
     };
     let mut words = vec![format!("`{}`", persona.user)];
     words.extend(persona.role.iter().map(|role| format!("`{role}`")));

@@ -3,6 +3,7 @@
 //! Nothing is asked of anybody. What would need an effect is answered as a failure and noted.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 use super::auth;
 use super::decide::{self, Decision, Inputs, Page, RefusalKind, Standing, Step, Verdict};
 use super::jwt::Token;
+use super::machine::Machine;
+use super::persona::Sender;
 use super::policy::{Route, RouteMatch};
 use super::question::{Progress, Question, Slot, TokenAnswer};
 use super::reason::{Reason, RefreshFailure};
@@ -17,20 +20,33 @@ use super::reply;
 use super::requirement::{Caller, Person};
 use super::verify::Signature;
 
-/// Whose signature is taken for good without being looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The bearer token is a persona's.
-    Persona,
+/// Whose token is taken for good without being looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// The bearer token is that of this sender.
+    Sender(&'a Sender),
     /// Nobody's: every signature is asked for.
     Nobody,
+}
+
+impl<'a> Trust<'a> {
+    fn is_in_a_person(self) -> bool {
+        matches!(self, Self::Sender(Sender::Somebody(_)))
+    }
+
+    fn machine(self) -> Option<&'a Machine> {
+        match self {
+            Self::Sender(Sender::Machine(machine)) => Some(machine),
+            Self::Sender(Sender::Nobody | Sender::Somebody(_)) | Self::Nobody => None,
+        }
+    }
 }
 
 /// A request that is decided about for show.
 #[derive(Debug)]
 pub struct Rehearsal<'a, 'r> {
     inputs: Inputs<'a, 'r>,
-    trust: Trust,
+    trust: Trust<'a>,
     progress: Progress<'r>,
     left_out: Vec<Question>,
 }
@@ -46,7 +62,7 @@ pub enum Act {
 
 impl<'a, 'r> Rehearsal<'a, 'r> {
     /// A rehearsal of one request.
-    pub fn new(inputs: Inputs<'a, 'r>, trust: Trust) -> Self {
+    pub fn new(inputs: Inputs<'a, 'r>, trust: Trust<'a>) -> Self {
         Self {
             inputs,
             trust,
@@ -66,12 +82,12 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                 Question::Token(slot) => {
                     let raw = self.progress.raw(slot).unwrap_or_default();
                     let answer = TokenAnswer {
-                        decoded: Token::decode(raw).map(std::sync::Arc::new),
+                        decoded: Token::decode(raw).map(Arc::new),
                         signature: None,
                     };
                     self.progress.answer_token(slot, answer);
                 }
-                Question::Signature(Slot::Bearer) if self.trust == Trust::Persona => {
+                Question::Signature(Slot::Bearer) if self.trust.is_in_a_person() => {
                     self.progress
                         .answer_signature(Slot::Bearer, Signature::Good);
                 }
@@ -80,10 +96,14 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     self.left_out.push(question);
                     self.progress.answer_payload(Err(()));
                 }
-                Question::Machine(_) => {
-                    self.left_out.push(question);
+                Question::Machine(kind) => {
+                    let machine = self.trust.machine().filter(|machine| machine.kind == kind);
+                    if machine.is_none() {
+                        self.left_out.push(question);
+                    }
+                    let machine = machine.map(|machine| Arc::new(machine.clone()));
                     self.progress
-                        .answer_machine(Err(Reason::TokenVerificationUnavailable));
+                        .answer_machine(machine.ok_or(Reason::TokenVerificationUnavailable));
                 }
                 Question::Refresh(_) => {
                     self.left_out.push(question);

@@ -37,13 +37,19 @@ impl TokenType {
 
     /// The kind of an opaque token, by how it begins (section 6.1).
     pub fn of_opaque(raw: &str) -> Option<Self> {
-        [
-            ("mt_", Self::M2m),
-            ("oat_", Self::OAuth),
-            ("ak_", Self::ApiKey),
-        ]
-        .into_iter()
-        .find_map(|(prefix, kind)| raw.starts_with(prefix).then_some(kind))
+        [Self::M2m, Self::OAuth, Self::ApiKey]
+            .into_iter()
+            .find(|kind| raw.starts_with(kind.prefix()))
+    }
+
+    /// How an opaque token of this kind begins; nothing for a session, which has no such form.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Session => "",
+            Self::ApiKey => "ak_",
+            Self::M2m => "mt_",
+            Self::OAuth => "oat_",
+        }
     }
 
     fn bit(self) -> u8 {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::instance::{Instance, IssuerRule};
+use super::machine::{Machine, TokenType};
 
 /// Who sends a request that is only rehearsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,39 @@ pub enum Sender {
     Nobody,
     /// This person.
     Somebody(Box<Persona>),
+    /// This machine.
+    Machine(Box<Machine>),
+}
+
+impl Sender {
+    /// What stands in the `Authorization` header of such a sender. `now_ms` in milliseconds since
+    /// the epoch.
+    pub fn bearer(&self, instance: &Instance, now_ms: u64) -> Option<String> {
+        match self {
+            Self::Nobody => None,
+            Self::Somebody(persona) => Some(persona.token(instance, now_ms)),
+            Self::Machine(machine) => Some(format!("{}persona", machine.kind.prefix())),
+        }
+    }
+}
+
+/// A machine of this kind, which stands for nobody in particular.
+pub fn machine(kind: TokenType) -> Machine {
+    let subject = match kind {
+        TokenType::M2m => "mch_example",
+        TokenType::ApiKey | TokenType::OAuth | TokenType::Session => "user_example",
+    };
+    Machine {
+        kind,
+        id: "token_example".to_owned(),
+        subject: subject.to_owned(),
+        scopes: Vec::new(),
+        claims: Map::new(),
+        client: (kind == TokenType::OAuth).then(|| "client_example".to_owned()),
+        audience: None,
+        actor: None,
+        expires_ms: None,
+    }
 }
 
 /// Somebody who is signed in, as far as a requirement could ask.

@@ -4,7 +4,7 @@ use clerk_gate::core::authorization::Asked;
 use clerk_gate::core::decide::Decision;
 use clerk_gate::core::explain::{Act, Rehearsal, Trust};
 use clerk_gate::core::path::CanonicalPath;
-use clerk_gate::core::persona::Persona;
+use clerk_gate::core::persona::{Persona, Sender};
 use clerk_gate::core::policy::{CredentialUse, EncodedSlash, PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 
@@ -111,11 +111,12 @@ pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> bool {
     let Ok(target) = path.parse() else {
         return false;
     };
+    let somebody = Sender::Somebody(Box::default());
     scene.with_facts(
         &http::Method::GET,
         &target,
         headers,
-        |inputs| match Rehearsal::new(inputs, Trust::Persona).go_on() {
+        |inputs| match Rehearsal::new(inputs, Trust::Sender(&somebody)).go_on() {
             Act::Verdict(verdict) => matches!(verdict.decision, Decision::Forward(_)),
             Act::Signature(_) => unreachable!("only personas come"),
         },
