@@ -29,7 +29,7 @@ deps: ## install what the tests and lints need
 .PHONY: test-rust
 test-rust: ## unit and integration tests
 	tests/deps.sh rust
-	$(call closing,cargo test --locked)
+	$(call closing,FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked)
 
 .PHONY: test-node
 test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out

@@ -4,6 +4,8 @@ use clerk_gate::clerk::keys::KeySet;
 use clerk_gate::core::authorization::{Asked, Level, Reverification};
 use clerk_gate::core::identity_headers::{HeaderPlan, MappedHeader};
 use clerk_gate::core::jwt::Token;
+use clerk_gate::core::machine::{TokenType, TokenTypes};
+use clerk_gate::core::persona;
 use clerk_gate::core::policy::{OnSignedOut, PathReading, Policy, Route};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::{Caller, ClaimRule, ClaimTest, Person, Requirement};
@@ -376,6 +378,19 @@ proptest! {
             let [one, other, both] = [&one, &other, &both].map(|each| each.judge(person).is_ok());
             prop_assert_eq!(both, one && other);
         }
+    }
+
+    #[test]
+    fn no_machine_meets_what_names_no_kind_of_token(requirement in requirement(), kind in 0..3_usize, scopes: Vec<String>) {
+        let kinds = [TokenType::ApiKey, TokenType::M2m, TokenType::OAuth];
+        let mut machine = persona::machine(kinds[kind]);
+        machine.scopes = scopes;
+        let machine = Caller::Machine(&machine);
+        prop_assert_eq!(requirement.judge(machine).is_ok(), requirement.is_open());
+        // Nor does it where another kind is named.
+        let other = Requirement::Token(TokenTypes::of(&[kinds[(kind + 1) % 3], TokenType::Session]));
+        let named = Requirement::All(vec![requirement, other]);
+        prop_assert!(named.judge(machine).is_err());
     }
 
     #[test]
