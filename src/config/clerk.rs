@@ -425,7 +425,8 @@ fn jwt_key(section: &Section<'_>, pem: Placed<String>) -> Option<Placed<String>>
     }
 }
 
-/// The address of a Frontend API proxy, absolute; a path is one of `public-url`.
+/// The address of a Frontend API proxy. A path is one of `public-url`, or without it of whichever
+/// origin a request comes to.
 fn proxy_url(
     section: &mut Section<'_>,
     public_url: Option<&Origin>,
@@ -436,17 +437,20 @@ fn proxy_url(
         Some(_) => address::page(text),
         None => address::absolute(text).map(|url| url.to_string()),
     })?;
-    let url = if read.value.starts_with('/') {
-        let Some(origin) = public_url else {
-            problems.add(
-                Problem::error(&read.place, "a relative `proxy-url` needs `public-url`")
-                    .hint("write the whole address"),
-            );
-            return None;
-        };
-        format!("{origin}{}", read.value)
-    } else {
-        read.value
+    let url = match public_url {
+        Some(origin) if read.value.starts_with('/') => format!("{origin}{}", read.value),
+        None if read.value.starts_with('/') => {
+            let path = without_slash(&read.value);
+            if path.is_empty() {
+                problems.add(
+                    Problem::error(&read.place, "`proxy-url` is the application itself")
+                        .hint("write the path of the proxy, such as `/__clerk`"),
+                );
+                return None;
+            }
+            return Some(path);
+        }
+        _ => read.value,
     };
     if transport == ClerkTransport::Strict && !url.starts_with("https://") {
         problems.add(Problem::error(

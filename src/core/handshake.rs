@@ -205,7 +205,8 @@ pub(super) fn location(
             .append_pair("__clerk_redirect_url", back.as_str());
         return Some(url.into());
     }
-    let base = instance.frontend_api.trim_end_matches('/');
+    let base = instance.frontend_api_at(&desk.facts.origin);
+    let base = base.trim_end_matches('/');
     let mut url = Url::parse(&format!("{base}/v1/client/handshake")).ok()?;
     let back = without_parameters(desk.facts, &["__clerk_db_jwt", "__dev_session"])?;
     let suffixed = view.family == CookieFamily::Suffixed;
@@ -353,7 +354,8 @@ fn is_known_referrer(desk: &Desk<'_, '_>, referrer: &Url) -> bool {
     let Some(host) = referrer.host_str() else {
         return false;
     };
-    let frontend_api = Url::parse(&desk.instance.frontend_api).ok();
+    let frontend_api = desk.instance.frontend_api_at(&desk.facts.origin);
+    let frontend_api = Url::parse(&frontend_api).ok();
     if frontend_api.as_ref().and_then(Url::host_str) == Some(host) {
         return true;
     }

@@ -1,8 +1,11 @@
 //! The Clerk instance a gate works for: the SDK's options, checked (protocol reference,
 //! section 3.1).
 
+use std::borrow::Cow;
+
 use super::key::{InstanceKind, PublishableKey};
 use super::organization_sync::OrganizationSync;
+use super::origin::Origin;
 
 /// Everything about one Clerk instance that the decision needs. Holds no secret.
 #[derive(Clone, Debug)]
@@ -20,7 +23,8 @@ pub struct Instance {
     /// Leeway for `exp`, `nbf` and `iat`, in milliseconds.
     pub clock_skew_ms: u64,
     /// Where the Frontend API is called by browsers, without a trailing slash; follows from the
-    /// key unless a proxy, a satellite domain or `frontend-api-url` says otherwise.
+    /// key unless a proxy, a satellite domain or `frontend-api-url` says otherwise. A path lives on
+    /// the application's own origin: see [`Self::frontend_api_at`].
     pub frontend_api: String,
     /// Who hands out OAuth tokens: the Frontend API itself, never a proxy of it.
     pub authorization_server: String,
@@ -103,6 +107,15 @@ impl Instance {
             continuity: Continuity::Full,
             pending: PendingSessions::SignedOut,
             key,
+        }
+    }
+
+    /// Where browsers that visit `origin` call the Frontend API, without a trailing slash.
+    pub fn frontend_api_at(&self, origin: &Origin) -> Cow<'_, str> {
+        if self.frontend_api.starts_with('/') {
+            Cow::Owned(format!("{origin}{}", self.frontend_api))
+        } else {
+            Cow::Borrowed(&self.frontend_api)
         }
     }
 

@@ -4,7 +4,7 @@ use clerk_gate::standin::Endpoint;
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::support::{Answer, World, cookies, exchange};
+use crate::support::{Answer, World, cookies, exchange, usual_routes};
 
 /// The cookies a browser would send back, from the Set-Cookie lines of an answer.
 fn kept(answer: &Answer) -> String {
@@ -30,6 +30,26 @@ async fn at_clerk(world: &World, location: &str) -> Answer {
 
 fn path_of(location: &str) -> String {
     Url::parse(location).unwrap()[url::Position::BeforePath..].to_owned()
+}
+
+#[tokio::test]
+async fn a_handshake_by_a_relative_proxy_goes_to_the_host_that_was_asked_for() {
+    let world = World::with(usual_routes())
+        .configure(|config| "/__clerk".clone_into(&mut config.instance.frontend_api))
+        .start()
+        .await;
+    for host in ["localhost", "shop.localhost", "127.0.0.1"] {
+        let host = format!("{host}:{}", world.gate.port());
+        let away = world
+            .visit("/members")
+            .header("host", &host)
+            .cookie("__client_uat=1; __clerk_db_jwt=dvb_1");
+        let away = away.send().await;
+        let expected = format!("http://{host}/__clerk/v1/client/handshake?");
+        let location = away.header("location").unwrap();
+        assert!(location.starts_with(&expected), "{location}");
+    }
+    world.upstream.assert_untouched();
 }
 
 #[tokio::test]

@@ -223,7 +223,10 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
         .unwrap()
         .origin();
     let clerks = [
-        inputs.instance.frontend_api.clone(),
+        inputs
+            .instance
+            .frontend_api_at(&inputs.facts.origin)
+            .into_owned(),
         inputs.instance.key.account_portal(),
     ];
     let known = |url: &Url| {
