@@ -7,6 +7,7 @@ use http::header::{
 };
 use http::{HeaderName, Method, StatusCode};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::answer::{self, Answer, not_found};
 use super::call::Call;
@@ -70,6 +71,7 @@ fn routed(instance: &Instance, call: &Call, path: &[&str], origin: Option<&str>)
             return answer::json(StatusCode::OK, &resources::environment(instance));
         }
         ("POST", ["dev_browser"]) => return dev_browser(instance),
+        ("GET", ["proxy-health"]) => return proxy_health(instance, call),
         _ => {}
     }
     let token = call.param("__clerk_db_jwt").or(call.param("__dev_session"));
@@ -110,6 +112,20 @@ fn dev_browser(instance: &Instance) -> Answer {
     let name = HeaderName::from_static("clerk-db-jwt");
     answer::set(&mut answer, name, &client.dev_browser);
     answer
+}
+
+/// What Clerk asks of a proxy before it is put to use: the three headers that only a proxy sets.
+fn proxy_health(instance: &Instance, call: &Call) -> Answer {
+    let client = call.header("x-forwarded-for").unwrap_or_default();
+    let proxy_url = call.header("clerk-proxy-url").unwrap_or_default();
+    let known = call.header("clerk-secret-key") == Some(&instance.secret_key);
+    if known && !client.is_empty() && Url::parse(proxy_url).is_ok() {
+        let body = json!({ "status": "healthy", "x_forwarded_for": client });
+        answer::json(StatusCode::OK, &body)
+    } else {
+        let body = json!({ "status": "unhealthy" });
+        answer::json(StatusCode::SERVICE_UNAVAILABLE, &body)
+    }
 }
 
 fn handshake(instance: &Instance, call: &Call) -> Answer {

@@ -45,9 +45,10 @@ fn route(instance: &Instance, call: &Call) -> Answer {
     match path.as_slice() {
         [".well-known", "jwks.json"] => answer::json(StatusCode::OK, &instance.keys().jwks()),
         ["v1", rest @ ..] => match rest {
-            ["client" | "dev_browser" | "environment", ..] => {
-                frontend_api::answer(instance, call, rest)
-            }
+            [
+                "client" | "dev_browser" | "environment" | "proxy-health",
+                ..,
+            ] => frontend_api::answer(instance, call, rest),
             _ => backend_api::answer(instance, call, rest),
         },
         other => portal::answer(instance, call, other),

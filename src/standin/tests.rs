@@ -371,6 +371,37 @@ async fn the_backend_api_wants_the_secret_key() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_healthy_if_it_says_what_only_a_proxy_knows() {
+    let world = World::new().await;
+    let secret = world.standin.secret_key().to_owned();
+    let proxy = "http://localhost:8080/__clerk".to_owned();
+    let all = [
+        ("clerk-secret-key", secret),
+        ("clerk-proxy-url", proxy),
+        ("x-forwarded-for", "192.0.2.7".to_owned()),
+    ];
+    for missing in [None, Some(0), Some(1), Some(2)] {
+        let mut request = Request::get(format!("{}/v1/proxy-health", world.standin.url()));
+        for (number, (name, value)) in all.iter().enumerate() {
+            if Some(number) != missing {
+                request = request.header(*name, value);
+            }
+        }
+        let answer = world.send(request.body(Full::default()).expect("a request"));
+        let answer = answer.await;
+        let (status, body) = (answer.status(), read(answer).await);
+        let expected = if missing.is_none() {
+            let body = json!({ "status": "healthy", "x_forwarded_for": "192.0.2.7" });
+            (StatusCode::OK, body)
+        } else {
+            let body = json!({ "status": "unhealthy" });
+            (StatusCode::SERVICE_UNAVAILABLE, body)
+        };
+        assert_eq!((status, body), expected, "without {missing:?}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_sent_to_a_foreign_address() {
     let world = World::new().await;
     let query = form(&[("redirect_url", "https://evil.example/")]);
