@@ -135,6 +135,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
         keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
         backend: None,
         machines: Machines::new(MachineApi::default(), Duration::ZERO),
+        frontend_api: None,
         upstreams: Vec::new(),
         max_body: None,
     }

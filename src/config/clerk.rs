@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::address::{self, ClerkTransport};
+use super::frontend_api_proxy::{self, FrontendApiProxy};
 use super::model::KeySource;
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
@@ -31,6 +32,8 @@ pub(super) struct Clerk {
     pub(super) machine_secret_key: Option<SecretString>,
     pub(super) machine_token_cache: Duration,
     pub(super) api_url: Url,
+    /// The proxy of the Frontend API that the gate is.
+    pub(super) frontend_api_proxy: Option<FrontendApiProxy>,
     /// Pages that people are sent to, for the lints.
     pub(super) sign_in_url: Option<Placed<String>>,
     pub(super) sign_up_url: Option<Placed<String>>,
@@ -53,6 +56,7 @@ struct Written {
     jwks_from: Option<Placed<JwksFrom>>,
     api_url: Option<Placed<Url>>,
     frontend_api: Option<Placed<Url>>,
+    frontend_api_proxy: Option<FrontendApiProxy>,
     proxy_url: Option<String>,
     issuer: Option<IssuerRule>,
     parties: Option<Placed<Vec<String>>>,
@@ -89,6 +93,7 @@ pub(super) fn read(
             .machine_token_cache
             .unwrap_or(Duration::from_secs(30)),
         api_url: written.api_url.map_or_else(default_api, |url| url.value),
+        frontend_api_proxy: written.frontend_api_proxy,
         sign_in_url: written.sign_in_url,
         sign_up_url: written.sign_up_url,
     })
@@ -114,7 +119,16 @@ fn written(
         files,
     );
     let pem = value_or_file(&mut section, "jwt-key", "jwt-key-file", files);
-    let proxy_url = proxy_url(&mut section, public_url, transport);
+    let frontend_api_proxy = frontend_api_proxy::read(
+        section.section("frontend-api-proxy"),
+        key.as_ref().map(|key| &key.value),
+        transport,
+        secret.as_ref().map(|secret| &secret.place),
+    );
+    let proxy_url = proxy_url(&mut section, public_url, transport).or_else(|| {
+        let proxy = frontend_api_proxy.as_ref()?;
+        Some(proxy.public_address(&section, public_url, transport))
+    });
     let sign_in_url = section.parsed("sign-in-url", address::page);
     let satellite = satellite(
         &mut section,
@@ -141,6 +155,7 @@ fn written(
         ),
         api_url: address::of_clerk(&mut section, "api-url", transport),
         frontend_api: address::of_clerk(&mut section, "frontend-api-url", transport),
+        frontend_api_proxy,
         proxy_url,
         issuer: issuer(&mut section),
         parties: authorized_parties(&mut section),
@@ -217,6 +232,10 @@ fn instance(written: &Written) -> Option<Instance> {
     if let Some(proxy) = &written.proxy_url {
         instance.frontend_api.clone_from(proxy);
     }
+    instance.frontend_api_proxy = written
+        .frontend_api_proxy
+        .as_ref()
+        .map(|proxy| proxy.path.value.clone());
     if let Some(issuer) = &written.issuer {
         instance.issuer.clone_from(issuer);
     }

@@ -18,13 +18,14 @@ pub struct FlagValue {
 }
 
 /// Names that Clerk's own SDKs read, and the keys they stand for.
-const CLERK_NAMES: [(&str, &str); 12] = [
+const CLERK_NAMES: [(&str, &str); 13] = [
     ("CLERK_PUBLISHABLE_KEY", "publishable-key"),
     ("CLERK_SECRET_KEY", "secret-key"),
     ("CLERK_MACHINE_SECRET_KEY", "machine-secret-key"),
     ("CLERK_JWT_KEY", "jwt-key"),
     ("CLERK_API_URL", "api-url"),
     ("CLERK_PROXY_URL", "proxy-url"),
+    ("CLERK_FAPI_URL", "frontend-api-proxy.url"),
     ("CLERK_DOMAIN", "domain"),
     ("CLERK_IS_SATELLITE", "is-satellite"),
     ("CLERK_SATELLITE_AUTO_SYNC", "satellite-auto-sync"),
@@ -51,7 +52,8 @@ pub(super) fn overlay(
     variables.sort();
     for (variable, key) in CLERK_NAMES {
         if let Some((name, value)) = variables.iter().find(|(name, _)| name == variable) {
-            let path = ["clerk".to_owned(), key.to_owned()];
+            let keys = key.split('.').map(str::to_owned);
+            let path: Vec<String> = std::iter::once("clerk".to_owned()).chain(keys).collect();
             if let Some(node) = Node::of_variable(name, value, problems) {
                 table.put(&path, node);
             }

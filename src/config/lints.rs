@@ -11,6 +11,7 @@ use crate::core::machine::TokenType;
 use crate::core::path::CanonicalPath;
 use crate::core::pattern::PathPattern;
 use crate::core::policy::{IMPLIED_ROUTE, Policy, Route};
+use crate::core::proxy_path::ProxyPath;
 use crate::core::requirement::Requirement;
 
 /// Looks at each route in the light of the others.
@@ -229,6 +230,46 @@ fn under_pages(route: &WrittenRoute, prefix: &str, problems: &Problems) {
                 )
                 .hint("`[pages] prefix` moves the gate's own pages"),
             );
+        }
+    }
+}
+
+/// The path of the Frontend API proxy beside the pages of the gate, and routes that lie below it.
+pub(super) fn frontend_api_proxy(
+    written: &[WrittenRoute],
+    proxy: &Placed<ProxyPath>,
+    pages_prefix: &str,
+    problems: &Problems,
+) {
+    let path = &proxy.value;
+    if path.meets(pages_prefix) {
+        problems.add(
+            Problem::error(
+                &proxy.place,
+                format!(
+                    "the Frontend API proxy at `{path}` and the gate's own pages below `{pages_prefix}` are in each other's way"
+                ),
+            )
+            .hint("move one of them: `path` in `[clerk.frontend-api-proxy]`, or `[pages] prefix`"),
+        );
+    }
+    for route in written {
+        for (pattern, place) in route.route.paths.iter().zip(&route.paths) {
+            let rest = pattern.literal_prefix().strip_prefix(path.as_str());
+            let below = rest
+                .is_some_and(|rest| rest.starts_with('/') || pattern.canonical() == path.as_str());
+            if below {
+                problems.add(
+                    Problem::warning(
+                        place,
+                        format!(
+                            "`{}` never reaches the application: what is below `{path}` goes to Clerk's Frontend API",
+                            pattern.as_str()
+                        ),
+                    )
+                    .hint("`path` in `[clerk.frontend-api-proxy]` moves the proxy"),
+                );
+            }
         }
     }
 }

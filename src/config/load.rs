@@ -111,6 +111,9 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     };
     lints::tokens(&written, secrets, problems);
     lints::pages(&written, &policy, &clerk, &pages_prefix, problems);
+    if let Some(proxy) = &clerk.frontend_api_proxy {
+        lints::frontend_api_proxy(&written, &proxy.path, &pages_prefix, problems);
+    }
 
     addresses(&top, admin_listen, upstream_url.as_ref(), problems);
     let public = public_address(top.public_url, clerk.instance.key.kind(), problems)?;
@@ -143,6 +146,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         instance: clerk.instance,
         keys: clerk.keys,
         jwks_max_stale: clerk.jwks_max_stale,
+        frontend_api_proxy: clerk.frontend_api_proxy.map(|proxy| proxy.url),
         secret_key: clerk.secret_key,
         machine_secret_key: clerk.machine_secret_key,
         machine_token_cache: clerk.machine_token_cache,

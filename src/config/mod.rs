@@ -10,6 +10,7 @@ mod assertions;
 mod clerk;
 mod coverage;
 mod environment;
+mod frontend_api_proxy;
 mod lints;
 mod load;
 mod model;

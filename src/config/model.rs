@@ -26,6 +26,8 @@ pub struct Config {
     pub keys: KeySource,
     /// How long keys are served while Clerk cannot be reached.
     pub jwks_max_stale: Duration,
+    /// Where the Frontend API is, if the gate is its proxy; the path is the instance's.
+    pub frontend_api_proxy: Option<Origin>,
     /// The secret key, for what calls the Backend API.
     pub secret_key: Option<SecretString>,
     /// The secret key of a machine, for tokens that are meant for it.

@@ -13,6 +13,17 @@ use crate::core::requirement::Requirement;
 /// The route table, a line for each route, the implied last line included.
 pub fn route_table(config: &Config) -> String {
     let mut rows = vec![["route", "methods", "paths", "requires"].map(str::to_owned)];
+    if let (Some(path), Some(url)) = (
+        &config.instance.frontend_api_proxy,
+        &config.frontend_api_proxy,
+    ) {
+        rows.push([
+            "(frontend api)".to_owned(),
+            "any".to_owned(),
+            format!("{path}/**"),
+            format!("nothing, to {url}"),
+        ]);
+    }
     for route in config.policy.routes() {
         rows.push(row(route, config));
     }

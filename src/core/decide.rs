@@ -1,5 +1,7 @@
-//! The verdict. Order is written here and nowhere else: preflight, pages, route, credentials,
-//! session, requirement, identity.
+//! The verdict. Order is written here and nowhere else: pages, Frontend API proxy, route, preflight,
+//! credentials, session, requirement, identity.
+
+mod relay;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +25,8 @@ use super::question::{Progress, Question};
 use super::reason::{Cause, Reason};
 use super::redirect::{self, Destination};
 use super::requirement::{Caller, Person, Requirement};
+
+pub use relay::FapiPermit;
 
 /// Everything a verdict depends on, made once for each request.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +100,8 @@ pub enum Standing {
 pub enum Decision {
     /// It goes to the upstream.
     Forward(Permit),
+    /// It goes to Clerk's Frontend API.
+    Relay(FapiPermit),
     /// The browser is sent elsewhere.
     Redirect(Redirect),
     /// It is refused.
@@ -309,6 +315,9 @@ impl<'r> Judge<'_, 'r> {
         } = self.0;
         if let Some(page) = facts.path.as_str().strip_prefix(self.0.pages_prefix) {
             return self.page(page, progress);
+        }
+        if let Some(verdict) = self.relay(progress) {
+            return Ok(verdict);
         }
         if let Some(resource) = protected_resource::described(facts, policy, instance) {
             return Ok(Self::own(

@@ -140,7 +140,10 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     (name.to_string(), value)
                 })
                 .collect(),
-            Decision::Redirect(_) | Decision::Refuse(_) | Decision::Page(_) => Vec::new(),
+            Decision::Relay(_)
+            | Decision::Redirect(_)
+            | Decision::Refuse(_)
+            | Decision::Page(_) => Vec::new(),
         };
         Explanation {
             method: facts.method.to_string(),
@@ -168,6 +171,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             outcome,
             status,
             location,
+            relay: Relay::of(verdict),
             upstream,
             left_out: self.left_out.iter().copied().map(effect).collect(),
         }
@@ -231,7 +235,7 @@ fn effect(question: Question) -> &'static str {
 /// The status and the `Location` of the answer; none where the upstream answers.
 fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
     match &verdict.decision {
-        Decision::Forward(_) => (None, None),
+        Decision::Forward(_) | Decision::Relay(_) => (None, None),
         Decision::Redirect(redirect) => (
             Some(StatusCode::TEMPORARY_REDIRECT),
             Some(redirect.location.clone()),
@@ -250,6 +254,8 @@ fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
 pub enum Outcome {
     /// It reaches the upstream.
     Allowed,
+    /// It reaches Clerk's Frontend API.
+    Relayed,
     /// Sign in first: a redirect or a 401.
     SignedOut,
     /// Signed in, but may not: a 403 or a redirect.
@@ -266,8 +272,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Allowed,
+        Self::Relayed,
         Self::SignedOut,
         Self::Forbidden,
         Self::NotFound,
@@ -280,6 +287,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::Relayed => "relayed",
             Self::SignedOut => "signed-out",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
@@ -293,6 +301,7 @@ impl Outcome {
     pub fn of(verdict: &Verdict) -> Self {
         match &verdict.decision {
             Decision::Forward(_) => Self::Allowed,
+            Decision::Relay(_) => Self::Relayed,
             Decision::Page(_) => Self::Page,
             Decision::Redirect(_) if verdict.standing == Standing::SignedIn => Self::Forbidden,
             Decision::Redirect(_) => Self::SignedOut,
@@ -319,6 +328,30 @@ pub struct ReadingLine {
     pub path: String,
     /// The route that this path has.
     pub route: String,
+}
+
+/// A request on its way to Clerk's Frontend API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// The path there.
+    pub path: String,
+    /// The proxy it is said to come by.
+    pub proxy_url: String,
+}
+
+impl Relay {
+    fn of(verdict: &Verdict) -> Option<Self> {
+        match &verdict.decision {
+            Decision::Relay(permit) => Some(Self {
+                path: permit.path().to_owned(),
+                proxy_url: permit.proxy_url().to_owned(),
+            }),
+            Decision::Forward(_)
+            | Decision::Redirect(_)
+            | Decision::Refuse(_)
+            | Decision::Page(_) => None,
+        }
+    }
 }
 
 /// A requirement and whether it is met.
@@ -365,6 +398,8 @@ pub struct Explanation {
     pub status: Option<StatusCode>,
     /// Where the visitor is sent.
     pub location: Option<String>,
+    /// What Clerk's Frontend API is asked, if the request goes there.
+    pub relay: Option<Relay>,
     /// The identity headers that the upstream gets.
     pub upstream: Vec<(String, String)>,
     /// Effects that a running gate would have had, taken for failed here.
@@ -389,6 +424,7 @@ impl Explanation {
             outcome: Outcome::Refused,
             status: Some(reply::status(RefusalKind::Request, reason)),
             location: None,
+            relay: None,
             upstream: Vec::new(),
             left_out: Vec::new(),
         }
@@ -420,6 +456,9 @@ impl Explanation {
             "outcome": self.outcome.as_str(),
             "status": self.status.map(|status| status.as_u16()),
             "location": self.location,
+            "relay": self.relay.as_ref().map(|relay| json!({
+                "path": relay.path, "proxy_url": relay.proxy_url,
+            })),
             "upstream": upstream,
             "left_out": self.left_out,
         })
@@ -482,6 +521,12 @@ impl fmt::Display for Explanation {
         }
         if let Some(location) = &self.location {
             writeln!(f, "to        {location}")?;
+        }
+        if let Some(Relay { path, proxy_url }) = &self.relay {
+            writeln!(
+                f,
+                "to        {path} of the Frontend API, by way of {proxy_url}"
+            )?;
         }
         for (name, value) in &self.upstream {
             writeln!(f, "upstream  {name}: {value}")?;

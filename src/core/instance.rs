@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::key::{InstanceKind, PublishableKey};
 use super::organization_sync::OrganizationSync;
 use super::origin::Origin;
+use super::proxy_path::ProxyPath;
 
 /// Everything about one Clerk instance that the decision needs. Holds no secret.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Instance {
     pub frontend_api: String,
     /// Who hands out OAuth tokens: the Frontend API itself, never a proxy of it.
     pub authorization_server: String,
+    /// Below which path the gate itself is the proxy of the Frontend API.
+    pub frontend_api_proxy: Option<ProxyPath>,
     /// What `iss` without its scheme must be for a cookie to belong to this instance.
     pub own_issuer_host: String,
     /// Addresses that ask for an organisation to be active.
@@ -99,6 +102,7 @@ impl Instance {
             clock_skew_ms: 5_000,
             frontend_api: format!("https://{host}"),
             authorization_server: format!("https://{host}"),
+            frontend_api_proxy: None,
             own_issuer_host: host,
             organization_sync: OrganizationSync::default(),
             satellite: None,

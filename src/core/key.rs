@@ -84,6 +84,24 @@ impl PublishableKey {
         &self.frontend_api
     }
 
+    /// The Frontend API that proxies call (section 8.3): one for all instances of an environment of
+    /// Clerk's.
+    pub fn frontend_api_for_proxies(&self) -> &'static str {
+        const LEGACY: [&str; 3] = [".lcl.dev", ".lclstage.dev", ".lclclerk.com"];
+        const LOCAL: [&str; 3] = [".lcl.dev", "lclstage.dev", ".lclclerk.com"];
+        const STAGING: &str = ".accountsstage.dev";
+        let host = self.frontend_api.as_str();
+        let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| host.ends_with(suffix));
+        let legacy = host.starts_with("clerk.") && ends(&LEGACY);
+        if !legacy && ends(&LOCAL) {
+            "https://frontend-api.lclclerk.com"
+        } else if host.ends_with(STAGING) {
+            "https://frontend-api.clerkstage.dev"
+        } else {
+            "https://frontend-api.clerk.dev"
+        }
+    }
+
     /// The eight characters behind `__session_` and its kin (section 2.4).
     pub fn cookie_suffix(&self) -> &str {
         &self.suffix
@@ -227,6 +245,38 @@ mod tests {
             of("user@clerk.example.com$"),
         ] {
             assert!(PublishableKey::parse(&key).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_frontend_api_of_proxies_follows_from_the_host() {
+        for (host, expected) in [
+            ("clerk.example.com", "https://frontend-api.clerk.dev"),
+            (
+                "foo-bar-13.clerk.accounts.dev",
+                "https://frontend-api.clerk.dev",
+            ),
+            (
+                "clerk.inspired.puma-74.lcl.dev",
+                "https://frontend-api.clerk.dev",
+            ),
+            (
+                "foo-bar-13.clerk.accounts.lclclerk.com",
+                "https://frontend-api.lclclerk.com",
+            ),
+            ("puma-74.lcl.dev", "https://frontend-api.lclclerk.com"),
+            (
+                "foo-bar-13.clerk.accountsstage.dev",
+                "https://frontend-api.clerkstage.dev",
+            ),
+            (
+                "accountsstage.dev.example.com",
+                "https://frontend-api.clerk.dev",
+            ),
+        ] {
+            let key = publishable_key_for(InstanceKind::Production, host);
+            let key = PublishableKey::parse(&key).unwrap();
+            assert_eq!(key.frontend_api_for_proxies(), expected, "{host}");
         }
     }
 

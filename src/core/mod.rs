@@ -28,6 +28,7 @@ pub mod pattern;
 pub mod persona;
 pub mod policy;
 pub mod protected_resource;
+pub mod proxy_path;
 pub mod question;
 pub mod readings;
 pub mod reason;

@@ -23,6 +23,7 @@ use crate::core::question::{Progress, Question, Slot, TokenAnswer};
 use crate::core::reason::RefreshFailure;
 use crate::core::verify::Signature;
 use crate::upstream::Upstream;
+use crate::upstream::relay::FrontendApi;
 use flights::Flights;
 use machines::Machines;
 use token_cache::TokenCache;
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub machines: Machines,
     /// The upstreams, as routes number them.
     pub upstreams: Vec<Upstream>,
+    /// Clerk's Frontend API, if the gate is its proxy.
+    pub frontend_api: Option<FrontendApi>,
     /// The largest body in bytes where a route does not say.
     pub max_body: Option<u64>,
 }

@@ -14,7 +14,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::core::decide::{Challenge, Decision, Permit, Refusal, RefusalKind, Standing, Verdict};
+use crate::core::decide::{
+    Challenge, Decision, FapiPermit, Permit, Refusal, RefusalKind, Standing, Verdict,
+};
 use crate::core::facts::{self, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
@@ -23,6 +25,7 @@ use crate::gate::{Gate, Snapshot};
 use crate::pages::{self, Document};
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
+use crate::upstream::relay::Errand;
 use crate::upstream::{Outbound, Tunnels, UpstreamError};
 
 /// The longest request id of a client that is kept.
@@ -126,6 +129,7 @@ pub async fn answer(
         .map(|other| other.reading.kind.name());
     line.decision = match &verdict.decision {
         Decision::Forward(_) => "forward",
+        Decision::Relay(_) => "relay",
         Decision::Redirect(_) => "redirect",
         Decision::Refuse(_) => "refuse",
         Decision::Page(_) => "page",
@@ -203,6 +207,18 @@ impl Desk<'_, '_> {
                     }
                 }
             }
+            Decision::Relay(permit) => {
+                let began = Instant::now();
+                let outcome = self.relay(permit, inbound).await;
+                let asked = Asked {
+                    status: outcome.as_ref().ok().map(|answer| answer.status().as_u16()),
+                    failure: outcome.as_ref().err().map(|error| error.reason()),
+                    took: began.elapsed(),
+                };
+                let response = outcome
+                    .unwrap_or_else(|error| own(pages::relay_failure(error), self.request_id));
+                (response, Some(asked))
+            }
             Decision::Redirect(redirect) => (
                 own(pages::redirect(&redirect.location), self.request_id),
                 None,
@@ -237,12 +253,7 @@ impl Desk<'_, '_> {
         tunnels: &Tunnels,
     ) -> Result<Response<AnswerBody>, UpstreamError> {
         let limit = permit.max_body().or(self.snapshot.max_body);
-        if let (Some(limit), BodyLength::Exactly(length)) = (limit, self.facts.body)
-            && length > limit
-        {
-            // Before a byte of the body is read.
-            return Err(UpstreamError::Client(Reason::BodyTooLarge));
-        }
+        self.fits(limit)?;
         let upstream = self
             .snapshot
             .upstreams
@@ -272,6 +283,36 @@ impl Desk<'_, '_> {
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());
         Ok(response.map(AnswerBody::Upstream))
+    }
+
+    async fn relay(
+        &self,
+        permit: &FapiPermit,
+        inbound: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, UpstreamError> {
+        let errand = Errand {
+            permit,
+            facts: self.facts,
+            max_body: self.snapshot.max_body,
+        };
+        self.fits(errand.max_body)?;
+        let clerk = self.snapshot.frontend_api.as_ref();
+        let clerk = clerk.ok_or(UpstreamError::Unreachable)?;
+        let mut response = clerk.relay(&errand, inbound).await?;
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, self.request_id.clone());
+        Ok(response.map(AnswerBody::Upstream))
+    }
+
+    /// Refuses a body that is said to be too large, before a byte of it is read.
+    fn fits(&self, limit: Option<u64>) -> Result<(), UpstreamError> {
+        match (limit, self.facts.body) {
+            (Some(limit), BodyLength::Exactly(length)) if length > limit => {
+                Err(UpstreamError::Client(Reason::BodyTooLarge))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Clerk's debug headers on every answer, if the operator wants them.

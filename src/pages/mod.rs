@@ -17,10 +17,11 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::core::decide::Page;
+use crate::core::decide::{Page, RefusalKind};
 use crate::core::identity::Identity;
 use crate::core::protected_resource::ProtectedResource;
-use crate::core::reply::{Content, Notice, Reply};
+use crate::core::reply::{self, Content, Notice, Reply};
+use crate::upstream::UpstreamError;
 
 /// The style of every page, without a line break at its end.
 const STYLE: &str = include_str!("../../templates/page.css");
@@ -119,6 +120,21 @@ fn protected_resource(resource: &ProtectedResource) -> Document {
             .insert(name, HeaderValue::from_static(value));
     }
     document
+}
+
+/// Says that Clerk's Frontend API gave no answer, in the shape of Clerk's own errors: its script in
+/// the browser reads them.
+pub fn relay_failure(error: UpstreamError) -> Document {
+    let message = match error {
+        UpstreamError::Unreachable => "clerk's frontend api cannot be reached",
+        UpstreamError::Timeout => "clerk's frontend api did not answer in time",
+        UpstreamError::Malformed => "the answer of clerk's frontend api cannot be understood",
+        UpstreamError::Client(reason) => reason.message(),
+    };
+    json_document(
+        reply::status(RefusalKind::Request, error.reason()),
+        &json!({ "errors": [{ "code": "proxy_request_failed", "message": message }] }),
+    )
 }
 
 /// Who somebody is, without any token.

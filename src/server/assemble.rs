@@ -17,10 +17,12 @@ use crate::clerk::machines::MachineApi;
 use crate::clock::SharedClock;
 use crate::config::{self, Config, HostHeader, KeySource, UpstreamConfig};
 use crate::core::identity_headers::HeaderPlan;
+use crate::core::origin::Origin;
 use crate::gate::Snapshot;
 use crate::gate::machines::Machines;
 use crate::tls::{self, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
+use crate::upstream::relay::FrontendApi;
 use crate::upstream::{Upstream, UpstreamTimes};
 
 /// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
@@ -67,6 +69,10 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         .iter()
         .map(|upstream| self::upstream(upstream, config, &rules))
         .collect::<anyhow::Result<_>>()?;
+    let frontend_api = match &config.frontend_api_proxy {
+        Some(origin) => Some(self::frontend_api(origin, config, &rules)?),
+        None => None,
+    };
     Ok(Snapshot {
         instance: config.instance.clone(),
         policy: config.policy.clone(),
@@ -87,6 +93,7 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         ),
         backend: backend.map(BackendApi::new),
         upstreams,
+        frontend_api,
         max_body: config.limits.body_bytes,
     })
 }
@@ -128,18 +135,38 @@ fn upstream(
         HostHeader::Preserve => HostRule::Preserve,
         HostHeader::Upstream => HostRule::Upstream(upstream.url.host().clone()),
     };
-    let times = UpstreamTimes {
-        connect: upstream.connect_timeout,
-        response: upstream.response_timeout,
-        idle: upstream.idle_timeout,
-        body_idle: config.limits.body_timeout,
-    };
     Ok(Upstream::new(
         scheme,
         authority,
         host,
-        times,
+        times(upstream, config),
         Arc::clone(rules),
         tls,
     ))
+}
+
+fn times(upstream: &UpstreamConfig, config: &Config) -> UpstreamTimes {
+    UpstreamTimes {
+        connect: upstream.connect_timeout,
+        response: upstream.response_timeout,
+        idle: upstream.idle_timeout,
+        body_idle: config.limits.body_timeout,
+    }
+}
+
+/// Clerk's Frontend API behind the gate; the times of `[upstream]` hold for it.
+fn frontend_api(
+    origin: &Origin,
+    config: &Config,
+    rules: &Arc<HeaderRules>,
+) -> anyhow::Result<FrontendApi> {
+    let secret_key = config.secret_key.clone();
+    let secret_key = secret_key.context("the Frontend API proxy needs the secret key")?;
+    let times = config.upstreams.first().map(|first| times(first, config));
+    let times = times.context("there is no upstream")?;
+    let secure = origin.scheme() == crate::core::origin::Scheme::Https;
+    let tls =
+        tls_for(secure, &ExtraRoots::default()).context("the certificates that are trusted")?;
+    FrontendApi::new(origin, secret_key, times, Arc::clone(rules), tls)
+        .context("the secret key cannot stand in a header")
 }

@@ -22,7 +22,7 @@ pub struct AccessLine<'a> {
     pub route: Option<&'a str>,
     /// Another reading of the path that made it stricter.
     pub reading: Option<&'a str>,
-    /// `forward`, `redirect`, `refuse` or `page`.
+    /// `forward`, `relay`, `redirect`, `refuse` or `page`.
     pub decision: &'static str,
     /// The reason code, with its detail.
     pub reason: Option<&'a str>,

@@ -17,9 +17,9 @@ use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The id that stands in the log, in answers of ours and towards the upstream.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -55,7 +55,10 @@ pub const RESERVED: [&str; 25] = [
 
 /// The same, by how they begin.
 pub const RESERVED_PREFIXES: [&str; 4] =
-    ["xclerk", "xmiddleware", "xhttpmethod", "xmethodoverride"];
+    [CLERKS_OWN, "xmiddleware", "xhttpmethod", "xmethodoverride"];
+
+/// How headers begin that Clerk's SDKs send to each other, and to the Frontend API.
+const CLERKS_OWN: &str = "xclerk";
 
 /// Headers that are about one connection, and go on in neither direction.
 pub const HOP_BY_HOP: [&str; 9] = [
@@ -91,6 +94,19 @@ pub const STATE_COOKIES: [&str; 5] = [
     "__session_*",
     "__client_uat",
     "__client_uat_*",
+    "clerk_active_context",
+];
+
+/// The cookies that Clerk's Frontend API is sent, where the gate is its proxy: those of Clerk's.
+/// Of all others, the application's and ours, it learns nothing.
+pub const COOKIES_FOR_CLERK: [&str; 8] = [
+    "__client",
+    "__client_*",
+    "__session",
+    "__session_*",
+    "__refresh",
+    "__refresh_*",
+    "__clerk_*",
     "clerk_active_context",
 ];
 
@@ -136,10 +152,18 @@ impl HeaderRules {
 
     fn is_reserved(&self, name: &HeaderName) -> bool {
         with_letters(name.as_str(), |letters| {
-            self.reserved.contains(letters)
-                || RESERVED_PREFIXES
-                    .iter()
-                    .any(|prefix| letters.starts_with(prefix))
+            self.reserved.contains(letters) || is_reserved_by_prefix(letters, |_| true)
+        })
+    }
+
+    /// What a client's headers leave for Clerk's Frontend API, cookies aside. Native SDKs send it
+    /// `x-clerk-client-id` and the like.
+    pub(super) fn passing_to_clerk(&self, headers: &HeaderMap) -> HeaderMap {
+        passing(headers, |name| {
+            with_letters(name.as_str(), |letters| {
+                self.reserved.contains(letters)
+                    || is_reserved_by_prefix(letters, |prefix| prefix != CLERKS_OWN)
+            })
         })
     }
 
@@ -152,20 +176,7 @@ impl HeaderRules {
         peer: IpAddr,
         request_id: &HeaderValue,
     ) -> HeaderMap {
-        let nominated = nominated(facts.headers);
-        let mut headers = HeaderMap::with_capacity(facts.headers.len() + 12);
-        for (name, value) in facts.headers {
-            let dropped = is_hop_by_hop(name)
-                || nominated.contains(name)
-                || *name == HOST
-                || *name == COOKIE
-                || *name == EXPECT
-                || *name == TRAILER
-                || self.is_reserved(name);
-            if !dropped {
-                headers.append(name.clone(), value.clone());
-            }
-        }
+        let mut headers = passing(facts.headers, |name| self.is_reserved(name));
         if let Some(cookies) = self.cookies(facts.headers) {
             headers.insert(COOKIE, cookies);
         }
@@ -236,46 +247,89 @@ impl HeaderRules {
 
     /// The cookies that go on, byte for byte, in one line.
     fn cookies(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let mut kept: Vec<u8> = Vec::new();
-        for line in headers.get_all(COOKIE) {
-            for piece in line.as_bytes().split(|byte| *byte == b';') {
-                let piece = piece.trim_ascii();
-                let name = piece
-                    .split(|byte| *byte == b'=')
-                    .next()
-                    .unwrap_or_default()
-                    .trim_ascii();
-                if piece.is_empty() || self.keeps_back(name) {
-                    continue;
-                }
-                if !kept.is_empty() {
-                    kept.extend_from_slice(b"; ");
-                }
-                kept.extend_from_slice(piece);
-            }
-        }
-        if kept.is_empty() {
-            None
-        } else {
-            HeaderValue::from_bytes(&kept).ok()
-        }
+        kept_cookies(headers, |name| !self.keeps_back(name))
     }
 
     fn keeps_back(&self, name: &[u8]) -> bool {
         let Ok(name) = std::str::from_utf8(name) else {
             return false;
         };
-        let is = |pattern: &&str| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => name == *pattern,
-        };
-        let state = STATE_COOKIES.iter().any(is);
-        if state {
+        if is_one_of(&STATE_COOKIES, name) {
             self.cookies == ClerkCookies::Strip
         } else {
-            SECRET_COOKIES.iter().any(is)
+            is_one_of(&SECRET_COOKIES, name)
         }
     }
+}
+
+/// What a client's headers leave when those are gone that are about the connection, that are set
+/// anew, or that `is_ours` alone.
+fn passing(headers: &HeaderMap, is_ours: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let nominated = nominated(headers);
+    let mut passing = HeaderMap::with_capacity(headers.len() + 12);
+    for (name, value) in headers {
+        let dropped = is_hop_by_hop(name)
+            || nominated.contains(name)
+            || *name == HOST
+            || *name == COOKIE
+            || *name == EXPECT
+            || *name == TRAILER
+            || is_ours(name);
+        if !dropped {
+            passing.append(name.clone(), value.clone());
+        }
+    }
+    passing
+}
+
+fn is_reserved_by_prefix(letters: &str, counts: impl Fn(&str) -> bool) -> bool {
+    RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| counts(prefix) && letters.starts_with(prefix))
+}
+
+/// The cookies that go to Clerk's Frontend API, byte for byte, in one line.
+pub(super) fn clerk_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
+    kept_cookies(headers, |name| {
+        std::str::from_utf8(name).is_ok_and(|name| is_one_of(&COOKIES_FOR_CLERK, name))
+    })
+}
+
+/// The cookies whose name is kept, byte for byte, in one line.
+fn kept_cookies(headers: &HeaderMap, keeps: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
+    let mut kept: Vec<u8> = Vec::new();
+    for line in headers.get_all(COOKIE) {
+        for piece in line.as_bytes().split(|byte| *byte == b';') {
+            let piece = piece.trim_ascii();
+            let name = piece
+                .split(|byte| *byte == b'=')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii();
+            if piece.is_empty() || !keeps(name) {
+                continue;
+            }
+            if !kept.is_empty() {
+                kept.extend_from_slice(b"; ");
+            }
+            kept.extend_from_slice(piece);
+        }
+    }
+    if kept.is_empty() {
+        None
+    } else {
+        HeaderValue::from_bytes(&kept).ok()
+    }
+}
+
+/// Whether a name is one of these; `*` stands for however it goes on.
+fn is_one_of(patterns: &[&str], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == *pattern,
+        })
 }
 
 /// Which `Host` the upstream is told.

@@ -1,9 +1,10 @@
 //! The upstream: pooled connections, forwarding, tunnels. Nothing is forwarded without a
-//! [`Permit`], and only the core makes one.
+//! [`Permit`], and only the core makes one. `relay` has the way to Clerk's Frontend API.
 
 pub mod body;
 mod connector;
 pub mod head;
+pub mod relay;
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -175,7 +176,6 @@ impl Upstream {
         tunnels: &Tunnels,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let facts = outbound.facts;
-        let head = self.head(outbound).ok_or(UpstreamError::Malformed)?;
         let mut inbound = inbound;
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
@@ -188,28 +188,13 @@ impl Upstream {
             ),
             BodyRule::Drop => ClientBody::none(),
         };
-        let watch = body.watch();
         let limit = outbound
             .permit
             .response_timeout()
             .unwrap_or(self.times.response);
-        let mut answer = self.ask(head.map(|()| body), watch.as_ref(), limit).await;
-        if let Some(Err(error)) = &answer
-            && is_repeatable(facts)
-            && connector::was_stale(error)
-            && let Some(head) = self.head(outbound)
-        {
-            let again = head.map(|()| ClientBody::none());
-            answer = self.ask(again, None, limit).await;
-        }
-        let mut response = match answer {
-            None => return Err(UpstreamError::Timeout),
-            Some(Err(error)) => {
-                let fault = watch.and_then(|watch| watch.fault.reason());
-                return Err(fault.map_or_else(|| kind(&error), UpstreamError::Client));
-            }
-            Some(Ok(response)) => response,
-        };
+        let mut response = self
+            .exchange(|| self.head(outbound), body, limit, facts)
+            .await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) =
                 client_upgrade.filter(|_| *facts.method == Method::GET && is_websocket(&response))
@@ -222,12 +207,46 @@ impl Upstream {
         Ok(response)
     }
 
+    /// Sends a request and waits for the head of its answer; `head` is asked again where the
+    /// request has to be sent once more.
+    async fn exchange(
+        &self,
+        head: impl Fn() -> Option<Request<()>>,
+        body: ClientBody,
+        limit: Duration,
+        facts: &RequestFacts<'_>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let request = head().ok_or(UpstreamError::Malformed)?;
+        let watch = body.watch();
+        let mut answer = self
+            .ask(request.map(|()| body), watch.as_ref(), limit)
+            .await;
+        if let Some(Err(error)) = &answer
+            && is_repeatable(facts)
+            && connector::was_stale(error)
+            && let Some(head) = head()
+        {
+            let again = head.map(|()| ClientBody::none());
+            answer = self.ask(again, None, limit).await;
+        }
+        match answer {
+            None => Err(UpstreamError::Timeout),
+            Some(Err(error)) => {
+                let fault = watch.and_then(|watch| watch.fault.reason());
+                Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
+            }
+            Some(Ok(response)) => Ok(response),
+        }
+    }
+
     /// The head of the request to the upstream. `None` if no address comes of it.
     fn head(&self, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
         let facts = outbound.facts;
         let mut head = Request::new(());
         *head.method_mut() = facts.method.clone();
-        *head.uri_mut() = self.target(facts)?;
+        let query = facts.query.and_then(head::query_for_upstream);
+        // The very path that was matched.
+        *head.uri_mut() = self.address(facts.path.as_str(), query.as_deref())?;
         *head.version_mut() = Version::HTTP_11;
         *head.headers_mut() = self.rules.request(
             facts,
@@ -238,10 +257,8 @@ impl Upstream {
         );
         if outbound.permit.body() == BodyRule::Drop {
             head.headers_mut().remove(http::header::CONTENT_LENGTH);
-        } else if facts.body == BodyLength::Unknown {
-            // Without it, the body of a GET or HEAD is taken for none.
-            let chunked = HeaderValue::from_static("chunked");
-            head.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        } else {
+            with_framing(&mut head, facts);
         }
         Some(head)
     }
@@ -265,21 +282,26 @@ impl Upstream {
         }
     }
 
-    /// The address at the upstream: the very path that was matched.
-    fn target(&self, facts: &RequestFacts<'_>) -> Option<Uri> {
-        let query = match facts.query {
-            Some(query) => head::query_for_upstream(query),
-            None => None,
-        };
+    /// An address at the upstream.
+    fn address(&self, path: &str, query: Option<&str>) -> Option<Uri> {
         let path = match query {
-            Some(query) => [facts.path.as_str(), "?", query.as_ref()].concat(),
-            None => facts.path.as_str().to_owned(),
+            Some(query) => [path, "?", query].concat(),
+            None => path.to_owned(),
         };
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
         Uri::from_parts(parts).ok()
+    }
+}
+
+/// Says that a body comes whose length is not known: without it, the body of a GET or HEAD is taken
+/// for none.
+fn with_framing(head: &mut Request<()>, facts: &RequestFacts<'_>) {
+    if facts.body == BodyLength::Unknown {
+        let chunked = HeaderValue::from_static("chunked");
+        head.headers_mut().insert(TRANSFER_ENCODING, chunked);
     }
 }
 

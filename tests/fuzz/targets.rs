@@ -8,6 +8,7 @@ use clerk_gate::core::decide::{Decision, Verdict};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::policy::{EncodedSlash, PathReading, Policy, Preflight, Route};
+use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
@@ -43,6 +44,7 @@ fn scene(key: &str) -> Scene {
         Policy::compile(routes, PathReading::Leniently).unwrap(),
     );
     scene.edge.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    scene.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
     scene
 }
 
@@ -50,6 +52,7 @@ fn scene(key: &str) -> Scene {
 fn sign(verdict: &Verdict) -> String {
     let decision = match &verdict.decision {
         Decision::Forward(permit) => format!("forward {}", permit.identity().len()),
+        Decision::Relay(permit) => format!("relay {}", permit.path().len()),
         Decision::Redirect(_) => "redirect".to_owned(),
         Decision::Refuse(refusal) => format!("refuse {:?}", refusal.kind),
         Decision::Page(_) => "page".to_owned(),

@@ -105,6 +105,56 @@ fn no_report_shows_a_secret() {
     }
 }
 
+/// Where handshakes go, and which Frontend API is relayed to.
+#[test]
+fn browsers_reach_clerk_by_way_of_the_proxy_unless_another_is_named() {
+    let test_key = "publishable-key = \"pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk\"\nsecret-key = \"sk_test_x\"";
+    let live_key =
+        "publishable-key = \"pk_live_Y2xlcmsuZXhhbXBsZS5jb20k\"\nsecret-key = \"sk_live_x\"";
+    let public = "public-url = \"https://app.example.com\"";
+    let on = "frontend-api-proxy = { enabled = true }";
+    let elsewhere = "proxy-url = \"https://other.example.com/clerk/\"";
+    let relative = "proxy-url = \"/clerk/\"";
+    for (top, clerk, expected) in [
+        ("", vec![test_key], "https://foo-bar-13.clerk.accounts.dev"),
+        ("", vec![test_key, on], "/__clerk"),
+        ("", vec![test_key, relative], "/clerk"),
+        ("", vec![test_key, on, relative], "/clerk"),
+        (public, vec![live_key], "https://clerk.example.com"),
+        (
+            public,
+            vec![live_key, on],
+            "https://app.example.com/__clerk",
+        ),
+        (
+            public,
+            vec![live_key, relative],
+            "https://app.example.com/clerk",
+        ),
+        (
+            public,
+            vec![live_key, on, elsewhere],
+            "https://other.example.com/clerk",
+        ),
+    ] {
+        let text = format!(
+            "{top}\nupstream.url = \"http://127.0.0.1:3000\"\n[clerk]\n{}\n",
+            clerk.join("\n")
+        );
+        let config = load("x", &text).unwrap().config;
+        let relayed = clerk.contains(&on);
+        assert_eq!(config.instance.frontend_api, expected, "{text}");
+        assert_eq!(
+            config.instance.frontend_api_proxy.is_some(),
+            relayed,
+            "{text}"
+        );
+        let url = config.frontend_api_proxy.map(|url| url.to_string());
+        let expected = relayed.then(|| "https://frontend-api.clerk.dev".to_owned());
+        assert_eq!(url, expected, "{text}");
+    }
+}
+
 #[test]
 fn a_flag_counts_more_than_the_environment_and_the_environment_more_than_the_file() {
     let text = "[clerk]\npublishable-key = \"pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk\"\n[upstream]\nurl = \"http://file.example\"\n";

@@ -21,6 +21,7 @@ use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::support::World;
+use crate::support::upstream::RecordingUpstream;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -406,6 +407,24 @@ async fn every_header_that_the_upstream_is_told_is_in_the_reference() {
         names(headers_under("Set towards the application")),
         names(received.headers.keys())
     );
+}
+
+#[tokio::test]
+async fn every_header_and_cookie_that_clerk_is_told_is_in_the_reference() {
+    let frontend_api = RecordingUpstream::start().await;
+    let world = World::with(crate::support::usual_routes()).relaying_to(frontend_api.address);
+    let world = world.start().await;
+    let call = world.get("/__clerk/v1/client").cookie("a=1; __client=c");
+    call.send().await;
+    let told: Vec<String> = names(frontend_api.only().headers.keys())
+        .into_iter()
+        .collect();
+    let mut documented = headers_under("To Clerk's Frontend API");
+    let cookies = documented.split_off(told.len());
+    documented.sort();
+    assert_eq!(documented, told);
+    assert_eq!(cookies, head::COOKIES_FOR_CLERK);
+    world.upstream.assert_untouched();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod cli;
 mod config;
 mod docs;
 mod forwarding;
+mod frontend_api;
 mod gate;
 mod house;
 mod identity;

@@ -7,6 +7,7 @@ use clerk_gate::core::jwt::Token;
 use clerk_gate::core::machine::{TokenType, TokenTypes};
 use clerk_gate::core::persona;
 use clerk_gate::core::policy::{OnSignedOut, PathReading, Policy, Route};
+use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::{Caller, ClaimRule, ClaimTest, Person, Requirement};
 use clerk_gate::core::verify::Signature;
@@ -50,7 +51,9 @@ fn scene(key: &str) -> Scene {
         ],
         PathReading::Leniently,
     );
-    Scene::of(key, policy.unwrap())
+    let mut scene = Scene::of(key, policy.unwrap());
+    scene.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+    scene
 }
 
 /// A path or a piece of one, with everything that means something somewhere.
@@ -63,6 +66,7 @@ fn target() -> impl Strategy<Value = String> {
         "/club",
         "/_gate/sign-in",
         "/_gate/me",
+        "/__clerk",
         "..",
         ".",
         ";x",

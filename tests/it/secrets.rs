@@ -17,8 +17,9 @@ use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::key::PublishableKey;
 use clerk_gate::core::machine::{Accepts, TokenType};
-use clerk_gate::core::origin::Scheme;
+use clerk_gate::core::origin::{Origin, Scheme};
 use clerk_gate::core::policy::{PathReading, Policy};
+use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::question::{Progress, Question, TokenAnswer};
 use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
@@ -26,7 +27,7 @@ use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::flights::Flights;
 use clerk_gate::pages;
 use clerk_gate::server;
-use clerk_gate::standin::{StandIn, StandInOptions};
+use clerk_gate::standin::{Endpoint, Fault, StandIn, StandInOptions};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
@@ -117,6 +118,7 @@ fn requests() -> Vec<Asked> {
             &[known, page.clone()],
         ),
         asked("/members?__clerk_db_jwt=dvb_hidden", &[page]),
+        asked("/__clerk/v1/client?token=hidden", &[session(0)]),
     ]
 }
 
@@ -171,13 +173,14 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
 fn nothing_that_a_request_becomes_shows_its_credentials() {
     let mut instance = Instance::of(PublishableKey::parse(KEY).unwrap(), BackendApi::Available);
     instance.sign_in_url = Some("https://accounts.example.com/sign-in".to_owned());
+    instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
     let policy = Policy::compile(usual_routes(), PathReading::Leniently).unwrap();
     let edge = Edge {
         public: PublicAddress::Loopback,
         trusted_proxies: Vec::new(),
         hosts: Vec::new(),
     };
-    let mut decisions = [0; 4];
+    let mut decisions = [0; 5];
     for request in requests() {
         let target: Uri = request.target.parse().unwrap();
         let mut headers = HeaderMap::new();
@@ -218,6 +221,10 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
                 assert_shows_nothing("`Document`", &pages::page(page, "id"));
                 3
             }
+            Decision::Relay(permit) => {
+                assert_shows_nothing("`FapiPermit`", permit);
+                4
+            }
         };
         decisions[kind] += 1;
     }
@@ -232,13 +239,15 @@ async fn neither_configuration_nor_gate_shows_the_secret_key() {
     let nowhere = ([127, 0, 0, 1], 9).into();
     let mut config = config(&clerk, nowhere, usual_routes());
     config.secret_key = Some("sk_test_hidden".into());
+    config.frontend_api_proxy = Origin::parse(&clerk.url());
+    config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
     assert_shows_nothing("`Config`", &config);
     let bound = server::build(&config, ManualClock::at(START_MS))
         .await
         .unwrap();
     let shown = format!("{bound:?}");
     assert!(
-        shown.contains("Snapshot") && shown.contains("Gate"),
+        shown.contains("Snapshot") && shown.contains("Gate") && shown.contains("FrontendApi("),
         "{shown}"
     );
     assert_shows_nothing("`Bound`", &bound);
@@ -295,7 +304,7 @@ async fn no_log_line_shows_what_a_request_carries() {
         .with_writer(move || lines.clone())
         .finish();
     let _logging = tracing::subscriber::set_default(subscriber);
-    let world = World::start().await;
+    let world = World::with(usual_routes()).relaying().start().await;
     let ada = world.clerk.sign_in("ada", None);
     let refresh_token = ada.refresh_token.clone().unwrap();
     let all = format!(
@@ -332,16 +341,34 @@ async fn no_log_line_shows_what_a_request_carries() {
     answers.push(world.get("/members").cookie(&all).send().await);
     answers.push(world.visit("/members").bearer(&ada.token).send().await);
     answers.push(world.get("/%zz?q=hidden").cookie(&all).send().await);
+    let relayed = format!("/__clerk/v1/client?__clerk_db_jwt={}", ada.dev_browser);
+    let relayed = world.get(&relayed).cookie(&all).bearer(&ada.token);
+    answers.push(relayed.send().await);
+    world.clerk.misbehave(Endpoint::All, Fault::Close);
+    answers.push(
+        world
+            .get("/__clerk/v1/x?q=hidden")
+            .cookie(&all)
+            .send()
+            .await,
+    );
     let statuses: Vec<_> = answers
         .iter()
         .map(|answer| answer.status.as_u16())
         .collect();
-    assert_eq!(statuses, [200, 401, 200, 200, 307, 307, 200, 307, 400]);
+    assert_eq!(
+        statuses,
+        [200, 401, 200, 200, 307, 307, 200, 307, 400, 200, 502]
+    );
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(
         log.matches("clerk_gate::access").count() >= statuses.len(),
         "{log}"
     );
+    let relays = log
+        .lines()
+        .filter(|line| line.contains("decision=\"relay\""));
+    assert_eq!(relays.count(), 2, "{log}");
     let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
     let cookie = answers[6].header("set-cookie").unwrap();
     let renewed = cookie.split(['=', ';']).nth(1).unwrap();

@@ -159,6 +159,7 @@ fn answer(verdict: &Verdict) -> Answer {
     let mut challenge = None;
     let (kind, location) = match &verdict.decision {
         Decision::Forward(_) => ("pass", None),
+        Decision::Relay(_) => ("relay", None),
         Decision::Redirect(redirect) => ("redirect", Some(redirect.location.clone())),
         // The SDK throws over a result that it cannot trust, which is an error 500.
         Decision::Refuse(refusal) if refusal.cause.reason == Reason::HandshakeInvalid => {

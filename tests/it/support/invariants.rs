@@ -8,6 +8,7 @@ use clerk_gate::core::decide::{Decision, Inputs, Verdict};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::policy::{PathReading, Policy};
+use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use http::header::{CONNECTION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -207,7 +208,7 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     let sign_in = match &verdict.decision {
         Decision::Redirect(redirect) => Some(&redirect.location),
         Decision::Refuse(refusal) => refusal.sign_in_url.as_ref(),
-        Decision::Forward(_) | Decision::Page(_) => None,
+        Decision::Forward(_) | Decision::Relay(_) | Decision::Page(_) => None,
     };
     let Some(location) = sign_in else {
         return Ok(());
@@ -270,6 +271,37 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     Ok(())
 }
 
+/// What is relayed has a canonical path below that of the proxy, and goes on as the rest of it;
+/// nothing below that path goes to the application.
+pub fn relays(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
+    let path = inputs.facts.path.as_str();
+    let proxy = inputs.instance.frontend_api_proxy.as_ref();
+    let below = proxy.is_some_and(|proxy| format!("{path}/").starts_with(&format!("{proxy}/")));
+    if let Decision::Relay(permit) = &verdict.decision {
+        let whole = format!(
+            "{}{}",
+            proxy.map(ProxyPath::as_str).unwrap_or_default(),
+            permit.path()
+        );
+        ensure(
+            below && (whole == path || whole == format!("{path}/")),
+            || format!("`{path}` is relayed as `{}`", permit.path()),
+        )?;
+        let own = format!(
+            "{}{}",
+            inputs.facts.origin,
+            proxy.map(ProxyPath::as_str).unwrap_or_default()
+        );
+        ensure(
+            permit.path().starts_with('/') && permit.proxy_url() == own,
+            || format!("{permit:?}"),
+        )?;
+    }
+    ensure(!(below && is_forwarded(verdict)), || {
+        format!("`{path}` goes to the application")
+    })
+}
+
 /// `decide` comes to an end, asks nothing twice, and says the same again.
 pub fn decides(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, String> {
     let verdict = judge(inputs, oracle)?;
@@ -286,6 +318,7 @@ pub fn decides(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, S
     })?;
     redirects_stay(inputs, &verdict)?;
     identity_is_ours(inputs, &verdict)?;
+    relays(inputs, &verdict)?;
     Ok(verdict)
 }
 

@@ -23,6 +23,7 @@ use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::key::PublishableKey;
 use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{PathReading, Policy, Route};
+use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::server;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
@@ -118,6 +119,24 @@ impl WorldBuilder {
         }
     }
 
+    /// Makes the gate the proxy of a Frontend API at `/__clerk`; handshakes go that way too.
+    pub fn relaying_to(self, frontend_api: SocketAddr) -> Self {
+        self.configure(move |config| {
+            config.frontend_api_proxy = Origin::parse(&format!("http://{frontend_api}"));
+            config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+            "/__clerk".clone_into(&mut config.instance.frontend_api);
+        })
+    }
+
+    /// The same, with the world's own stand-in.
+    pub fn relaying(self) -> Self {
+        self.configure(|config| {
+            config.frontend_api_proxy = Origin::parse(config.api_url.as_str());
+            config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+            "/__clerk".clone_into(&mut config.instance.frontend_api);
+        })
+    }
+
     /// Changes the configuration before the gate is built.
     pub fn configure(mut self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
         let before = self.change;
@@ -179,6 +198,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         },
         instance,
         jwks_max_stale: Duration::from_hours(24),
+        frontend_api_proxy: None,
         secret_key: None,
         machine_secret_key: None,
         machine_token_cache: Duration::from_secs(30),
