@@ -102,7 +102,8 @@ impl Identity {
 fn organization_v1(claims: &Map<String, Value>) -> Option<Organization> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
     let organization = Organization {
-        id: text("org_id"),
+        // SECURITY: a role counts only in an organisation, and an empty id names none.
+        id: text("org_id").filter(|id| !id.is_empty()),
         slug: text("org_slug"),
         role: text("org_role"),
         permissions: match claims.get("org_permissions") {
@@ -212,6 +213,17 @@ mod tests {
                 "org:teams:read"
             ]
         );
+    }
+
+    #[test]
+    fn an_empty_id_names_no_organisation() {
+        for claims in [
+            json!({ "sub": "user_1", "org_id": "", "org_role": "org:admin", "org_permissions": ["org:a:b"] }),
+            json!({ "sub": "user_1", "v": 2, "o": { "id": "", "rol": "admin", "per": "b", "fpm": "1" }, "fea": "o:a" }),
+        ] {
+            let identity = Identity::from_claims(claims.as_object().unwrap()).unwrap();
+            assert_eq!(identity.organization_id(), None, "{claims}");
+        }
     }
 
     #[test]
