@@ -127,8 +127,6 @@ impl<'r> Credentials<'r> {
         if self.client_uat.suffixed.is_none() && self.session.suffixed.is_none() {
             return CookieFamily::Plain;
         }
-        let issued =
-            |token: Option<&Token>| token.and_then(|token| token.number("iat")).unwrap_or(0.0);
         if suffixed_set && plain_set && issued(plain) > issued(suffixed) {
             return CookieFamily::Plain;
         }
@@ -202,6 +200,15 @@ fn bearer<'r>(facts: &RequestFacts<'r>) -> Option<Cow<'r, str>> {
     }
 }
 
+/// When a token was issued, in seconds; 0 where it does not say. What is no number is neither
+/// earlier nor later than anything.
+fn issued(token: Option<&Token>) -> f64 {
+    match token.and_then(|token| token.claim("iat")) {
+        None => 0.0,
+        Some(iat) => iat.as_f64().unwrap_or(f64::NAN),
+    }
+}
+
 /// What JavaScript takes for true.
 fn is_truthy(value: &serde_json::Value) -> bool {
     match value {
@@ -271,4 +278,29 @@ pub(super) fn javascript_integer(text: &str) -> i64 {
         .get(..end.min(15))
         .and_then(|digits| i64::from_str_radix(digits, radix).ok());
     magnitude.map_or(0, |value| sign * value)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    #[test]
+    fn an_issue_time_that_is_no_number_is_not_compared() {
+        let token = |claims: &str| {
+            let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+            let raw = format!("{}.{}.AAAA", encode("{}"), encode(claims));
+            Token::decode(&raw).unwrap()
+        };
+        assert!(issued(None).total_cmp(&0.0).is_eq());
+        assert!(issued(Some(&token("{}"))).total_cmp(&0.0).is_eq());
+        let one = issued(Some(&token(r#"{"iat":1}"#)));
+        assert!(one.total_cmp(&1.0).is_eq());
+        for odd in [r#"{"iat":"soon"}"#, r#"{"iat":null}"#, r#"{"iat":[]}"#] {
+            let odd = issued(Some(&token(odd)));
+            assert!(!(odd > one) && !(one > odd), "{odd}");
+        }
+    }
 }
