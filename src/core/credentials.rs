@@ -239,6 +239,9 @@ fn without_schemes(issuer: &str) -> String {
 /// `Number(text)` of JavaScript as far as a counter needs it; what is no number is 0.
 fn javascript_number(text: &str) -> f64 {
     let text = text.trim();
+    if matches!(text, "Infinity" | "+Infinity") {
+        return f64::INFINITY;
+    }
     let radix = |prefix: &str, radix: u32| {
         text.strip_prefix(prefix)
             .or_else(|| text.strip_prefix(&prefix.to_ascii_uppercase()))
@@ -252,7 +255,8 @@ fn javascript_number(text: &str) -> f64 {
         .or_else(|| radix("0o", 8))
         .or_else(|| radix("0b", 2))
         .or_else(|| plain.then(|| text.parse().ok()).flatten())
-        .filter(|number: &f64| number.is_finite())
+        // A counter beyond all numbers has counted too far, and is not one that begins again.
+        .filter(|number: &f64| *number > f64::NEG_INFINITY)
         .unwrap_or(0.0)
 }
 
@@ -301,6 +305,32 @@ mod tests {
         for odd in [r#"{"iat":"soon"}"#, r#"{"iat":null}"#, r#"{"iat":[]}"#] {
             let odd = issued(Some(&token(odd)));
             assert!(!(odd > one) && !(one > odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_counter_is_read_as_javascript_reads_numbers() {
+        for (text, expected) in [
+            ("3", 3.0),
+            (" 03 ", 3.0),
+            ("3.0", 3.0),
+            (".3e1", 3.0),
+            ("0x3", 3.0),
+            ("0b11", 3.0),
+            ("-1", -1.0),
+            ("", 0.0),
+            ("x", 0.0),
+            ("3abc", 0.0),
+            ("NaN", 0.0),
+            ("inf", 0.0),
+            ("Infinity", f64::INFINITY),
+            ("1e999", f64::INFINITY),
+        ] {
+            let number = javascript_number(text);
+            assert!(
+                number.total_cmp(&expected).is_eq(),
+                "{text}: {number} instead of {expected}"
+            );
         }
     }
 }
