@@ -458,7 +458,7 @@ impl<'r> Desk<'_, 'r> {
         let source = self.refresh_source(slot, progress)?;
         let session_id = match &progress.token(source)?.decoded {
             Ok(token) => token.text("sid").unwrap_or_default(),
-            Err(_) => return Ok(Err(RefreshFailure::Unintelligible)),
+            Err(_) => return Ok(Err(RefreshFailure::Undecodable)),
         };
         if session_id.is_empty() {
             return Ok(Err(RefreshFailure::NoSessionId));

@@ -166,6 +166,8 @@ pub enum RefreshFailure {
     NoRefreshCookie,
     /// A method other than GET.
     NotGet,
+    /// The cookie's token, which is the one that is renewed, is none.
+    Undecodable,
     /// The token has no session id.
     NoSessionId,
     /// Clerk could not be reached.
@@ -202,6 +204,7 @@ impl RefreshFailure {
         match self {
             Self::NoRefreshCookie => "non-eligible-no-refresh-cookie",
             Self::NotGet => "non-eligible-non-get",
+            Self::Undecodable => "expired-session-token-decode-failed",
             Self::NoSessionId => "expired-session-token-missing-sid-claim",
             Self::Unreachable => "fetch-error",
             Self::Unintelligible => "unexpected-bapi-error",

@@ -348,6 +348,7 @@ fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
     let code = [
         RefreshFailure::NoRefreshCookie,
         RefreshFailure::NotGet,
+        RefreshFailure::Undecodable,
         RefreshFailure::NoSessionId,
         RefreshFailure::Unreachable,
         RefreshFailure::Unintelligible,

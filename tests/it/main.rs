@@ -25,6 +25,7 @@ mod properties;
 mod readers;
 mod recorded;
 mod recorded_http;
+mod renewal;
 mod robust;
 mod secrets;
 mod sessions;
