@@ -3,7 +3,7 @@
 #   cargo test | awk -v name=test-rust -v to=target/closing -f tests/closing.awk
 #
 # Understands `cargo test`, `node --test --test-reporter=spec`, and scripts that print `ok - …` and
-# `not ok - …`. It is an error when nothing ran, and when a test outside of `cargo test` was skipped.
+# `not ok - …`, or `N passed, N failed` at their end. It is an error when nothing ran, and when a test outside of `cargo test` was skipped.
 
 { print; fflush() }
 
@@ -13,6 +13,7 @@
 /^ℹ (skipped|todo) / { skipped += $3 }
 /^ok - / { passed++ }
 /^not ok - / { failed++ }
+/^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 }
 
 END {
     line = sprintf("%s: %d passed, %d failed", name, passed, failed)

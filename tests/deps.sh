@@ -30,7 +30,7 @@ debian_packages() {
         command_from nginx nginx
         command_from cc gcc
         ;;
-      node) need_node ;;
+      node) need_node; command_from openssl openssl ;;
       browser) need_node; command_from chromium chromium ;;
       app) need_node; need_python ;;
       packaging)

@@ -22,7 +22,7 @@ export const GATE = resolve(ROOT, process.env.GATE_BIN ?? join(TARGET, 'ci/clerk
 assert.ok(existsSync(GATE), `there is no binary at ${GATE}: run \`make binary\``);
 
 /** What the tests themselves were told about Clerk is not for the gate to see. */
-const ENVIRONMENT = Object.fromEntries(
+export const ENVIRONMENT = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !/^(NEXT_PUBLIC_)?CLERK_/.test(name)),
 );
 
