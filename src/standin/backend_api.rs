@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Answer, not_found};
 use super::call::Call;
 use super::instance::{Copies, Instance};
+use super::listing::{self, Form};
 use super::resources;
 use super::state::{Session, Status};
 
@@ -33,7 +34,7 @@ pub(super) fn answer(instance: &Instance, call: &Call, path: &[&str]) -> Answer 
         (&Method::GET, ["users", id]) => instance.person(id).map(resources::user),
         (&Method::GET, ["users", id, "organization_memberships"]) => {
             let found = instance.person(id).map(resources::memberships);
-            found.map(|found| page(call, found, Form::Counted))
+            found.map(|found| listing::part(call, found, Form::Counted))
         }
         (&Method::GET, ["organizations", id]) => organization(instance, id),
         (&Method::GET, ["sessions"]) => return sessions(instance, call),
@@ -82,34 +83,8 @@ fn sessions(instance: &Instance, call: &Call) -> Answer {
     let state = instance.state();
     let found = state.sessions(instance.now()).filter(wanted);
     let found = found.map(|session| resources::session(&session)).collect();
-    let form = match call.param("paginated") {
-        Some("true") => Form::Counted,
-        _ => Form::Bare,
-    };
-    answer::json(StatusCode::OK, &page(call, found, form))
-}
-
-#[derive(Clone, Copy)]
-enum Form {
-    Bare,
-    Counted,
-}
-
-/// The asked part of a list.
-fn page(call: &Call, all: Value, form: Form) -> Value {
-    let number = |name| call.param(name).and_then(|text| text.parse::<usize>().ok());
-    let limit = number("limit").unwrap_or(10).clamp(1, 500);
-    let all = match all {
-        Value::Array(all) => all,
-        one => vec![one],
-    };
-    let total = all.len();
-    let part = all.into_iter().skip(number("offset").unwrap_or(0));
-    let part: Vec<Value> = part.take(limit).collect();
-    match form {
-        Form::Bare => Value::Array(part),
-        Form::Counted => json!({ "data": part, "total_count": total }),
-    }
+    let found = listing::part(call, found, Form::asked(call));
+    answer::json(StatusCode::OK, &found)
 }
 
 fn token(instance: &Instance, call: &Call, id: &str, template: Option<&str>) -> Answer {

@@ -12,6 +12,7 @@ use url::Url;
 use super::answer::{self, Answer, not_found};
 use super::call::Call;
 use super::instance::{Copies, Instance};
+use super::listing::{self, Form};
 use super::resources;
 use super::state::{Client, Session, Status};
 
@@ -67,7 +68,7 @@ fn routed(instance: &Instance, call: &Call, path: &[&str], origin: Option<&str>)
     };
     match (method, path) {
         ("GET", ["client", "handshake"]) => return handshake(instance, call),
-        ("GET", ["environment"]) => {
+        ("GET" | "PATCH", ["environment"]) => {
             return answer::json(StatusCode::OK, &resources::environment(instance));
         }
         ("POST", ["dev_browser"]) => return dev_browser(instance),
@@ -100,6 +101,7 @@ fn routed(instance: &Instance, call: &Call, path: &[&str], origin: Option<&str>)
         ("POST", ["client", "sessions", id, "remove"]) => own.end(id, Status::Removed),
         ("POST", ["client", "sessions", id, "tokens"]) => own.token(id, None),
         ("POST", ["client", "sessions", id, "tokens", template]) => own.token(id, Some(template)),
+        ("GET", ["me", "organization_memberships"]) => own.memberships(),
         _ => not_found(),
     }
 }
@@ -220,6 +222,24 @@ impl Own<'_> {
         }
         self.session(id)
             .map_or_else(not_found, |session| self.answered(&session))
+    }
+
+    /// The organisations of the person whose session the script has active.
+    fn memberships(&self) -> Answer {
+        let session = self
+            .call
+            .param("_clerk_session_id")
+            .and_then(|id| self.session(id));
+        let Some(session) = session.filter(|session| session.status.is_live()) else {
+            return no_longer();
+        };
+        let person = self.instance.person(&session.user_id);
+        person.map_or_else(not_found, |person| {
+            let all = resources::memberships(person);
+            let found = listing::part(self.call, all, Form::asked(self.call));
+            let body = json!({ "response": found, "client": self.shown() });
+            answer::json(StatusCode::OK, &body)
+        })
     }
 
     fn end(&self, id: &str, how: Status) -> Answer {

@@ -132,7 +132,8 @@ impl Instance {
     ) -> Option<String> {
         let claims = self.session_claims(session, origin, seconds)?;
         let keys = self.keys();
-        Some(keys.sign(&tokens::session_header(keys.kid()), &claims))
+        let header = tokens::session_header(keys.kid(), self.now());
+        Some(keys.sign(&header, &claims))
     }
 
     /// A token of a JWT template, if there is such a one.
@@ -158,7 +159,7 @@ impl Instance {
         let issuer = self.issuer();
         let claims = tokens::handshake_claims(&self.occasion(&issuer, None, None), directives);
         let keys = self.keys();
-        keys.sign(&tokens::session_header(keys.kid()), &claims)
+        keys.sign(&tokens::handshake_header(keys.kid()), &claims)
     }
 
     /// The `Set-Cookie` lines that tell a browser how its client stands.

@@ -14,6 +14,7 @@ mod faults;
 mod frontend_api;
 mod instance;
 mod keys;
+mod listing;
 mod people;
 mod portal;
 mod random;
@@ -252,7 +253,7 @@ impl StandIn {
                 value => claims.insert(name.clone(), value.clone()),
             };
         }
-        let header = tokens::session_header(&self.kid());
+        let header = tokens::session_header(&self.kid(), self.instance.now());
         self.sign(&header, &Value::Object(claims))
     }
 

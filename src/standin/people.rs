@@ -1,4 +1,4 @@
-//! The people one can be, and the organisation they belong to.
+//! The people one can be, and the organisations they belong to.
 //!
 //! Their ids are the same in every run, so that a policy or a test can name them. Sessions, keys and
 //! dev browsers are made anew each time.
@@ -99,14 +99,14 @@ impl Person {
 
 /// The people of a stand-in that was not told otherwise: `ada`, `mel`, `sol` and `pia`.
 pub fn seed_people() -> Vec<Person> {
-    let acme = Organization {
-        id: "org_2Acme0000000000000000000001".to_owned(),
-        slug: "acme".to_owned(),
-        name: "Acme".to_owned(),
+    let organization = |name: &str| Organization {
+        id: format!("org_2{name:0<25}1"),
+        slug: name.to_lowercase(),
+        name: name.to_owned(),
     };
-    let member = |id: &str, role: &str, actions: &[&str]| Membership {
-        id: format!("orgmem_2{id}00000000000000000000001"),
-        organization: acme.clone(),
+    let member = |of: &str, id: &str, role: &str, actions: &[&str]| Membership {
+        id: format!("orgmem_2{id:0<25}1"),
+        organization: organization(of),
         role: role.to_owned(),
         permissions: actions
             .iter()
@@ -126,20 +126,23 @@ pub fn seed_people() -> Vec<Person> {
         person(
             "Ada",
             "Admin",
-            vec![member("Ada", "org:admin", &["read", "write"])],
+            vec![
+                member("Acme", "Ada", "org:admin", &["read", "write"]),
+                member("Globex", "AdaGlobex", "org:member", &["read"]),
+            ],
             SessionStart::Active,
         ),
         person(
             "Mel",
             "Member",
-            vec![member("Mel", "org:member", &["read"])],
+            vec![member("Acme", "Mel", "org:member", &["read"])],
             SessionStart::Active,
         ),
         person("Sol", "Solo", Vec::new(), SessionStart::Active),
         person(
             "Pia",
             "Pending",
-            vec![member("Pia", "org:member", &["read"])],
+            vec![member("Acme", "Pia", "org:member", &["read"])],
             SessionStart::Pending,
         ),
     ]

@@ -46,7 +46,7 @@ fn route(instance: &Instance, call: &Call) -> Answer {
         [".well-known", "jwks.json"] => answer::json(StatusCode::OK, &instance.keys().jwks()),
         ["v1", rest @ ..] => match rest {
             [
-                "client" | "dev_browser" | "environment" | "proxy-health",
+                "client" | "dev_browser" | "environment" | "me" | "proxy-health",
                 ..,
             ] => frontend_api::answer(instance, call, rest),
             _ => backend_api::answer(instance, call, rest),

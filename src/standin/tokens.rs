@@ -18,8 +18,18 @@ const TEMPLATE_CATEGORY: &str = "cl_B7d4PD222AAA";
 /// How long before `iat` a token is already valid, in seconds.
 const NOT_BEFORE: u64 = 10;
 
-/// The header of a session token or a handshake token.
-pub(super) fn session_header(kid: &str) -> Value {
+/// The header of a session token minted now, in Unix milliseconds. By `oiat` a script knows the newer of
+/// two tokens.
+pub(super) fn session_header(kid: &str, now: u64) -> Value {
+    let mut header = handshake_header(kid);
+    if let Some(fields) = header.as_object_mut() {
+        fields.insert("oiat".to_owned(), json!(now / 1000));
+    }
+    header
+}
+
+/// The header of a handshake token.
+pub(super) fn handshake_header(kid: &str) -> Value {
     json!({ "alg": "RS256", "cat": SESSION_CATEGORY, "kid": kid, "typ": "JWT" })
 }
 

@@ -165,3 +165,117 @@ async fn a_proxy_is_healthy_if_it_says_what_only_a_proxy_knows() {
         assert_eq!((status, body), expected, "without {missing:?}");
     }
 }
+
+#[tokio::test]
+async fn a_script_chooses_and_ends_the_sessions_of_its_own_browser_only() {
+    let world = World::new().await;
+    let stranger = world.standin.sign_in("mel", None);
+    let own = world.standin.sign_in("ada", None);
+    let ask = async |session: &str, what: &str, body: &'static str| {
+        world
+            .script(
+                &own.dev_browser,
+                &format!("POST client/sessions/{session}/{what}"),
+                body,
+            )
+            .await
+    };
+
+    let globex = "active_organization_id=globex&intent=select_org";
+    let (status, body) = ask(&own.session_id, "touch", globex).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let token = body["response"]["last_active_token"]["jwt"].as_str();
+    assert_eq!(claims(token.expect("a token"))["o"]["slg"], "globex");
+    assert_eq!(
+        body["client"]["last_active_session_id"],
+        own.session_id.as_str()
+    );
+    let none = "active_organization_id=";
+    let (_, body) = ask(&own.session_id, "touch", none).await;
+    assert_eq!(body["response"]["last_active_organization_id"], Value::Null);
+
+    for what in ["touch", "tokens", "end", "remove"] {
+        let (status, _) = ask(&stranger.session_id, what, "").await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{what}");
+    }
+    let (status, body) = ask(&own.session_id, "remove", "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["response"]["status"], "removed");
+    assert_eq!(body["client"]["sessions"], json!([]));
+    let (status, _) = ask(&own.session_id, "tokens", "").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let lines = world.handshake(&stranger.dev_browser, "").await;
+    assert_ne!(cookie(&lines, "__session"), "", "the other is still there");
+}
+
+#[tokio::test]
+async fn a_script_is_told_the_organisations_of_its_own_person_only() {
+    let world = World::new().await;
+    let own = world.standin.sign_in("ada", None);
+    let stranger = world.standin.sign_in("mel", None);
+    let ask = async |session: &str, more: &str| {
+        let path = format!("GET me/organization_memberships?_clerk_session_id={session}{more}");
+        world.script(&own.dev_browser, &path, "").await
+    };
+
+    let (status, body) = ask(&own.session_id, "&paginated=true&limit=1").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["response"]["total_count"], 2);
+    assert_eq!(body["response"]["data"][0]["organization"]["slug"], "acme");
+    let (_, body) = ask(&own.session_id, "&offset=1").await;
+    assert_eq!(body["response"][0]["organization"]["slug"], "globex");
+
+    for session in ["", &*stranger.session_id] {
+        let (status, body) = ask(session, "").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn every_call_of_a_script_on_another_machines_page_is_refused() {
+    let world = World::new().await;
+    let own = world.standin.sign_in("ada", None);
+    let session = format!("client/sessions/{}", own.session_id);
+    for (method, path) in [
+        (Method::GET, "environment"),
+        (Method::POST, "environment?_method=PATCH"),
+        (Method::POST, "dev_browser"),
+        (Method::GET, "client"),
+        (Method::DELETE, "client/sessions"),
+        (Method::GET, "me/organization_memberships"),
+        (Method::POST, &format!("{session}/touch")),
+        (Method::POST, &format!("{session}/tokens")),
+        (Method::POST, &format!("{session}/remove")),
+        (Method::OPTIONS, "client"),
+    ] {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let known = format!(
+            "__clerk_db_jwt={}&_clerk_session_id={}",
+            own.dev_browser, own.session_id
+        );
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1/{path}{mark}{known}", world.standin.url()))
+            .header("origin", "https://evil.example")
+            .body(Full::default());
+        let answer = world.send(request.expect("a request")).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        assert_eq!(read(answer).await["errors"][0]["code"], "origin_invalid");
+    }
+    let lines = world.handshake(&own.dev_browser, "").await;
+    assert_ne!(cookie(&lines, "__session"), "", "nothing was done");
+}
+
+#[tokio::test]
+async fn a_script_reads_the_environment_and_asks_for_it_to_be_touched() {
+    let world = World::new().await;
+    let read_it = read(world.get("/v1/environment").await).await;
+    assert_eq!(
+        read_it["display_config"]["instance_environment_type"],
+        "development"
+    );
+    let answer = world.form("/v1/environment?_method=PATCH", &[]).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(read(answer).await, read_it);
+}

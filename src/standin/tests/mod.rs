@@ -99,6 +99,26 @@ impl World {
             .collect()
     }
 
+    /// Calls the Frontend API as clerk-js on a page of ours does; `call` is a method and a path.
+    async fn script(
+        &self,
+        dev_browser: &str,
+        call: &str,
+        body: &'static str,
+    ) -> (StatusCode, Value) {
+        let (method, path) = call.split_once(' ').expect("a method and a path");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let url = self.standin.url();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{url}/v1/{path}{mark}__clerk_db_jwt={dev_browser}"))
+            .header("origin", "http://localhost:8080")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Full::from(body));
+        let answer = self.send(request.expect("a request")).await;
+        (answer.status(), read(answer).await)
+    }
+
     async fn refresh(&self, session: &TestSession) -> (StatusCode, Value) {
         let path = format!(
             "sessions/{}/refresh?suffixed_cookies=true",
