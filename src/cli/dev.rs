@@ -1,7 +1,9 @@
 //! `clerk-gate dev`: everything on this machine, without an account.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +13,9 @@ use super::{Ending, colour, complain};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment, FlagValue, Loaded, Source, Surroundings};
 use crate::core::origin::Origin;
-use crate::standin::{Person, SampleApp, SessionStart, StandIn, StandInOptions, seed_people};
+use crate::standin::{
+    ClerkJs, Person, SampleApp, SessionStart, StandIn, StandInOptions, seed_people,
+};
 
 #[derive(Args, Debug)]
 pub(super) struct Dev {
@@ -21,6 +25,12 @@ pub(super) struct Dev {
     /// Where the gate accepts requests: an address of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// An installed package `@clerk/clerk-js`, for browsers to load from the gate
+    #[arg(long, value_name = "FOLDER")]
+    clerk_js: Option<PathBuf>,
+    /// How long session tokens are good for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    token_lifetime: u64,
     /// Print one line of JSON when all is ready, instead of an introduction
     #[arg(long)]
     json: bool,
@@ -37,7 +47,11 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
     if let Err(ending) = refuse_what_is_not_for_play(dev, environment) {
         return ending;
     }
-    let company = match start_company(dev).await {
+    let clerk_js = match clerk_js(dev) {
+        Ok(clerk_js) => clerk_js,
+        Err(ending) => return ending,
+    };
+    let company = match start_company(dev, clerk_js).await {
         Ok(company) => company,
         Err(error) => {
             complain(&format!("cannot start the stand-in: {error}"), None);
@@ -49,7 +63,7 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
         (None, Some(app)) => app.url(),
         (None, None) => String::new(),
     };
-    let policy = policy(&company.clerk, dev.listen, &upstream, company.app.is_some());
+    let policy = policy(dev, &company, &upstream);
     let config = match load(&policy, &company.clerk, environment) {
         Ok(loaded) => loaded.config,
         Err(ending) => return ending,
@@ -72,6 +86,7 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
         upstream: &upstream,
         policy: &policy,
         sample: company.app.is_some(),
+        scripts: dev.clerk_js.is_some(),
     };
     if dev.json {
         println!("{}", ready.json());
@@ -114,9 +129,25 @@ fn refuse_what_is_not_for_play(dev: &Dev, environment: &Environment) -> Result<(
     Ok(())
 }
 
-async fn start_company(dev: &Dev) -> std::io::Result<Company> {
+fn clerk_js(dev: &Dev) -> Result<Option<ClerkJs>, Ending> {
+    let Some(folder) = &dev.clerk_js else {
+        return Ok(None);
+    };
+    ClerkJs::read(folder).map(Some).map_err(|error| {
+        complain(
+            &format!("cannot read `--clerk-js {}`: {error}", folder.display()),
+            Some("`npm install @clerk/clerk-js` makes `node_modules/@clerk/clerk-js`"),
+        );
+        Ending::Misused
+    })
+}
+
+async fn start_company(dev: &Dev, clerk_js: Option<ClerkJs>) -> std::io::Result<Company> {
     let clock = SystemClock;
-    let clerk = StandIn::start(StandInOptions::new(Arc::new(move || clock.now_ms()))).await?;
+    let mut options = StandInOptions::new(Arc::new(move || clock.now_ms()));
+    options.token_lifetime = Duration::from_secs(dev.token_lifetime);
+    options.clerk_js = clerk_js;
+    let clerk = StandIn::start(options).await?;
     let app = match dev.upstream {
         Some(_) => None,
         None => Some(SampleApp::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?),
@@ -125,11 +156,22 @@ async fn start_company(dev: &Dev) -> std::io::Result<Company> {
 }
 
 /// The configuration of the gate, as it is shown: the secret key is handed over beside it.
-fn policy(clerk: &StandIn, listen: SocketAddr, upstream: &str, sample: bool) -> String {
+fn policy(dev: &Dev, company: &Company, upstream: &str) -> String {
+    let Company { clerk, app } = company;
+    let listen = dev.listen;
     let url = clerk.url();
     let sign_in = clerk.sign_in_url();
     let key = clerk.publishable_key();
-    let routes = if sample { SAMPLE_ROUTES } else { USUAL_ROUTES };
+    let routes = match app {
+        Some(_) => SAMPLE_ROUTES,
+        None => USUAL_ROUTES,
+    };
+    let proxy = match dev.clerk_js {
+        Some(_) => {
+            format!("\n[clerk.frontend-api-proxy]\nenabled = true\nurl     = \"{url}\"\n")
+        }
+        None => String::new(),
+    };
     format!(
         r#"listen = "{listen}"
 
@@ -139,7 +181,7 @@ api-url          = "{url}"
 frontend-api-url = "{url}"
 sign-in-url      = "{sign_in}"
 sign-up-url      = "{sign_in}"
-
+{proxy}
 [upstream]
 url = "{upstream}"
 
@@ -218,6 +260,7 @@ struct Ready<'d> {
     upstream: &'d str,
     policy: &'d str,
     sample: bool,
+    scripts: bool,
 }
 
 impl Ready<'_> {
@@ -245,6 +288,14 @@ impl Ready<'_> {
         } else {
             "your application"
         };
+        let script = if self.scripts {
+            format!(
+                "\nClerk's script for your pages, to be followed by `Clerk.load()`:\n\n  <script src=\"/__clerk/npm/@clerk/clerk-js@6/dist/clerk.browser.js\"\n    data-clerk-publishable-key=\"{}\" data-clerk-proxy-url=\"/__clerk\"></script>\n",
+                clerk.publishable_key()
+            )
+        } else {
+            String::new()
+        };
         let people: String = seed_people().iter().map(described).collect();
         let pages = if self.sample {
             format!(
@@ -265,7 +316,7 @@ Open {gate} and sign in. All of it runs on this machine, and ends with Ctrl-C.
 
 Pages to try:
 
-{pages}
+{pages}{script}
 People to be:
 
 {people}

@@ -61,7 +61,12 @@ pub(super) fn redirect(status: StatusCode, location: &str) -> Answer {
 
 /// A body as it is.
 pub(super) fn text(status: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    bytes(status, content_type, Bytes::from(body))
+}
+
+/// A body that need not be text.
+pub(super) fn bytes(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     set(&mut answer, CONTENT_TYPE, content_type);
     set(&mut answer, CACHE_CONTROL, "no-store");

@@ -20,13 +20,18 @@ use super::tokens::{self, Occasion};
 /// How long cookies stay in the browser, in seconds: a year.
 const COOKIE_AGE: u32 = 31_536_000;
 
+/// The host that the publishable key names where browsers run Clerk's script.
+const DEVELOPMENT_HOST: &str = "stand-in.clerk.accounts.dev";
+
 /// The JWT templates that exist.
 pub(super) const TEMPLATES: [&str; 1] = ["app"];
 
 /// The one Clerk instance a stand-in serves.
 pub(super) struct Instance {
     /// Host and port of the listener.
-    pub(super) authority: String,
+    authority: String,
+    /// What the publishable key names.
+    host: String,
     pub(super) publishable_key: String,
     pub(super) secret_key: String,
     pub(super) cookie_suffix: String,
@@ -57,7 +62,11 @@ impl Copies {
 impl Instance {
     /// A new instance behind this host and port.
     pub(super) fn new(authority: String, keys: KeyRing, options: StandInOptions) -> Self {
-        let payload = STANDARD_NO_PAD.encode(format!("{authority}$"));
+        let host = match options.clerk_js {
+            Some(_) => DEVELOPMENT_HOST.to_owned(),
+            None => authority.clone(),
+        };
+        let payload = STANDARD_NO_PAD.encode(format!("{host}$"));
         let publishable_key = format!("pk_test_{payload}");
         Self {
             cookie_suffix: cookie_suffix(&publishable_key),
@@ -68,6 +77,7 @@ impl Instance {
                 Some(origins) => AllowedOrigins::Listed(origins.clone()),
             },
             authority,
+            host,
             options,
             faults: Faults::default(),
             keys: RwLock::new(keys),
@@ -82,7 +92,7 @@ impl Instance {
 
     /// What a gate derives from the publishable key; the tokens' `iss`.
     pub(super) fn issuer(&self) -> String {
-        format!("https://{}", self.authority)
+        format!("https://{}", self.host)
     }
 
     /// Where the stand-in really is.

@@ -21,6 +21,7 @@ mod random;
 mod redirect;
 mod resources;
 mod router;
+mod scripts;
 mod server;
 mod state;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use self::state::{Session, Status};
 pub use self::app::SampleApp;
 pub use self::faults::{Endpoint, Fault};
 pub use self::people::{Membership, Organization, Permission, Person, SessionStart, seed_people};
+pub use self::scripts::ClerkJs;
 
 /// Tells the time in Unix milliseconds.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -64,6 +66,9 @@ pub struct StandInOptions {
     pub nonce_handshakes: bool,
     /// Whether browsers get a refresh token.
     pub refresh_tokens: bool,
+    /// Clerk's script, to be served to browsers; with it the publishable key names a host as those of
+    /// Clerk's development instances are named, for the script knows such an instance by that.
+    pub clerk_js: Option<ClerkJs>,
 }
 
 impl StandInOptions {
@@ -77,6 +82,7 @@ impl StandInOptions {
             allowed_redirect_origins: None,
             nonce_handshakes: false,
             refresh_tokens: true,
+            clerk_js: None,
         }
     }
 }

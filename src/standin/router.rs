@@ -10,7 +10,7 @@ use super::answer::{self, Answer};
 use super::call::Call;
 use super::faults::{Closed, Endpoint};
 use super::instance::Instance;
-use super::{backend_api, frontend_api, portal, redirect};
+use super::{backend_api, frontend_api, portal, redirect, scripts};
 
 /// Answers one request, unless a fault is in the way.
 pub(super) async fn answer(
@@ -51,6 +51,7 @@ fn route(instance: &Instance, call: &Call) -> Answer {
             ] => frontend_api::answer(instance, call, rest),
             _ => backend_api::answer(instance, call, rest),
         },
+        ["npm", rest @ ..] => scripts::answer(instance, call, rest),
         other => portal::answer(instance, call, other),
     }
 }

@@ -42,6 +42,9 @@ fn what_cannot_be_asked_ends_with_2() {
         vec!["run"],
         vec!["dev", "--listen", "0.0.0.0:0"],
         vec!["dev", "--upstream", "somewhere"],
+        vec!["dev", "--clerk-js", "/nowhere"],
+        vec!["dev", "--clerk-js", env!("CARGO_MANIFEST_DIR")],
+        vec!["dev", "--token-lifetime", "5"],
         vec!["health", "not an address"],
     ] {
         let (code, out, err) = run(program().args(&arguments));

@@ -4,6 +4,7 @@ mod backend_api;
 mod controls;
 mod frontend_api;
 mod portal;
+mod scripts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
