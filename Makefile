@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-differential test-browser test-app test-packaging ## run every test
+test: deps test-rust test-node test-differential test-browser test-clerkjs test-app test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -50,6 +50,11 @@ soak-differential: binary ## the same with 20,000 requests
 test-browser: binary ## a browser signs in and works behind the gate
 	tests/deps.sh browser
 	$(call node-test,tests/e2e/browser.test.mjs)
+
+.PHONY: test-clerkjs
+test-clerkjs: binary ## Clerk's script for browsers and the gate see the same person
+	tests/deps.sh browser
+	$(call node-test,tests/e2e/clerkjs.test.mjs)
 
 .PHONY: test-app
 test-app: binary ## an application of somebody else's learns who its user is
