@@ -412,7 +412,14 @@ impl Body for AnswerBody {
             Self::Own(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Self::Upstream(body) => {
+                Pin::new(body)
+                    .poll_frame(cx)
+                    .map_ok(|frame| match frame.into_trailers() {
+                        Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
+                        Err(data) => data,
+                    })
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SET_COOKIE, TE, TRAILER,
-    UPGRADE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -355,6 +355,22 @@ pub fn query_for_upstream(query: &str) -> Option<String> {
     (!kept.is_empty() || query.is_empty()).then_some(kept)
 }
 
+/// Whether everybody agrees on where the body of an answer ends, and on what it is.
+///
+/// A coding besides `chunked` would go on as the body itself, since none is asked for, and `chunked`
+/// with a length beside it ends in two places (RFC 9112, section 6.3).
+pub fn is_framed_in_one_way(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !headers.contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Takes hop-by-hop headers from an answer, and adds Clerk's cookies.
 ///
 /// `upgraded` keeps what a WebSocket handshake needs. An answer with cookies of ours is never
@@ -380,6 +396,27 @@ pub fn answer(headers: &mut HeaderMap, set_cookies: &[String], privacy: Privacy,
     } else if privacy == Privacy::Personal && !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// The trailers of an answer that go on.
+///
+/// SECURITY: readers may put them where headers of that name are, and what the gate has said in the
+/// head must not be contradicted behind the body.
+pub fn answer_trailers(trailers: HeaderMap) -> HeaderMap {
+    let mut trailers = trailers;
+    let names: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            is_hop_by_hop(name)
+                || **name == X_REQUEST_ID
+                || with_letters(name.as_str(), |letters| letters.starts_with("xclerk"))
+        })
+        .cloned()
+        .collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    trailers
 }
 
 /// Whether an answer is for one person alone.

@@ -235,7 +235,15 @@ impl Upstream {
                 let fault = watch.and_then(|watch| watch.fault.reason());
                 Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
             }
-            Some(Ok(response)) => Ok(response),
+            Some(Ok(response)) if !head::is_framed_in_one_way(response.headers()) => {
+                Err(UpstreamError::Malformed)
+            }
+            Some(Ok(mut response)) => {
+                // The version is about the connection to the client, which is not this one
+                // (RFC 9112, section 2.3).
+                *response.version_mut() = Version::HTTP_11;
+                Ok(response)
+            }
         }
     }
 

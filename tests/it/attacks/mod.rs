@@ -6,11 +6,14 @@
 //! bytes, `{x*3}` for `xxx`.
 
 mod framing;
+mod heard;
 mod hosts;
 mod identity;
 mod paths;
 mod redirects;
+mod stage;
 mod tokens;
+mod upstreams;
 
 use std::fmt::Display;
 use std::path::Path;

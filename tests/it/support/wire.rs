@@ -36,6 +36,12 @@ impl WireUpstream {
         Wire::over(stream)
     }
 
+    /// The same, however long it takes.
+    pub async fn next(&self) -> Wire {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Wire::over(stream)
+    }
+
     /// Fails if the gate has opened a connection that was not accepted.
     pub async fn assert_nobody_waits(&self) {
         let waiting = tokio::time::timeout(Duration::from_millis(1), self.listener.accept());
@@ -97,6 +103,50 @@ impl Wire {
             );
         }
         self.received.drain(..count).collect()
+    }
+
+    /// A head, or nothing if the other end closes before its end, however late.
+    pub async fn next_head(&mut self) -> Option<String> {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            if self.received.windows(4).any(|w| w == b"\r\n\r\n") {
+                return Some(self.head().await);
+            }
+            let count = self.stream.read(&mut chunk).await.unwrap_or(0);
+            if count == 0 {
+                return None;
+            }
+            self.received.extend_from_slice(&chunk[..count]);
+        }
+    }
+
+    /// Whether the other end takes these bytes, as far as can be told.
+    pub async fn sends(&mut self, bytes: &[u8]) -> bool {
+        let sent = in_time("sending", self.stream.write_all(bytes)).await;
+        sent.is_ok()
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+
+    /// Everything until the other end closes, and whether it has closed: it may also say nothing
+    /// for as long as `patience`.
+    pub async fn heard(&mut self, patience: Duration) -> (Vec<u8>, bool) {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            let reading = self.stream.read(&mut chunk);
+            let closed = match tokio::time::timeout(patience, reading).await {
+                Err(_) => false,
+                Ok(Ok(0) | Err(_)) => true,
+                Ok(Ok(count)) => {
+                    self.received.extend_from_slice(&chunk[..count]);
+                    continue;
+                }
+            };
+            return (std::mem::take(&mut self.received), closed);
+        }
     }
 
     /// Everything until the other end closes.
