@@ -31,7 +31,12 @@ pub(super) struct Connector {
 pub(super) struct Stream {
     transport: Transport,
     wear: Wear,
+    /// Bytes read since others had their turn.
+    at_a_stretch: usize,
 }
+
+/// How many bytes are read before others have their turn.
+const STRETCH: usize = 256 * 1024;
 
 enum Transport {
     /// In plain text.
@@ -127,6 +132,7 @@ impl Stream {
         TokioIo::new(Self {
             transport,
             wear: Wear(Arc::new(AtomicU8::new(FRESH))),
+            at_a_stretch: 0,
         })
     }
 }
@@ -144,14 +150,26 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // SECURITY: interim answers without end are read and passed over in one go for as long as
+        // there is something to read, while nobody else is served by this thread.
+        if this.at_a_stretch >= STRETCH {
+            this.at_a_stretch = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let outcome = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        if buf.filled().len() > before {
+        let count = buf.filled().len() - before;
+        if count > 0 {
             this.wear.read();
         }
+        this.at_a_stretch = match outcome {
+            Poll::Pending => 0,
+            Poll::Ready(_) => this.at_a_stretch + count,
+        };
         outcome
     }
 }

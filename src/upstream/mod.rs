@@ -33,6 +33,12 @@ use head::{HeaderRules, HostRule};
 /// The most idle connections kept for one upstream.
 const MAX_IDLE: usize = 256;
 
+/// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
+/// not whole by then is too large; what came along with it may be as much again.
+///
+/// A client that reads nothing of a large answer holds a few times as much of this process.
+const READ_AHEAD: usize = 64 * 1024;
+
 /// One upstream.
 pub struct Upstream {
     scheme: Scheme,
@@ -157,6 +163,7 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(times.idle)
             .pool_max_idle_per_host(MAX_IDLE)
+            .http1_max_buf_size(READ_AHEAD)
             .build(Connector::new(tls, times.connect));
         Self {
             scheme,

@@ -1,0 +1,148 @@
+//! Memory, whatever strangers and applications send.
+
+use std::net::SocketAddr;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::{Kept, figure, healthy, in_time, process, resident, soak, stand_in};
+use crate::support::upstream::RecordingUpstream;
+use crate::support::{Call, cookies};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_bounded_whatever_strangers_send() {
+    let clerk = stand_in().await;
+    let upstream = RecordingUpstream::start().await;
+    let (running, gate) = process(&clerk, upstream.address, "memory", "").await;
+    let flood = async |round: usize| {
+        for n in 0..500 {
+            let header = json!({ "alg": "RS256", "typ": "JWT", "kid": format!("ins_{round}_{n}") });
+            let claims = json!({ "sub": "user_1", "pad": "x".repeat(6_000), "n": n });
+            let token = clerk.sign(&header, &claims);
+            let call = Call::new(gate, Method::GET, &format!("/{round}/{n}"))
+                .header("x-own", &"y".repeat(20_000))
+                .bearer(&token);
+            let status = in_time(call.send()).await.status;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+    };
+    // The first round pays for what is allocated once.
+    flood(0).await;
+    let before = resident(running.id());
+    for round in 1..=3 * soak() {
+        flood(round).await;
+    }
+    let grown = resident(running.id()).saturating_sub(before);
+    figure(
+        "KiB more after all strange tokens than after the first",
+        grown >> 10,
+    );
+    assert!(grown < 16 << 20, "{} KiB more", grown >> 10);
+    upstream.assert_untouched();
+}
+
+/// An application whose answers never end: its body under `/body`, its chunks under `/chunks`, its
+/// head under `/head`, its interim answers under `/interim`. Under anything else it behaves.
+async fn endless() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                    if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let many = "x".repeat(64 << 10);
+                let (first, rest) = match head.split(['/', ' ']).nth(2) {
+                    Some("body") => ("HTTP/1.1 200 OK\r\n\r\n", many),
+                    Some("chunks") => (
+                        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                        format!("10000\r\n{many}\r\n"),
+                    ),
+                    Some("head") => ("HTTP/1.1 200 OK\r\nx-long: ", many),
+                    Some("interim") => ("", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100)),
+                    _ => {
+                        let own = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\nupstream";
+                        let _ = stream.write_all(own.as_bytes()).await;
+                        return;
+                    }
+                };
+                let mut taken = stream.write_all(first.as_bytes()).await;
+                while taken.is_ok() {
+                    taken = stream.write_all(rest.as_bytes()).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_without_end_go_by_without_being_held() {
+    let clerk = stand_in().await;
+    let upstream = endless().await;
+    let times = "response-timeout = \"1s\"";
+    let upstream_times = format!(
+        "[[route]]\nname = \"interim\"\npath = \"/interim/**\"\nrequire = \"signed-in\"\n{times}"
+    );
+    let (running, gate) = process(&clerk, upstream, "endless", &upstream_times).await;
+    let mel = clerk.sign_in("mel", None);
+    healthy(gate, &mel, 50).await;
+    let before = resident(running.id());
+    let megabytes = 32 * soak();
+    let readers: Vec<_> = (0..16)
+        .map(|n| {
+            let cookies = cookies(&mel);
+            tokio::spawn(async move {
+                let kind = ["body", "chunks", "head", "interim"][n % 4];
+                let mut kept = Kept::open(gate).await;
+                let request = format!(
+                    "GET /{kind}/{n} HTTP/1.1\r\nhost: localhost:{}\r\ncookie: {cookies}\r\nconnection: close\r\n\r\n",
+                    gate.port()
+                );
+                assert!(kept.say(request.as_bytes()).await);
+                let mut chunk = vec![0; 64 << 10];
+                let (mut first, mut read) = (String::new(), 0);
+                while read < megabytes << 20 {
+                    let count = in_time(kept.stream.read(&mut chunk)).await.unwrap_or(0);
+                    if count == 0 {
+                        break;
+                    }
+                    if first.is_empty() {
+                        first = String::from_utf8_lossy(&chunk[..count.min(16)]).into_owned();
+                    }
+                    read += count;
+                }
+                (kind, first, read)
+            })
+        })
+        .collect();
+    let longest = healthy(gate, &mel, 20).await;
+    let mut gone_by = 0;
+    for reader in readers {
+        let (kind, first, read) = reader.await.unwrap();
+        let status = match kind {
+            "head" => "HTTP/1.1 502",
+            "interim" => "HTTP/1.1 504",
+            _ => "HTTP/1.1 200",
+        };
+        assert!(first.starts_with(status), "{kind}: {first}");
+        assert_eq!(
+            read >= megabytes << 20,
+            status == "HTTP/1.1 200",
+            "{kind}: {read}"
+        );
+        gone_by += read;
+    }
+    let grown = resident(running.id()).saturating_sub(before);
+    figure("MiB of answers without end that went by", gone_by >> 20);
+    figure("KiB more in memory", grown >> 10);
+    figure("longest answer beside them", format!("{longest:?}"));
+    assert!(grown < 24 << 20, "{} KiB more", grown >> 10);
+}
