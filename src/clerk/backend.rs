@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tracing::warn;
 
 use super::client::{Answer, CallError, ClerkClient};
 use crate::core::reason::RefreshFailure;
@@ -40,12 +41,18 @@ impl BackendApi {
             .client
             .get("/v1/clients/handshake_payload", &[("nonce", nonce)])
             .await
-            .map_err(|_| ())?;
-        if answer.status != 200 {
-            return Err(());
+            .map_err(|error| warn!(cause = %error, "a handshake nonce could not be exchanged"))?;
+        match answer.status {
+            200 => {}
+            // Made up, or spent: anybody can cause that.
+            404 => return Err(()),
+            status => {
+                warn!(status, "clerk did not exchange a handshake nonce");
+                return Err(());
+            }
         }
-        let payload = json_of(&answer).ok_or(())?;
-        strings(payload.get("directives")).ok_or(())
+        let directives = json_of(&answer).and_then(|payload| strings(payload.get("directives")));
+        directives.ok_or_else(|| warn!("clerk's answer to a handshake nonce is not understood"))
     }
 
     /// The Set-Cookie strings that renew a session.

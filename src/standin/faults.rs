@@ -45,6 +45,12 @@ pub enum Fault {
     Empty,
     /// Answers 200 with JSON of about this many bytes.
     Huge(usize),
+    /// Answers 200 with a page, as something between here and Clerk may.
+    Page,
+    /// Tells the truth, but calls it plain text.
+    PlainText,
+    /// Begins to tell the truth, and closes the connection half way through.
+    HalfWay,
 }
 
 impl Endpoint {
@@ -79,6 +85,10 @@ struct Inner {
 /// The connection is to be closed without an answer.
 #[derive(Debug)]
 pub(super) struct Closed;
+
+/// The connection is to be closed half way through the answer that this is an extension of.
+#[derive(Clone, Copy)]
+pub(super) struct BreakOff;
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,6 +132,7 @@ impl Fault {
     pub(super) async fn answer(self) -> Result<Option<Answer>, Closed> {
         let lie = match self {
             Self::Close => return Err(Closed),
+            Self::PlainText | Self::HalfWay => return Ok(None),
             Self::Hang(time) => {
                 tokio::time::sleep(time).await;
                 return Ok(None);
@@ -142,8 +153,26 @@ impl Fault {
                 let padding = "a".repeat(bytes);
                 answer::json(StatusCode::OK, &json!({ "keys": [], "padding": padding }))
             }
+            Self::Page => answer::text(
+                StatusCode::OK,
+                "text/html; charset=utf-8",
+                "<!doctype html><p>please sign in to the network".to_owned(),
+            ),
         };
         Ok(Some(lie))
+    }
+
+    /// What becomes of the truth, where the fault is in how it is told.
+    pub(super) fn tell(self, truth: Answer) -> Answer {
+        let mut told = truth;
+        match self {
+            Self::PlainText => answer::set(&mut told, header::CONTENT_TYPE, "text/plain"),
+            Self::HalfWay => {
+                told.extensions_mut().insert(BreakOff);
+            }
+            _ => {}
+        }
+        told
     }
 }
 

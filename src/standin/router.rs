@@ -18,18 +18,23 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Answer, Closed> {
     let endpoint = Endpoint::of(request.method(), request.uri().path());
-    if let Some(fault) = instance.faults.meet(endpoint)
+    let fault = instance.faults.meet(endpoint);
+    if let Some(fault) = fault
         && let Some(lie) = fault.answer().await?
     {
         return Ok(lie);
     }
-    Ok(match Call::read(request).await {
+    let truth = match Call::read(request).await {
         Ok(call) => route(&instance, &call),
         Err(_) => answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request_body_too_large",
             "the body could not be read or is too large",
         ),
+    };
+    Ok(match fault {
+        Some(fault) => fault.tell(truth),
+        None => truth,
     })
 }
 

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -14,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
-use super::faults::Closed;
+use super::faults::{BreakOff, Closed};
 
 /// How long to wait after a failed accept, so that a lack of descriptors is no busy loop.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -59,9 +62,13 @@ impl Server {
                     continue;
                 };
                 let (stop, handle) = (stop.clone(), handle.clone());
+                let send = move |request| {
+                    let answer = handle(request);
+                    async move { Ok::<_, Closed>(Sent::of(answer.await?)) }
+                };
                 tasks.spawn(async move {
                     let connection = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(handle));
+                        .serve_connection(TokioIo::new(stream), service_fn(send));
                     if let Some(Err(error)) = stop.run_until_cancelled(connection).await {
                         tracing::debug!(%error, "a connection to the stand-in failed");
                     }
@@ -81,6 +88,68 @@ impl Server {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// The body of an answer on its way.
+struct Sent {
+    body: Full<Bytes>,
+    end: End,
+}
+
+/// How a body ends.
+enum End {
+    /// When all of it is sent.
+    Whole,
+    /// After its first half.
+    HalfWay,
+    /// The half is to be on the wire before the connection is closed.
+    AfterFlush,
+    /// With an error.
+    BrokenOff,
+}
+
+impl Sent {
+    fn of(answer: Answer) -> Response<Self> {
+        let end = match answer.extensions().get::<BreakOff>() {
+            Some(BreakOff) => End::HalfWay,
+            None => End::Whole,
+        };
+        answer.map(|body| Self { body, end })
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Closed;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        let this = self.get_mut();
+        match this.end {
+            End::Whole => Pin::new(&mut this.body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            End::HalfWay => {
+                this.end = End::AfterFlush;
+                let frame = Pin::new(&mut this.body).poll_frame(cx);
+                frame
+                    .map_err(|never| match never {})
+                    .map_ok(|frame| frame.map_data(|whole| whole.slice(..whole.len() / 2)))
+            }
+            End::AfterFlush => {
+                this.end = End::BrokenOff;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            End::BrokenOff => Poll::Ready(Some(Err(Closed))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod attacks;
+mod clerk_failures;
 mod cli;
 mod config;
 mod docs;

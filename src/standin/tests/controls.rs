@@ -52,11 +52,22 @@ async fn faults_last_until_told_to_behave_and_calls_are_counted() {
     assert!(text(world.get(jwks).await).await.starts_with('<'));
     let other = world.get("/sign-in").await;
     assert_eq!(other.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    world.standin.misbehave(Endpoint::Jwks, Fault::Page);
+    let answer = world.get(jwks).await;
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    world.standin.misbehave(Endpoint::Jwks, Fault::PlainText);
+    let answer = world.get(jwks).await;
+    assert_eq!(answer.headers()["content-type"], "text/plain");
+    assert!(text(answer).await.contains("\"kid\""));
+    world.standin.misbehave(Endpoint::Jwks, Fault::HalfWay);
+    let answer = world.get(jwks).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.into_body().collect().await.is_err());
 
     world.standin.behave();
     assert_eq!(world.get(jwks).await.status(), StatusCode::OK);
-    assert_eq!(world.standin.calls(Endpoint::Jwks), 6);
-    assert_eq!(world.standin.calls_total(), 8);
+    assert_eq!(world.standin.calls(Endpoint::Jwks), 9);
+    assert_eq!(world.standin.calls_total(), 11);
 }
 
 #[tokio::test]
