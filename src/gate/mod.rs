@@ -63,6 +63,7 @@ pub struct Gate {
     clock: SharedClock,
     tokens: TokenCache,
     refreshes: Flights<(String, String), Result<Vec<String>, RefreshFailure>>,
+    payloads: Flights<String, Result<Vec<String>, ()>>,
 }
 
 impl Gate {
@@ -72,6 +73,7 @@ impl Gate {
             clock,
             tokens: TokenCache::new(),
             refreshes: Flights::new(),
+            payloads: Flights::new(),
         }
     }
 
@@ -122,7 +124,11 @@ impl Gate {
                     .credentials()
                     .and_then(|c| c.handshake_nonce.as_deref());
                 let payload = match (&snapshot.backend, nonce) {
-                    (Some(backend), Some(nonce)) => backend.handshake_payload(nonce).await,
+                    // A nonce can be spent once, and a page that comes back may load twice.
+                    (Some(backend), Some(nonce)) => {
+                        let call = backend.handshake_payload(nonce);
+                        self.payloads.join(nonce.to_owned(), call).await
+                    }
                     _ => Err(()),
                 };
                 progress.answer_payload(payload);

@@ -1,10 +1,13 @@
 //! Handshake and refresh against the stand-in Clerk, step by step as a browser would.
 
-use clerk_gate::standin::Endpoint;
+use std::time::Duration;
+
+use clerk_gate::standin::{Endpoint, Fault};
 use http::{Method, StatusCode};
+use tokio::task::JoinSet;
 use url::Url;
 
-use crate::support::{Answer, World, cookies, exchange, usual_routes};
+use crate::support::{Answer, Call, World, cookies, exchange, usual_routes};
 
 /// The cookies a browser would send back, from the Set-Cookie lines of an answer.
 fn kept(answer: &Answer) -> String {
@@ -169,6 +172,26 @@ async fn what_was_renewed_on_the_way_to_sign_in_is_kept() {
     );
 }
 
+/// Longer than it takes until many requests are under way, and shorter than a call may take.
+const UNDER_WAY: Fault = Fault::Hang(Duration::from_secs(3));
+
+/// Sends the same request so many times at once.
+async fn at_once(count: usize, call: impl Fn() -> Call) -> Vec<Answer> {
+    let mut calls = JoinSet::new();
+    for _ in 0..count {
+        calls.spawn(call().try_send());
+    }
+    let answers = calls.join_all().await;
+    answers.into_iter().map(Option::unwrap).collect()
+}
+
+/// The session cookies that an answer sets.
+fn session_cookies(answer: &Answer) -> Vec<String> {
+    let mut lines = answer.all("set-cookie");
+    lines.retain(|line| line.starts_with("__session"));
+    lines
+}
+
 #[tokio::test]
 async fn many_expired_requests_of_one_session_make_one_refresh() {
     let world = World::start().await;
@@ -180,18 +203,58 @@ async fn many_expired_requests_of_one_session_make_one_refresh() {
         world.clerk.cookie_suffix(),
         ada.refresh_token.as_deref().unwrap()
     );
-    world.clerk.misbehave(
-        Endpoint::Refresh,
-        clerk_gate::standin::Fault::Hang(std::time::Duration::from_millis(500)),
-    );
-    let calls: Vec<_> = (0..100)
-        .map(|_| tokio::spawn(world.get("/members").cookie(&refresh).send()))
-        .collect();
-    let mut answers = Vec::new();
-    for call in calls {
-        answers.push(call.await.unwrap().status);
+    world.clerk.misbehave(Endpoint::Refresh, UNDER_WAY);
+    let answers = at_once(200, || world.get("/members").cookie(&refresh)).await;
+    assert_eq!(world.clerk.calls(Endpoint::Refresh), 1);
+    let renewed = session_cookies(&answers[0]);
+    assert!(!renewed.is_empty(), "{:?}", answers[0]);
+    for answer in &answers {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(session_cookies(answer), renewed);
     }
-    assert_eq!(world.clerk.calls(Endpoint::Refresh), 1, "{answers:?}");
+    let received = world.upstream.received();
+    assert_eq!(received.len(), 200);
+    for received in received {
+        assert_eq!(received.header("x-user-id"), Some(ada.user_id.clone()));
+        assert_eq!(received.header("cookie"), None);
+    }
+}
+
+#[tokio::test]
+async fn many_who_come_back_with_one_nonce_make_one_call_and_all_get_the_cookies() {
+    let world = World::with(usual_routes()).with_nonces().start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let uat_only = format!(
+        "__client_uat={}; __clerk_db_jwt={}",
+        ada.client_uat, ada.dev_browser
+    );
+    let away = world.visit("/members?tab=1").cookie(&uat_only).send().await;
+    let back = at_clerk(&world, away.header("location").unwrap()).await;
+    let returned = path_of(back.header("location").unwrap());
+    assert!(returned.contains("__clerk_handshake_nonce="), "{returned}");
+    world.clerk.misbehave(Endpoint::HandshakePayload, UNDER_WAY);
+    let answers = at_once(200, || world.visit(&returned).cookie(&uat_only)).await;
+    assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 1);
+    let cookies = session_cookies(&answers[0]);
+    assert!(!cookies.is_empty(), "{:?}", answers[0]);
+    for answer in &answers {
+        // A development instance cleans the address first.
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{answer:?}");
+        let home = path_of(answer.header("location").unwrap());
+        assert_eq!(home, "/members?tab=1");
+        assert_eq!(session_cookies(answer), cookies);
+    }
+    world.upstream.assert_untouched();
+    let signed = kept(&answers[199]);
+    let answers = at_once(200, || world.visit("/members?tab=1").cookie(&signed)).await;
+    for answer in answers {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    assert_eq!(world.upstream.received().len(), 200);
+    // Whoever comes later finds the nonce spent.
+    world.clerk.behave();
+    let late = world.visit(&returned).cookie(&uat_only).send().await;
+    assert_eq!(session_cookies(&late), Vec::<String>::new());
 }
 
 #[tokio::test]

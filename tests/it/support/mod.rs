@@ -59,6 +59,7 @@ pub struct World {
 
 pub struct WorldBuilder {
     routes: Vec<Route>,
+    nonces: bool,
     change: Box<dyn FnOnce(&mut Config) + Send>,
 }
 
@@ -72,6 +73,7 @@ impl World {
     pub fn with(routes: Vec<Route>) -> WorldBuilder {
         WorldBuilder {
             routes,
+            nonces: false,
             change: Box::new(|_| {}),
         }
     }
@@ -108,14 +110,22 @@ impl World {
 impl WorldBuilder {
     /// Puts the gate before this upstream instead of the recording one.
     pub fn before(self, upstream: SocketAddr) -> Self {
-        let Self { routes, change } = self;
+        let change = self.change;
         Self {
-            routes,
             change: Box::new(move |config| {
                 let url = Origin::parse(&format!("http://{upstream}")).unwrap();
                 config.upstreams[0].url = url;
                 change(config);
             }),
+            ..self
+        }
+    }
+
+    /// Lets Clerk end a handshake with a nonce instead of a token.
+    pub fn with_nonces(self) -> Self {
+        Self {
+            nonces: true,
+            ..self
         }
     }
 
@@ -150,9 +160,11 @@ impl WorldBuilder {
     pub async fn start(self) -> World {
         let clock = ManualClock::at(START_MS);
         let told = Arc::clone(&clock);
-        let clerk = StandIn::start(StandInOptions::new(Arc::new(move || told.now_ms())))
-            .await
-            .unwrap();
+        let options = StandInOptions {
+            nonce_handshakes: self.nonces,
+            ..StandInOptions::new(Arc::new(move || told.now_ms()))
+        };
+        let clerk = StandIn::start(options).await.unwrap();
         let upstream = RecordingUpstream::start().await;
         let mut config = config(&clerk, upstream.address, self.routes);
         (self.change)(&mut config);
