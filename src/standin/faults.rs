@@ -24,6 +24,8 @@ pub enum Endpoint {
     Tokens,
     /// The Backend API's sessions: list, read, revoke.
     Sessions,
+    /// The Backend API's verification of machine tokens, of which the stand-in knows none.
+    MachineTokens,
     /// Whatever is asked, listed here or not.
     All,
 }
@@ -67,6 +69,11 @@ impl Endpoint {
                 ["v1", "sessions", _, "tokens", ..] | ["v1", "client", "sessions", _, "tokens", ..],
             ) => Some(Self::Tokens),
             (_, ["v1", "sessions", ..]) => Some(Self::Sessions),
+            (
+                _,
+                ["api_keys" | "m2m_tokens", "verify"]
+                | ["oauth_applications", "access_tokens", "verify"],
+            ) => Some(Self::MachineTokens),
             _ => None,
         }
     }

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clerk_gate::config::KeySource;
+use clerk_gate::core::machine::{TokenType, TokenTypes};
+use clerk_gate::core::requirement::Requirement;
 use clerk_gate::standin::{Endpoint, Fault, TestSession};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::support::{Answer, Call, World, cookies, usual_routes};
+use crate::support::{Answer, Call, World, cookies, route, usual_routes};
 
 /// A call to Clerk, and what becomes of a request that needs it when it fails: the status, and the
 /// reason where there is one.
@@ -27,8 +29,10 @@ struct ClerkCall {
     unreachable: &'static str,
     /// A status of 429 or 5xx.
     refused: &'static str,
-    /// Something else than what was asked for, under the right name.
+    /// No JSON, whatever it calls itself.
     unintelligible: &'static str,
+    /// JSON of another shape.
+    misshapen: &'static str,
     /// The right thing under a wrong name.
     mislabelled: &'static str,
     /// More than is read.
@@ -46,11 +50,13 @@ enum Keys {
 }
 
 #[rustfmt::skip]
-const CALLS: [ClerkCall; 4] = [
-    ClerkCall { name: "the keys, when none is known", endpoint: Endpoint::Jwks, keys: Keys::Unknown, ask: with_a_token, unreachable: "503 jwk-remote-failed-to-load", refused: "503 jwk-remote-failed-to-load", unintelligible: "503 jwk-remote-failed-to-load", mislabelled: "200", huge: "503 jwk-remote-failed-to-load", most: 1 },
-    ClerkCall { name: "the keys, when known ones are old", endpoint: Endpoint::Jwks, keys: Keys::Old, ask: with_a_token, unreachable: "200", refused: "200", unintelligible: "200", mislabelled: "200", huge: "200", most: 1 },
-    ClerkCall { name: "what is behind a nonce", endpoint: Endpoint::HandshakePayload, keys: Keys::Known, ask: with_a_nonce, unreachable: "307 client-uat-but-no-session-token", refused: "307 client-uat-but-no-session-token", unintelligible: "307 client-uat-but-no-session-token", mislabelled: "307 client-uat-but-no-session-token", huge: "307 client-uat-but-no-session-token", most: 3 },
-    ClerkCall { name: "the renewal of a session", endpoint: Endpoint::Refresh, keys: Keys::Known, ask: with_an_expired_token, unreachable: "401 session-token-expired-refresh-fetch-error", refused: "401 session-token-expired-refresh-standin_fault", unintelligible: "401 session-token-expired-refresh-unexpected-sdk-error", mislabelled: "401 session-token-expired-refresh-unexpected-sdk-error", huge: "401 session-token-expired-refresh-unexpected-bapi-error", most: 3 },
+const CALLS: [ClerkCall; 5] = [
+    ClerkCall { name: "the keys, when none is known", endpoint: Endpoint::Jwks, keys: Keys::Unknown, ask: with_a_token, unreachable: "503 jwk-remote-failed-to-load", refused: "503 jwk-remote-failed-to-load", unintelligible: "503 jwk-remote-failed-to-load", misshapen: "503 jwk-remote-failed-to-load", mislabelled: "200", huge: "503 jwk-remote-failed-to-load", most: 1 },
+    ClerkCall { name: "the keys, when known ones are old", endpoint: Endpoint::Jwks, keys: Keys::Old, ask: with_a_token, unreachable: "200", refused: "200", unintelligible: "200", misshapen: "200", mislabelled: "200", huge: "200", most: 1 },
+    ClerkCall { name: "what is behind a nonce", endpoint: Endpoint::HandshakePayload, keys: Keys::Known, ask: with_a_nonce, unreachable: "307 client-uat-but-no-session-token", refused: "307 client-uat-but-no-session-token", unintelligible: "307 client-uat-but-no-session-token", misshapen: "307 client-uat-but-no-session-token", mislabelled: "307 client-uat-but-no-session-token", huge: "307 client-uat-but-no-session-token", most: 3 },
+    ClerkCall { name: "the renewal of a session", endpoint: Endpoint::Refresh, keys: Keys::Known, ask: with_an_expired_token, unreachable: "401 session-token-expired-refresh-fetch-error", refused: "401 session-token-expired-refresh-standin_fault", unintelligible: "401 session-token-expired-refresh-unexpected-sdk-error", misshapen: "401 session-token-expired-refresh-unexpected-sdk-error", mislabelled: "401 session-token-expired-refresh-unexpected-sdk-error", huge: "401 session-token-expired-refresh-unexpected-bapi-error", most: 3 },
+    // The truth is that the stand-in knows no such token.
+    ClerkCall { name: "whom an API key stands for", endpoint: Endpoint::MachineTokens, keys: Keys::Known, ask: with_an_api_key, unreachable: "503 token-verification-unavailable", refused: "503 token-verification-unavailable", unintelligible: "503 token-verification-unavailable", misshapen: "401 token-invalid", mislabelled: "401 token-invalid", huge: "503 token-verification-unavailable", most: 3 },
 ];
 
 /// A way to fail.
@@ -81,7 +87,7 @@ const FAILURES: [(Failure, Expected); 12] = [
     (Failure::Fault(Fault::Status(500)), |call| call.refused),
     (Failure::Fault(Fault::Status(503)), |call| call.refused),
     (Failure::Fault(Fault::Garbage), |call| call.unintelligible),
-    (Failure::Fault(Fault::Empty), |call| call.unintelligible),
+    (Failure::Fault(Fault::Empty), |call| call.misshapen),
     (Failure::Fault(Fault::Page), |call| call.unintelligible),
     (Failure::Fault(Fault::PlainText), |call| call.mislabelled),
     (Failure::Fault(Fault::Huge(1 << 20)), |call| call.huge),
@@ -106,6 +112,10 @@ fn with_an_expired_token(world: &World, session: &TestSession) -> Call {
     world.get("/members/failing").cookie(&cookies)
 }
 
+fn with_an_api_key(world: &World, _: &TestSession) -> Call {
+    world.get("/machines/failing").bearer("ak_madeup")
+}
+
 /// The way to Clerk, which can be cut.
 struct Bridge {
     address: SocketAddr,
@@ -124,7 +134,9 @@ impl Bridge {
             while let Ok((mut near, _)) = listener.accept().await {
                 let to = to.lock().unwrap().expect("Clerk is there");
                 all.lock().unwrap().spawn(async move {
-                    let mut far = TcpStream::connect(to).await.unwrap();
+                    let Ok(mut far) = TcpStream::connect(to).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
@@ -155,7 +167,10 @@ async fn faults(call: &'static ClerkCall, failure: Failure, wanted: &'static str
     let clerk = Arc::default();
     let mut bridge = Bridge::build(Arc::clone(&clerk)).await;
     let url = format!("http://{}", bridge.address);
-    let world = World::with(usual_routes())
+    let mut routes = usual_routes();
+    let keys = Requirement::Token(TokenTypes::of(&[TokenType::ApiKey]));
+    routes.push(route("machines", &["/machines/**"], keys));
+    let world = World::with(routes)
         .configure(move |config| {
             config.api_url = url.parse().unwrap();
             config.keys = KeySource::FrontendApi { url };
@@ -258,7 +273,7 @@ async fn every_failure_of_every_call_to_clerk_has_a_verdict_of_its_own_and_lets_
             rows.spawn(faults(call, failure, wanted(call)));
         }
     }
-    assert_eq!(rows.len(), 48);
+    assert_eq!(rows.len(), 60);
     let mut found: Vec<String> = rows.join_all().await.into_iter().flatten().collect();
     found.sort();
     assert!(
