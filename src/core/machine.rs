@@ -225,7 +225,7 @@ impl Machine {
                 Some(Value::Object(claims)) => claims.clone(),
                 _ => Map::new(),
             },
-            client: text("client_id"),
+            client: text("client_id").filter(|_| kind == TokenType::OAuth),
             audience: answer.get("aud").cloned(),
             actor: answer.get("act").filter(|act| !act.is_null()).cloned(),
             expires_ms,
@@ -256,7 +256,10 @@ impl Machine {
                 .filter(|(name, _)| !REGISTERED.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
-            client: token.text("client_id").map(str::to_owned),
+            client: token
+                .text("client_id")
+                .filter(|_| kind == TokenType::OAuth)
+                .map(str::to_owned),
             audience: token.claim("aud").cloned(),
             actor: token.claim("act").filter(|act| !act.is_null()).cloned(),
             // Judged with the token, leeway and all.
@@ -388,6 +391,16 @@ mod tests {
             let machine = Machine::from_answer(TokenType::ApiKey, &answer(&changes)).unwrap();
             assert_eq!(machine.judge(&[], end - 1), Ok(()));
             assert_eq!(machine.judge(&[], end), Err(Reason::TokenExpired));
+        }
+    }
+
+    #[test]
+    fn only_oauth_tokens_are_held_by_a_client() {
+        let changes = answer(&json!({ "client_id": "client_1" }));
+        for kind in [TokenType::ApiKey, TokenType::M2m, TokenType::OAuth] {
+            let oauth = kind == TokenType::OAuth;
+            let machine = Machine::from_answer(kind, &changes).unwrap();
+            assert_eq!(machine.client.is_some(), oauth, "{kind}");
         }
     }
 
