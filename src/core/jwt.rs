@@ -32,6 +32,8 @@ pub struct Token {
     header: Header,
     claims: Map<String, Value>,
     identity: Option<Identity>,
+    /// Whether there is anything in the place of the signature.
+    signed: bool,
 }
 
 /// The protected header, as far as it counts.
@@ -102,6 +104,7 @@ impl Token {
             },
             claims,
             identity,
+            signed: !signature.is_empty(),
         })
     }
 
@@ -153,7 +156,10 @@ impl Token {
 
     /// The kind of a machine's JWT; `None` for a person's (section 6.1).
     pub fn machine_type(&self) -> Option<TokenType> {
-        if self.text("sub").is_some_and(|sub| sub.starts_with("mch_")) {
+        if !self.signed {
+            // To the SDK, a text without a signature is no JWT of a machine.
+            None
+        } else if self.text("sub").is_some_and(|sub| sub.starts_with("mch_")) {
             Some(TokenType::M2m)
         } else if self.has_access_token_type() {
             Some(TokenType::OAuth)
@@ -216,6 +222,23 @@ mod tests {
             format!("{header}.{}.AAAA", encode("[]")),
         ] {
             assert!(Token::decode(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_signature_is_no_machine_s() {
+        let header = encode(r#"{"alg":"RS256","typ":"at+jwt"}"#);
+        for (claims, kind) in [
+            (r#"{"sub":"mch_1"}"#, TokenType::M2m),
+            (r#"{"sub":"user_1"}"#, TokenType::OAuth),
+        ] {
+            let claims = encode(claims);
+            let kind_of = |signature: &str| {
+                let raw = format!("{header}.{claims}.{signature}");
+                Token::decode(&raw).unwrap().machine_type()
+            };
+            assert_eq!(kind_of("AAAA"), Some(kind));
+            assert_eq!(kind_of(""), None);
         }
     }
 
