@@ -70,8 +70,24 @@ export function handshakeToken(chance, { instance }) {
 }
 
 /** A machine's token in the form of a JWT. */
-export function machineToken(chance) {
-  return TOKENS[chance.pick(NAMES.dev_a.filter((name) => /\/(m2m|oauth)-/.test(name)))];
+export function machineToken(chance, settings) {
+  const { instance } = settings;
+  const recorded = TOKENS[chance.pick(NAMES.dev_a.filter((name) => /\/(m2m|oauth)-/.test(name)))];
+  if (chance.maybe(0.5)) return recorded;
+  const kind = chance.pick(['m2m', 'oauth']);
+  const base = TOKENS[`dev_a/${kind}-valid`];
+  const { iss } = valid(instance).claims;
+  const token = {
+    ...base,
+    signed_with: instance,
+    header: { ...base.header, kid: valid(instance).header.kid },
+    claims: { ...base.claims, iss },
+  };
+  const changes = chance.weighted([[2, 0], [6, 1], [3, 2]]);
+  for (let change = 0; change < changes; change += 1) {
+    chance.pick([...CHANGES, ...MACHINE_CHANGES, ...MACHINE_CHANGES])(token, chance, settings);
+  }
+  return token;
 }
 
 /** Whether a time in a token lies so near to a bound that the present second counts. */
@@ -134,11 +150,27 @@ const CHANGES = [
   otherKey,
 ];
 
+const MACHINE_CHANGES = [
+  ({ claims }, chance) => (claims.scopes = chance.pick([undefined, '', ' ', 'a', 'a  b', ['a', 'b'], null, 7])),
+  ({ claims }, chance) => (claims.scope = chance.pick([undefined, '', ' ', 'a', 'a  b', ['a', 'b'], null, 7])),
+  ({ claims }, chance) => (claims.scp = chance.pick([[], ['a'], ['a b', ''], 'a b', ['a', 7], null, 7])),
+  ({ claims }, chance) => (claims.aud = chance.pick(AUDIENCES)),
+  ({ claims }, chance) => (claims.jti = chance.pick([undefined, '', null, 7, 'mt_x'])),
+  ({ claims }, chance) => (claims.client_id = chance.pick([undefined, '', null, 7, 'client_ü'])),
+  ({ claims }, chance) => (claims.act = chance.pick(OPERATORS)),
+  ({ claims }, chance) => (claims.sub = chance.pick(['mch_', 'mch_other', 'user_other', 'org_x', ...SUBJECTS])),
+  ({ header }, chance) => (header.typ = chance.pick(['at+jwt', 'application/at+jwt', 'AT+JWT', 'JWT', undefined])),
+  ({ header }, chance) => (header.cat = chance.pick(CATEGORIES)),
+];
+
 const ALTERATIONS = [
   'flip-signature-bit', 'swap-subject', 'padded-parts', 'lower-case-header', 'four-parts', 'dirty-signature-tail',
   'empty-signature', 'zero-signature', 'trailing-dot', 'truncated', 'blank-inside',
 ];
-const AUDIENCES = ['api', 'other-api', 'API', '', [], ['api'], ['x', 'other-api'], ['x', 7], [7], null, 7, undefined];
+const AUDIENCES = [
+  'api', 'other-api', 'API', '', [], ['api'], ['x', 'other-api'], ['x', 7], [7], null, 7, undefined,
+  'https://api.example.com', ['https://api.example.com'], ['https://api.example.com', ''],
+];
 
 /** The second key of an instance, said to be itself or the first. */
 function otherKey(token, chance, { instance }) {

@@ -1,7 +1,7 @@
 // The verdicts of both sides in the same words, and where they differ.
 
 /** Reasons with which the gate says that it is its own trouble, not the sender's. */
-const OWN_TROUBLE = ['jwk-remote-failed-to-load', 'secret-key-invalid'];
+const OWN_TROUBLE = ['jwk-remote-failed-to-load', 'secret-key-invalid', 'token-verification-unavailable'];
 /** Reasons of the gate where the SDK throws. */
 const BROKEN = ['handshake-invalid', ...OWN_TROUBLE];
 
@@ -26,7 +26,9 @@ export function observed({ status, headers, received }, state) {
   const reason = headers['x-clerk-auth-reason'] ?? null;
   if (received.length > 1) return { does: `forwards ${received.length} times` };
   if (received.length === 1) {
-    const identity = Object.fromEntries(IDENTITY.flatMap((name) =>
+    const isSession = received[0]['x-token-type'] === 'session_token';
+    const compared = IDENTITY.filter((name) => isSession || !SESSION_ONLY.includes(name));
+    const identity = Object.fromEntries(compared.flatMap((name) =>
       name in received[0] ? [[name, received[0][name]]] : []));
     return { does: 'forwards', identity, cookies };
   }
@@ -53,27 +55,45 @@ export function letsIn(verdict) {
 
 const IDENTITY = [
   'x-user-id', 'x-session-id', 'x-org-id', 'x-org-slug', 'x-org-role', 'x-org-permissions', 'x-actor-id',
-  'x-token-type',
+  'x-token-type', 'x-token-subject', 'x-token-scopes', 'x-client-id',
 ];
+/** Who acts for the subject of an OAuth token is not in the SDK's object. */
+const SESSION_ONLY = ['x-actor-id'];
 
-function refusal(reason, cookies) {
+/** A refusal for this reason. */
+export function refusal(reason, cookies = []) {
   return { does: 'refuses', status: OWN_TROUBLE.includes(reason) ? 503 : 401, reason, cookies };
 }
 
 /** The identity headers of an auth object, as `docs/reference/headers.md` has them. */
-function identityOf({ userId, sessionId, orgId, orgSlug, orgRole, orgPermissions, actor, tokenType }) {
+function identityOf(auth) {
+  const headers = auth.tokenType === 'session_token' ? ofSession(auth) : ofMachine(auth);
+  return Object.fromEntries(Object.entries(headers).filter(([, value]) => isText(value)).map(([name, value]) =>
+    [name, legal(value)]));
+}
+
+function ofMachine({ userId, orgId, tokenType, subject, scopes, clientId }) {
+  return {
+    'x-user-id': userId,
+    'x-org-id': orgId,
+    'x-token-type': tokenType,
+    'x-token-subject': subject,
+    'x-token-scopes': scopes?.filter(isText).map((scope) => scope.replaceAll(' ', '%20')).join(' '),
+    'x-client-id': clientId,
+  };
+}
+
+function ofSession({ userId, sessionId, orgId, orgSlug, orgRole, orgPermissions, actor, tokenType }) {
   const organization = isText(orgId)
     ? { 'x-org-id': orgId, 'x-org-slug': orgSlug, 'x-org-role': orgRole, 'x-org-permissions': joined(orgPermissions) }
     : {};
-  const headers = {
+  return {
     'x-user-id': userId,
     'x-session-id': sessionId,
     ...organization,
     'x-actor-id': actor ? (isText(actor.sub) ? actor.sub : 'unknown') : undefined,
     'x-token-type': tokenType,
   };
-  return Object.fromEntries(Object.entries(headers).filter(([, value]) => isText(value)).map(([name, value]) =>
-    [name, legal(value)]));
 }
 
 function joined(list) {

@@ -49,6 +49,7 @@ class Draft {
     this.chance = chance;
     this.settings = settings;
     this.isDevelopment = settings.instance === 'dev_a';
+    this.takesMachines = settings.options.acceptsToken !== undefined;
     this.suffix = INSTANCES[settings.instance].cookieSuffix;
   }
 
@@ -138,7 +139,7 @@ class Draft {
   /** The Authorization header. */
   authorization() {
     const { chance } = this;
-    if (!chance.maybe(0.14)) return [];
+    if (!chance.maybe(this.takesMachines ? 0.8 : 0.14)) return [];
     const token = () => this.bearer();
     return chance.weighted([
       [60, () => [['authorization', `Bearer ${token()}`]]],
@@ -159,11 +160,12 @@ class Draft {
 
   bearer() {
     const { chance } = this;
+    const many = this.takesMachines ? 10 : 1;
     return chance.weighted([
       [80, () => this.token(sessionToken(chance, this.settings))],
       [8, () => chance.pick(NO_TOKENS)],
-      [6, () => chance.pick(OPAQUE)],
-      [6, () => this.token(machineToken(chance))],
+      [6 * many, () => chance.pick(OPAQUE)],
+      [6 * many, () => this.token(machineToken(chance, this.settings))],
     ])();
   }
 

@@ -1,9 +1,11 @@
 // The rules of docs/explanation/deviations.md, as far as they show in a request.
 //
-// A rule either refuses a request before anybody asks who sent it, or has it judged as if it were another
-// one. Of the second kind each rule writes that other request: asked about it, the SDK has to say exactly
-// what the gate says of the original. So no rule explains more than what it is about.
+// A rule refuses a request before anybody asks who sent it, or has it judged as if it were another one, or
+// takes what the SDK says for something else. Of the second kind each rule writes that other request: asked
+// about it, the SDK has to say exactly what the gate says of the original. So no rule explains more than what
+// it is about.
 
+import { refusal } from './compare.mjs';
 import { canonical, pathFault } from './paths.mjs';
 import { ANSWERS, INSTANCES } from './recorded.mjs';
 import { signed } from './tokens.mjs';
@@ -31,8 +33,12 @@ export const REWRITES = {
   D18: (request) => withTokens(request, withPlainSession),
 };
 
+/** Rules under which a verdict of the SDK means another one. */
+export const READINGS = { D13: asClerkSaysOfMachines, D19: withoutUserThatIsNone };
+
 /** The other request under a rule, or `undefined` where the rule has nothing to say. */
 export function rewritten(rule, request) {
+  if (!(rule in REWRITES)) return undefined;
   const other = REWRITES[rule]({ ...request, undo: request.undo ?? [] });
   const kept = ({ target, headers, settings }) => JSON.stringify([target, headers, settings.options]);
   return kept(other) === kept(request) ? undefined : other;
@@ -164,7 +170,8 @@ function withCanonicalPath(request) {
 
 /** D6: a token with `crit` is as good as one of an algorithm that the keys are not made for. */
 function withoutExtension(token) {
-  const isLike = token.header?.alg === 'RS256' && (token.header.typ === undefined || token.header.typ === 'JWT');
+  const types = [undefined, 'JWT', 'at+jwt', 'application/at+jwt'];
+  const isLike = token.header?.alg === 'RS256' && types.includes(token.header.typ);
   if (!isLike || !('crit' in token.header)) return token;
   const { crit, ...header } = token.header;
   return { ...token, alg: 'RS512', header: { ...header, alg: 'RS512' } };
@@ -175,10 +182,13 @@ function withoutEmptyClaims(token) {
   const original = token.claims ?? (isSpeltRight(token.text) ? claimsOf(token.text) : {});
   const claims = { ...original };
   if (claims.sub === '') delete claims.sub;
+  const isTime = (time) => time?.$s !== undefined || (typeof time === 'number' && Math.abs(time) < 8.64e12);
   for (const name of ['exp', 'nbf', 'iat']) {
-    const time = claims[name];
-    const isTime = time?.$s !== undefined || (typeof time === 'number' && Math.abs(time) < 8.64e12);
-    if (time !== undefined && !isTime) claims[name] = 'soon';
+    if (claims[name] === undefined || isTime(claims[name])) continue;
+    // A number is compared with others before anybody asks for its place in the calendar.
+    const isCompared = name === 'iat' && typeof claims.iat === 'number';
+    if (!isCompared) claims[name] = 'soon';
+    else if (!(claims.nbf?.$s > 0)) claims.nbf = 'soon';
   }
   if (JSON.stringify(claims) === JSON.stringify(original)) return token;
   return { ...token, claims, raw_payload: undefined };
@@ -225,4 +235,29 @@ function withOneReasonForNoKeys(request) {
     return typeof kid === 'string' && kid in {} ? { ...token, header: { ...token.header, kid: 'ins_unknown' } } : token;
   });
   return { ...named, settings: { ...request.settings, options: { ...options, secretKey } } };
+}
+
+const OPAQUE = { ak_: 'api_key', mt_: 'm2m_token', oat_: 'oauth_token' };
+
+/** D13: what Clerk says of an opaque machine token counts. */
+function asClerkSaysOfMachines(verdict, request) {
+  if (verdict.reason === 'No token in header') return refusal('no-token-in-header');
+  const [scheme, second] = (header(request, 'authorization') ?? '').split(' ', 2);
+  const token = second || scheme;
+  const kind = Object.entries(OPAQUE).find(([prefix]) => token.startsWith(prefix))?.[1];
+  const accepted = request.settings.options.acceptsToken;
+  if (kind === undefined || !(accepted === 'any' || [accepted].flat().includes(kind))) return verdict;
+  const answer = ANSWERS.find(({ when }) => Object.values(when?.json ?? {}).includes(token));
+  const { revoked, expired } = answer?.status === 200 ? JSON.parse(answer.body) : {};
+  if (verdict.does === 'forwards' && revoked) return refusal('token-revoked');
+  if (verdict.does === 'forwards' && expired) return refusal('token-expired');
+  if (verdict.reason !== 'unexpected-error') return verdict;
+  return refusal([400, 404, 410, 422].includes(answer?.status) ? 'token-invalid' : 'token-verification-unavailable');
+}
+
+/** D19: whom an OAuth token stands for is a user only if it is called one. */
+function withoutUserThatIsNone(verdict) {
+  const { 'x-user-id': user, ...rest } = verdict.identity ?? {};
+  const isNone = rest['x-token-type'] === 'oauth_token' && user !== undefined && !user.startsWith('user_');
+  return isNone ? { ...verdict, identity: rest } : verdict;
 }

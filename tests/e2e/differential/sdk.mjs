@@ -47,9 +47,7 @@ function outcome(settings, state) {
 /** The auth object, or that there is none to be had. */
 function authOf(settings, state) {
   try {
-    const { userId, sessionId, sessionStatus, orgId, orgSlug, orgRole, orgPermissions, actor, tokenType } =
-      state.toAuth({ treatPendingAsSignedOut: settings.pending === 'signed-out' });
-    return { userId, sessionId, sessionStatus, orgId, orgSlug, orgRole, orgPermissions, actor, tokenType };
+    return { ...state.toAuth({ treatPendingAsSignedOut: settings.pending === 'signed-out' }) };
   } catch (error) {
     return { threw: error.message };
   }

@@ -66,6 +66,22 @@ export const SETTINGS = [
     proxyUrl: 'https://satellite.example/__clerk',
   }, { weight: 2, public: SATELLITE }),
 
+  // Machine tokens, alone and beside sessions.
+  ...['api_key', 'm2m_token', 'oauth_token', 'any'].map((acceptsToken) =>
+    dev(`dev.accepts.${acceptsToken}`, { acceptsToken }, { weight: 4 })),
+  dev('dev.accepts.keys-sessions', { acceptsToken: ['api_key', 'session_token'] }, { weight: 3 }),
+  dev('dev.accepts.keys-machines', { acceptsToken: ['api_key', 'm2m_token'] }, { weight: 3 }),
+  dev('dev.accepts.audience', { acceptsToken: 'oauth_token', audience: 'https://api.example.com' }, { weight: 2 }),
+  dev('dev.accepts.any-audience', { acceptsToken: 'any', audience: ['https://other.example.com', 'api'] }, {
+    weight: 2,
+  }),
+  dev('dev.accepts.pem', { acceptsToken: 'any', jwtKey: INSTANCES.dev_a.jwtKey }, { weight: 2 }),
+  dev('dev.accepts.of-machine', { acceptsToken: 'm2m_token', machineSecretKey: 'ak_machine_secret_conformance' }, {
+    weight: 2,
+  }),
+  prod('prod.accepts.any', { acceptsToken: 'any' }, { weight: 4 }),
+  prod('prod.accepts.several', { acceptsToken: ['oauth_token', 'session_token'] }, { weight: 3 }),
+
   // Key endpoints that bring no keys. The SDK tries each of them for seconds.
   ...['empty', 'e500', 'e401', 'e500text', 'html', 'closed'].map((failure) =>
     dev(`dev.jwks-${failure}`, { secretKey: `sk_test_conformance_jwks_${failure}` }, { weight: 0.05 })),
@@ -106,6 +122,7 @@ export function configuration(settings, { apiUrl, upstreamUrl }) {
     '[clerk]',
     line('publishable-key', options.publishableKey),
     line('secret-key', options.secretKey),
+    line('machine-secret-key', options.machineSecretKey),
     line('api-url', apiUrl),
     line('jwt-key', options.jwtKey),
     options.jwtKey === undefined ? line('jwks-from', 'backend-api') : '',
@@ -132,7 +149,9 @@ export function configuration(settings, { apiUrl, upstreamUrl }) {
     line('listen', 'off'),
     '[[route]]',
     line('path', '/**'),
-    line('require', 'signed-in'),
+    options.acceptsToken === undefined
+      ? line('require', 'signed-in')
+      : `require = { ${line('token', options.acceptsToken)} }`,
     line('on-signed-out', '401'),
     '',
   ].filter((text) => text !== '').join('\n');

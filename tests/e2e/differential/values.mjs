@@ -99,8 +99,9 @@ export const JUNK_COOKIES = [
 ];
 /** Every nonce that the Backend API has an answer to. */
 export const NONCES = ANSWERS.filter(({ id }) => id.startsWith('nonce-')).map(({ when }) => when.query.nonce);
-/** Machines' tokens that say nothing themselves. */
+/** Machines' tokens that say nothing themselves: those that the Backend API knows of, and odd ones. */
 export const OPAQUE = [
-  'ak_user', 'ak_org', 'ak_revoked', 'ak_e404', 'ak_', 'mt_ok', 'mt_revoked', 'mt_e404', 'mt_', 'oat_ok', 'oat_e404',
-  'oat_',
+  ...ANSWERS.flatMap(({ when }) => Object.values(when?.json ?? {})),
+  ...['ak_', 'mt_', 'oat_'].flatMap((prefix) => [prefix, `${prefix}unlisted`, `${prefix}x/../y`, `${prefix}\u00fc`]),
+  `ak_${'x'.repeat(2_000)}`, 'AK_user', 'akuser',
 ];
