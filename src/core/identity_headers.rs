@@ -181,6 +181,7 @@ fn actor_name(act: &Value) -> &str {
 fn spaced(scopes: &[String]) -> String {
     let encoded: Vec<String> = scopes
         .iter()
+        .filter(|scope| !scope.is_empty())
         .map(|scope| {
             if scope.contains(' ') {
                 scope.replace('%', "%25").replace(' ', "%20")
@@ -269,6 +270,15 @@ mod tests {
         }
         assert!(header_value(&"x".repeat(100_000)).is_none());
         assert!(header_value(&"é".repeat(4_000)).is_none());
+    }
+
+    #[test]
+    fn scopes_stay_apart_and_empty_ones_away() {
+        let spaced =
+            |scopes: &[&str]| spaced(&scopes.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(spaced(&["read", "write"]), "read write");
+        assert_eq!(spaced(&["a b%", "", "c%"]), "a%20b%25 c%");
+        assert_eq!(spaced(&[""]), "");
     }
 
     #[test]
