@@ -25,7 +25,7 @@ const ONLY = process.env.ONLY === undefined ? undefined : Number(process.env.ONL
 const BATCH = 64;
 const AT_ONCE = 8;
 /** Rules about what makes the SDK throw before it has judged anybody. */
-const THROWING = ['D8', 'D17'];
+const THROWING = ['D7', 'D8', 'D17'];
 /** A comparison that took longer may have crossed a bound of time. */
 const MAX_MILLISECONDS = 1_000;
 const ATTEMPTS = 3;

@@ -30,7 +30,9 @@ export function observed({ status, headers, received }, state) {
     const compared = IDENTITY.filter((name) => isSession || !SESSION_ONLY.includes(name));
     const identity = Object.fromEntries(compared.flatMap((name) =>
       name in received[0] ? [[name, received[0][name]]] : []));
-    return { does: 'forwards', identity, cookies };
+    // Cookies of a session must not be kept for the next visitor.
+    const isKept = cookies.length > 0 && !/\bno-store\b/.test(headers['cache-control']);
+    return { does: isKept ? 'forwards for caches to keep' : 'forwards', identity, cookies };
   }
   if (status === 307) {
     return { does: 'redirects', reason, location: headers.location, cookies, cacheControl: headers['cache-control'] };
@@ -78,14 +80,15 @@ function ofMachine({ userId, orgId, tokenType, subject, scopes, clientId }) {
     'x-org-id': orgId,
     'x-token-type': tokenType,
     'x-token-subject': subject,
-    'x-token-scopes': scopes?.filter(isText).map((scope) => scope.replaceAll(' ', '%20')).join(' '),
+    'x-token-scopes': separated([scopes].flat(), ' ', '%20').join(' '),
     'x-client-id': clientId,
   };
 }
 
 function ofSession({ userId, sessionId, orgId, orgSlug, orgRole, orgPermissions, actor, tokenType }) {
+  const permissions = Array.isArray(orgPermissions) ? separated(orgPermissions, ',', '%2C').join(',') : undefined;
   const organization = isText(orgId)
-    ? { 'x-org-id': orgId, 'x-org-slug': orgSlug, 'x-org-role': orgRole, 'x-org-permissions': joined(orgPermissions) }
+    ? { 'x-org-id': orgId, 'x-org-slug': orgSlug, 'x-org-role': orgRole, 'x-org-permissions': permissions }
     : {};
   return {
     'x-user-id': userId,
@@ -96,10 +99,10 @@ function ofSession({ userId, sessionId, orgId, orgSlug, orgRole, orgPermissions,
   };
 }
 
-function joined(list) {
-  if (!Array.isArray(list)) return undefined;
-  const one = (item) => (item.includes(',') ? item.replaceAll('%', '%25').replaceAll(',', '%2C') : item);
-  return list.filter(isText).map(one).join(',');
+/** The items of a list, in which what separates them is encoded. */
+function separated(list, separator, encoded) {
+  return list.filter(isText).map((item) =>
+    (item.includes(separator) ? item.replaceAll('%', '%25').replaceAll(separator, encoded) : item));
 }
 
 function isText(value) {
