@@ -20,7 +20,7 @@ use clerk_gate::core::policy::{PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::machines::Machines;
-use clerk_gate::gate::{Gate, Snapshot};
+use clerk_gate::gate::{Gate, Site, Snapshot};
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::tokens::{PUBLISHABLE_KEY, Signer};
@@ -122,20 +122,23 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
         })
         .collect();
     Snapshot {
-        instance: Instance::of(key, BackendApi::NoSecretKey),
+        sites: vec![Site {
+            instance: Instance::of(key, BackendApi::NoSecretKey),
+            keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
+            backend: None,
+            machines: Arc::new(Machines::new(MachineApi::default(), Duration::ZERO)),
+            frontend_api: None,
+        }],
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
         edge: Edge {
             public: PublicAddress::Loopback,
             trusted_proxies: Vec::new(),
             hosts: Vec::new(),
+            sites: Vec::new(),
         },
         headers: HeaderPlan::new(Vec::new()),
         pages_prefix: "/_gate/".to_owned(),
         debug_headers: false,
-        keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
-        backend: None,
-        machines: Machines::new(MachineApi::default(), Duration::ZERO),
-        frontend_api: None,
         upstreams: Vec::new(),
         max_body: None,
     }

@@ -59,6 +59,10 @@ impl Default for KeyTimes {
     }
 }
 
+/// The last generation of any store. What was verified by one store is thus never taken for
+/// verified by another one.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+
 /// The keys of one instance.
 #[derive(Clone, Debug)]
 pub struct KeyStore(Arc<Inner>);
@@ -127,7 +131,8 @@ impl KeyStore {
         }))
     }
 
-    /// Counts up whenever a key changes or goes: what was verified before then may not stand.
+    /// Another number whenever a key changes or goes: what was verified before then may not stand.
+    /// No two stores ever have the same, but for 0, which says that there were no keys yet.
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
@@ -280,7 +285,10 @@ impl Inner {
             .as_ref()
             .is_none_or(|before| !before.keys.is_part_of(&keys));
         let generation = if changed {
-            let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+            // SECURITY: tokens are remembered by this number. Were it a store's own, the first
+            // keys of two instances would be called the same.
+            let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
+            self.generation.store(generation, Ordering::Release);
             info!(
                 keys = keys.len(),
                 generation, "keys of the clerk instance are in place"

@@ -15,7 +15,8 @@ use crate::core::explain::{Act, Explanation, Rehearsal, Trust};
 use crate::core::facts::{RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::persona::Sender;
-use crate::gate::Snapshot;
+use crate::core::reason::Reason;
+use crate::gate::{Site, Snapshot};
 use crate::server;
 
 #[derive(Args, Debug)]
@@ -111,11 +112,7 @@ impl Explain {
         if let Some(cookie) = &self.cookie {
             set(COOKIE, cookie)?;
         }
-        let bearer = match sender {
-            None => self.bearer.clone(),
-            Some(sender) => sender.bearer(&snapshot.instance, now_ms),
-        };
-        if let Some(token) = bearer {
+        if let Some(token) = &self.bearer {
             set(AUTHORIZATION, &format!("Bearer {token}"))?;
         }
         for line in &self.headers {
@@ -126,7 +123,32 @@ impl Explain {
                 .map_err(|_| format!("`{name}` is no header name"))?;
             set(name, value.trim())?;
         }
+        if let Some(site) = self.site(snapshot, &headers)
+            && let Some(token) = sender.and_then(|sender| sender.bearer(&site.instance, now_ms))
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| "this sender cannot have a token".to_owned())?;
+            headers.insert(AUTHORIZATION, value);
+        }
         Ok(headers)
+    }
+
+    /// The site that a request with these headers belongs to, if any does.
+    fn site<'s>(&self, snapshot: &'s Snapshot, headers: &HeaderMap) -> Option<&'s Site> {
+        let facts = RequestFacts::read(self.wire(headers), &snapshot.edge).ok()?;
+        snapshot.site(facts.site)
+    }
+
+    fn wire<'w>(&'w self, headers: &'w HeaderMap) -> WireRequest<'w> {
+        WireRequest {
+            method: &self.method,
+            target: &self.target,
+            version: Version::HTTP_11,
+            headers,
+            peer: [127, 0, 0, 1].into(),
+            scheme: Scheme::Http,
+        }
     }
 
     async fn rehearse(
@@ -136,27 +158,19 @@ impl Explain {
         headers: &HeaderMap,
         now_ms: u64,
     ) -> Explanation {
-        let wire = WireRequest {
-            method: &self.method,
-            target: &self.target,
-            version: Version::HTTP_11,
-            headers,
-            peer: [127, 0, 0, 1].into(),
-            scheme: Scheme::Http,
-        };
+        let wire = self.wire(headers);
+        let unreadable =
+            |reason| Explanation::of_unreadable(self.method.as_str(), self.target.path(), reason);
         let facts = match RequestFacts::read(wire, &snapshot.edge) {
             Ok(facts) => facts,
-            Err(reason) => {
-                return Explanation::of_unreadable(
-                    self.method.as_str(),
-                    self.target.path(),
-                    reason,
-                );
-            }
+            Err(reason) => return unreadable(reason),
+        };
+        let Some(site) = snapshot.site(facts.site) else {
+            return unreadable(Reason::HostNotServed);
         };
         let inputs = Inputs {
             facts: &facts,
-            instance: &snapshot.instance,
+            instance: &site.instance,
             policy: &snapshot.policy,
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
@@ -169,7 +183,7 @@ impl Explain {
                 Act::Signature(slot) => slot,
             };
             let signature = match rehearsal.token(slot) {
-                Some((raw, token)) => snapshot.keys.check(raw, token).await.0,
+                Some((raw, token)) => site.keys.check(raw, token).await.0,
                 None => crate::core::verify::Signature::Bad,
             };
             rehearsal.answer(slot, signature);

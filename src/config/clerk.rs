@@ -9,7 +9,7 @@ use url::Url;
 
 use super::address::{self, ClerkTransport};
 use super::frontend_api_proxy::{self, FrontendApiProxy};
-use super::model::KeySource;
+use super::model::{ClerkConfig, KeySource};
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
 use crate::clerk::keys::KeySet;
@@ -19,21 +19,16 @@ use crate::core::instance::{
 use crate::core::key::{InstanceKind, PublishableKey};
 use crate::core::organization_sync::{OrganizationSync, SyncPattern};
 use crate::core::origin::Origin;
+use crate::core::proxy_path::ProxyPath;
 
 /// Reads a file that the configuration names.
 pub(super) type ReadFile<'f> = &'f dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Everything that `[clerk]` and `[session]` say.
 pub(super) struct Clerk {
-    pub(super) instance: Instance,
-    pub(super) keys: KeySource,
-    pub(super) jwks_max_stale: Duration,
-    pub(super) secret_key: Option<SecretString>,
-    pub(super) machine_secret_key: Option<SecretString>,
-    pub(super) machine_token_cache: Duration,
-    pub(super) api_url: Url,
-    /// The proxy of the Frontend API that the gate is.
-    pub(super) frontend_api_proxy: Option<FrontendApiProxy>,
+    pub(super) config: ClerkConfig,
+    /// The path of the Frontend API proxy that the gate is, for the lints.
+    pub(super) frontend_api_proxy: Option<Placed<ProxyPath>>,
     /// Pages that people are sent to, for the lints.
     pub(super) sign_in_url: Option<Placed<String>>,
     pub(super) sign_up_url: Option<Placed<String>>,
@@ -83,17 +78,21 @@ pub(super) fn read(
     azp_of_page_loads(&written, problems);
     let keys = key_source(&written, problems);
     let instance = instance(&written)?;
+    let proxy = written.frontend_api_proxy.as_ref();
     Some(Clerk {
-        instance,
-        keys,
-        jwks_max_stale: written.max_stale.unwrap_or(Duration::from_hours(24)),
-        secret_key: written.secret_key.map(SecretString::from),
-        machine_secret_key: written.machine_secret_key.map(SecretString::from),
-        machine_token_cache: written
-            .machine_token_cache
-            .unwrap_or(Duration::from_secs(30)),
-        api_url: written.api_url.map_or_else(default_api, |url| url.value),
-        frontend_api_proxy: written.frontend_api_proxy,
+        config: ClerkConfig {
+            instance,
+            keys,
+            jwks_max_stale: written.max_stale.unwrap_or(Duration::from_hours(24)),
+            frontend_api_proxy: proxy.map(|proxy| proxy.url.clone()),
+            secret_key: written.secret_key.map(SecretString::from),
+            machine_secret_key: written.machine_secret_key.map(SecretString::from),
+            machine_token_cache: written
+                .machine_token_cache
+                .unwrap_or(Duration::from_secs(30)),
+            api_url: written.api_url.map_or_else(default_api, |url| url.value),
+        },
+        frontend_api_proxy: proxy.map(|proxy| proxy.path.clone()),
         sign_in_url: written.sign_in_url,
         sign_up_url: written.sign_up_url,
     })

@@ -106,17 +106,17 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     lints::routes(&written, &policy, &pages_prefix, problems);
     let clerk = clerk?;
     let secrets = lints::Secrets {
-        instance: clerk.secret_key.is_some().into(),
-        machine: clerk.machine_secret_key.is_some().into(),
+        instance: clerk.config.secret_key.is_some().into(),
+        machine: clerk.config.machine_secret_key.is_some().into(),
     };
     lints::tokens(&written, secrets, problems);
     lints::pages(&written, &policy, &clerk, &pages_prefix, problems);
     if let Some(proxy) = &clerk.frontend_api_proxy {
-        lints::frontend_api_proxy(&written, &proxy.path, &pages_prefix, problems);
+        lints::frontend_api_proxy(&written, proxy, &pages_prefix, problems);
     }
 
     addresses(&top, admin_listen, upstream_url.as_ref(), problems);
-    let public = public_address(top.public_url, clerk.instance.key.kind(), problems)?;
+    let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let mut hosts: Vec<HostPattern> = Vec::new();
     for host in policy.routes().iter().flat_map(|route| &route.hosts) {
         if !hosts.contains(host) {
@@ -127,9 +127,10 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         public,
         trusted_proxies: top.trusted_proxies,
         hosts,
+        sites: Vec::new(),
     };
     let world = assertions::World {
-        instance: &clerk.instance,
+        instance: &clerk.config.instance,
         policy: &policy,
         edge: &edge,
         headers: &HeaderPlan::new(identity.headers.clone()),
@@ -143,14 +144,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     Some(Config {
         listen: top.listen,
         admin_listen,
-        instance: clerk.instance,
-        keys: clerk.keys,
-        jwks_max_stale: clerk.jwks_max_stale,
-        frontend_api_proxy: clerk.frontend_api_proxy.map(|proxy| proxy.url),
-        secret_key: clerk.secret_key,
-        machine_secret_key: clerk.machine_secret_key,
-        machine_token_cache: clerk.machine_token_cache,
-        api_url: clerk.api_url,
+        clerk: clerk.config,
+        sites: Vec::new(),
         edge,
         debug_headers: top.debug_headers,
         policy,

@@ -28,8 +28,8 @@ mod upstream;
 pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
-    ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig, LogFormat,
-    LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
+    LogFormat, LogLevel, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

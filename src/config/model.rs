@@ -20,22 +20,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the operator's window is; `None` if it is off.
     pub admin_listen: Option<SocketAddr>,
-    /// The Clerk instance.
-    pub instance: Instance,
-    /// Where the keys that verify tokens come from.
-    pub keys: KeySource,
-    /// How long keys are served while Clerk cannot be reached.
-    pub jwks_max_stale: Duration,
-    /// Where the Frontend API is, if the gate is its proxy; the path is the instance's.
-    pub frontend_api_proxy: Option<Origin>,
-    /// The secret key, for what calls the Backend API.
-    pub secret_key: Option<SecretString>,
-    /// The secret key of a machine, for tokens that are meant for it.
-    pub machine_secret_key: Option<SecretString>,
-    /// How long Clerk's word on a machine token is taken.
-    pub machine_token_cache: Duration,
-    /// The Backend API, without a trailing slash in its path.
-    pub api_url: Url,
+    /// `[clerk]`: the instance of the first site.
+    pub clerk: ClerkConfig,
+    /// The same of each further site, in the order of their addresses in `edge`.
+    pub sites: Vec<ClerkConfig>,
     /// Where the gate stands.
     pub edge: Edge,
     /// Whether the SDK's `x-clerk-auth-*` headers stand on every answer.
@@ -54,6 +42,27 @@ pub struct Config {
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.
     pub drain: Duration,
+}
+
+/// A Clerk instance, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct ClerkConfig {
+    /// The Clerk instance.
+    pub instance: Instance,
+    /// Where the keys that verify tokens come from.
+    pub keys: KeySource,
+    /// How long keys are served while Clerk cannot be reached.
+    pub jwks_max_stale: Duration,
+    /// Where the Frontend API is, if the gate is its proxy; the path is the instance's.
+    pub frontend_api_proxy: Option<Origin>,
+    /// The secret key, for what calls the Backend API.
+    pub secret_key: Option<SecretString>,
+    /// The secret key of a machine, for tokens that are meant for it.
+    pub machine_secret_key: Option<SecretString>,
+    /// How long Clerk's word on a machine token is taken.
+    pub machine_token_cache: Duration,
+    /// The Backend API, without a trailing slash in its path.
+    pub api_url: Url,
 }
 
 /// Where the keys that verify tokens come from.

@@ -14,8 +14,8 @@ use crate::core::requirement::Requirement;
 pub fn route_table(config: &Config) -> String {
     let mut rows = vec![["route", "methods", "paths", "requires"].map(str::to_owned)];
     if let (Some(path), Some(url)) = (
-        &config.instance.frontend_api_proxy,
-        &config.frontend_api_proxy,
+        &config.clerk.instance.frontend_api_proxy,
+        &config.clerk.frontend_api_proxy,
     ) {
         rows.push([
             "(frontend api)".to_owned(),

@@ -303,6 +303,24 @@ pub(super) fn accepts<'t>(requirements: impl Iterator<Item = &'t Requirement>) -
     types.fold(TokenTypes::ANY, TokenTypes::and).into()
 }
 
+/// The verdict on a request of a site that is not there.
+pub fn not_served(facts: &RequestFacts<'_>) -> Verdict {
+    Verdict {
+        decision: Decision::Refuse(Refusal {
+            kind: RefusalKind::Request,
+            cause: Reason::HostNotServed.into(),
+            audience: facts.audience,
+            sign_in_url: None,
+            challenge: Challenge::default(),
+        }),
+        cause: Some(Reason::HostNotServed.into()),
+        standing: Standing::Unasked,
+        who: None,
+        set_cookies: Vec::new(),
+        route: None,
+    }
+}
+
 struct Judge<'a, 'r>(Inputs<'a, 'r>);
 
 impl<'r> Judge<'_, 'r> {

@@ -8,7 +8,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use url::Url;
 
-use super::edge::{Edge, PublicAddress};
+use super::edge::Edge;
 use super::masked::{Address, HeaderNames};
 use super::origin::{Host, Origin, Scheme};
 use super::path::{CanonicalPath, PathError};
@@ -44,6 +44,8 @@ pub struct RequestFacts<'r> {
     pub query: Option<&'r str>,
     /// The host that was asked for.
     pub host: Host,
+    /// The number of the site that the host belongs to: 0 is the one of the top level.
+    pub site: usize,
     /// The public origin: what redirects and return addresses are built on.
     pub origin: Origin,
     /// The address of the client, as far as trusted proxies vouch for it.
@@ -118,13 +120,15 @@ impl<'r> RequestFacts<'r> {
             Some(text) => Scheme::parse(text).ok_or(Reason::HostInvalid)?,
             None => wire.scheme,
         };
-        let origin = public_origin(edge, scheme, &host)?;
+        // Redirects are built on this origin; never on one that merely stands in the request.
+        let (site, origin) = edge.place(scheme, &host).ok_or(Reason::HostNotServed)?;
         let (client, forwarded_for) = client(headers, wire.peer, edge);
         Ok(Self {
             method,
             headers,
             path,
             query: target.query(),
+            site,
             origin,
             host,
             client,
@@ -215,6 +219,7 @@ impl fmt::Debug for RequestFacts<'_> {
             .field("path", &self.path)
             .field("query", &self.query.map(|_| "…"))
             .field("host", &self.host)
+            .field("site", &self.site)
             .field("origin", &self.origin)
             .field("client", &self.client)
             .field("forwarded_for", &self.forwarded_for)
@@ -321,28 +326,6 @@ fn forwarded<'r>(
     let text = value.to_str().map_err(|_| Reason::HostInvalid)?;
     let first = text.split(',').next().unwrap_or_default().trim();
     Ok((!first.is_empty()).then_some(first))
-}
-
-/// The origin that redirects are built on; never one that merely stands in the request.
-fn public_origin(edge: &Edge, scheme: Scheme, host: &Host) -> Result<Origin, Reason> {
-    let named = edge
-        .hosts
-        .iter()
-        .any(|pattern| pattern.matches(host.name()));
-    match &edge.public {
-        PublicAddress::Fixed(origin) if origin.host().name() == host.name() => Ok(origin.clone()),
-        PublicAddress::Fixed(origin) if named => {
-            let port = origin
-                .host()
-                .port()
-                .map(|port| format!(":{port}"))
-                .unwrap_or_default();
-            let host = Host::parse(&format!("{}{port}", host.name())).ok_or(Reason::HostInvalid)?;
-            Ok(Origin::new(origin.scheme(), host))
-        }
-        PublicAddress::Loopback if host.is_loopback() => Ok(Origin::new(scheme, host.clone())),
-        PublicAddress::Fixed(_) | PublicAddress::Loopback => Err(Reason::HostNotServed),
-    }
 }
 
 /// The client's address: the rightmost one that no trusted proxy has.

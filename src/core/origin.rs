@@ -72,6 +72,11 @@ impl Host {
         self.port
     }
 
+    /// The same host with another port.
+    pub fn with_port(self, port: Option<u16>) -> Self {
+        Self { port, ..self }
+    }
+
     /// Whether the name means this machine and nothing else.
     pub fn is_loopback(&self) -> bool {
         let address = self.name.trim_start_matches('[').trim_end_matches(']');

@@ -113,6 +113,14 @@ impl HostPattern {
                 .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
         }
     }
+
+    /// How much of a matching name is written down: what is exact counts most, then the longest.
+    pub fn exactness(&self) -> usize {
+        match self {
+            Self::Exact(_) => usize::MAX,
+            Self::Below(domain) => domain.len(),
+        }
+    }
 }
 
 impl Route {

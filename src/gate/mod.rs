@@ -31,8 +31,8 @@ use token_cache::TokenCache;
 /// Everything that a request is judged by. Never changes; a new configuration is a new one.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The Clerk instance.
-    pub instance: Instance,
+    /// The sites, as `edge` numbers them; the first is the one of the top level.
+    pub sites: Vec<Site>,
     /// The route policy.
     pub policy: Policy,
     /// Where the gate stands.
@@ -43,18 +43,32 @@ pub struct Snapshot {
     pub pages_prefix: String,
     /// Whether every answer carries Clerk's debug headers.
     pub debug_headers: bool,
-    /// The keys of the instance.
+    /// The upstreams, as routes number them.
+    pub upstreams: Vec<Upstream>,
+    /// The largest body in bytes where a route does not say.
+    pub max_body: Option<u64>,
+}
+
+/// What a site has of its own: its instance, and what depends on that.
+#[derive(Debug)]
+pub struct Site {
+    /// The Clerk instance, as this site is one of its applications.
+    pub instance: Instance,
+    /// The keys of the instance; sites whose keys come from one place share them.
     pub keys: KeyStore,
     /// The Backend API, if a secret key is known.
     pub backend: Option<BackendApi>,
-    /// What Clerk says about machine tokens.
-    pub machines: Machines,
-    /// The upstreams, as routes number them.
-    pub upstreams: Vec<Upstream>,
+    /// What Clerk says about machine tokens of the instance; shared where the keys to ask are the same.
+    pub machines: Arc<Machines>,
     /// Clerk's Frontend API, if the gate is its proxy.
-    pub frontend_api: Option<FrontendApi>,
-    /// The largest body in bytes where a route does not say.
-    pub max_body: Option<u64>,
+    pub frontend_api: Option<Arc<FrontendApi>>,
+}
+
+impl Snapshot {
+    /// The site of this number.
+    pub fn site(&self, number: usize) -> Option<&Site> {
+        self.sites.get(number)
+    }
 }
 
 /// The gate: decides about requests.
@@ -62,8 +76,8 @@ pub struct Snapshot {
 pub struct Gate {
     clock: SharedClock,
     tokens: TokenCache,
-    refreshes: Flights<(String, String), Result<Vec<String>, RefreshFailure>>,
-    payloads: Flights<String, Result<Vec<String>, ()>>,
+    refreshes: Flights<(usize, String, String), Result<Vec<String>, RefreshFailure>>,
+    payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
 }
 
 impl Gate {
@@ -79,9 +93,13 @@ impl Gate {
 
     /// Decides about a request. Never fails: what cannot be found out is an answer too.
     pub async fn decide(&self, snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Verdict {
+        // INVARIANT: `server` makes a site for each address. Were one missing, nobody would get in.
+        let Some(site) = snapshot.site(facts.site) else {
+            return decide::not_served(facts);
+        };
         let inputs = Inputs {
             facts,
-            instance: &snapshot.instance,
+            instance: &site.instance,
             policy: &snapshot.policy,
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
@@ -92,8 +110,7 @@ impl Gate {
             match decide::decide(inputs, &mut progress) {
                 Step::Done(verdict) => return *verdict,
                 Step::Ask(question) => {
-                    self.find_out(question, snapshot, inputs, &mut progress)
-                        .await;
+                    self.find_out(question, site, inputs, &mut progress).await;
                 }
             }
         }
@@ -102,32 +119,30 @@ impl Gate {
     async fn find_out(
         &self,
         question: Question,
-        snapshot: &Snapshot,
+        site: &Site,
         inputs: Inputs<'_, '_>,
         progress: &mut Progress<'_>,
     ) {
         match question {
             Question::Token(slot) => {
-                let answer = self.token(
-                    snapshot,
-                    inputs.now_ms,
-                    progress.raw(slot).unwrap_or_default(),
-                );
+                let answer =
+                    self.token(site, inputs.now_ms, progress.raw(slot).unwrap_or_default());
                 progress.answer_token(slot, answer);
             }
             Question::Signature(slot) => {
-                let signature = self.signature(snapshot, slot, progress).await;
+                let signature = self.signature(site, slot, progress).await;
                 progress.answer_signature(slot, signature);
             }
             Question::HandshakePayload => {
                 let nonce = progress
                     .credentials()
                     .and_then(|c| c.handshake_nonce.as_deref());
-                let payload = match (&snapshot.backend, nonce) {
+                let payload = match (&site.backend, nonce) {
                     // A nonce can be spent once, and a page that comes back may load twice.
                     (Some(backend), Some(nonce)) => {
+                        let key = (inputs.facts.site, nonce.to_owned());
                         let call = backend.handshake_payload(nonce);
-                        self.payloads.join(nonce.to_owned(), call).await
+                        self.payloads.join(key, call).await
                     }
                     _ => Err(()),
                 };
@@ -135,22 +150,19 @@ impl Gate {
             }
             Question::Machine(kind) => {
                 let token = progress.raw(Slot::Bearer).unwrap_or_default();
-                let machine = snapshot.machines.verify(kind, token, inputs.now_ms).await;
+                let machine = site.machines.verify(kind, token, inputs.now_ms).await;
                 progress.answer_machine(machine);
             }
             Question::Refresh(slot) => {
-                let outcome = self.refresh(snapshot, inputs.facts, slot, progress).await;
+                let outcome = self.refresh(site, inputs.facts, slot, progress).await;
                 progress.answer_refresh(outcome);
             }
         }
     }
 
     /// Decodes a token, or finds it among those that were verified before.
-    fn token(&self, snapshot: &Snapshot, now_ms: u64, raw: &str) -> TokenAnswer {
-        if let Some(token) = self
-            .tokens
-            .verified(raw, snapshot.keys.generation(), now_ms)
-        {
+    fn token(&self, site: &Site, now_ms: u64, raw: &str) -> TokenAnswer {
+        if let Some(token) = self.tokens.verified(raw, site.keys.generation(), now_ms) {
             return TokenAnswer {
                 decoded: Ok(token),
                 signature: Some(Signature::Good),
@@ -162,31 +174,26 @@ impl Gate {
         }
     }
 
-    async fn signature(
-        &self,
-        snapshot: &Snapshot,
-        slot: Slot,
-        progress: &Progress<'_>,
-    ) -> Signature {
+    async fn signature(&self, site: &Site, slot: Slot, progress: &Progress<'_>) -> Signature {
         let (Some(raw), Some(token)) = (progress.raw(slot), progress.decoded(slot)) else {
             return Signature::Bad;
         };
-        let (signature, generation) = snapshot.keys.check(raw, token).await;
+        let (signature, generation) = site.keys.check(raw, token).await;
         if signature == Signature::Good && slot != Slot::Handshake {
             self.tokens
-                .keep(raw, token, generation, snapshot.instance.clock_skew_ms);
+                .keep(raw, token, generation, site.instance.clock_skew_ms);
         }
         signature
     }
 
     async fn refresh(
         &self,
-        snapshot: &Snapshot,
+        site: &Site,
         facts: &RequestFacts<'_>,
         slot: Slot,
         progress: &Progress<'_>,
     ) -> Result<Vec<String>, RefreshFailure> {
-        let Some(backend) = &snapshot.backend else {
+        let Some(backend) = &site.backend else {
             return Err(RefreshFailure::NoSecretKey);
         };
         let refresh_token = progress.credentials().and_then(|c| c.refresh.as_deref());
@@ -202,7 +209,12 @@ impl Gate {
             origin: facts.origin.to_string(),
             headers: backend::header_lists(facts.headers),
         };
-        let key = (call.session_id.clone(), call.refresh_token.clone());
+        // Another site has another origin, and perhaps another instance.
+        let key = (
+            facts.site,
+            call.session_id.clone(),
+            call.refresh_token.clone(),
+        );
         self.refreshes.join(key, backend.refresh(&call)).await
     }
 }

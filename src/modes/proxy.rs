@@ -296,7 +296,8 @@ impl Desk<'_, '_> {
             max_body: self.snapshot.max_body,
         };
         self.fits(errand.max_body)?;
-        let clerk = self.snapshot.frontend_api.as_ref();
+        let site = self.snapshot.site(self.facts.site);
+        let clerk = site.and_then(|site| site.frontend_api.as_ref());
         let clerk = clerk.ok_or(UpstreamError::Unreachable)?;
         let mut response = clerk.relay(&errand, inbound).await?;
         response

@@ -6,6 +6,7 @@
 pub mod accept;
 mod assemble;
 mod seat;
+mod sites;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

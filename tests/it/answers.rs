@@ -597,7 +597,7 @@ async fn a_page_shows_what_it_is_given_as_text_and_loads_nothing() {
     let world = World::with(usual_routes())
         .configure(|config| {
             let page = "https://accounts.example.com/sign-in?x=\"><script>alert(1)</script>";
-            config.instance.sign_in_url = Some(page.to_owned());
+            config.clerk.instance.sign_in_url = Some(page.to_owned());
         })
         .start()
         .await;

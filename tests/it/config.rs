@@ -143,13 +143,13 @@ fn browsers_reach_clerk_by_way_of_the_proxy_unless_another_is_named() {
         );
         let config = load("x", &text).unwrap().config;
         let relayed = clerk.contains(&on);
-        assert_eq!(config.instance.frontend_api, expected, "{text}");
+        assert_eq!(config.clerk.instance.frontend_api, expected, "{text}");
         assert_eq!(
-            config.instance.frontend_api_proxy.is_some(),
+            config.clerk.instance.frontend_api_proxy.is_some(),
             relayed,
             "{text}"
         );
-        let url = config.frontend_api_proxy.map(|url| url.to_string());
+        let url = config.clerk.frontend_api_proxy.map(|url| url.to_string());
         let expected = relayed.then(|| "https://frontend-api.clerk.dev".to_owned());
         assert_eq!(url, expected, "{text}");
     }

@@ -75,9 +75,9 @@ impl Replay {
             config.edge.public = PublicAddress::Fixed(origin);
         }
         config.admin_listen = None;
-        config.api_url = format!("http://{}", self.api).parse().unwrap();
-        config.secret_key = options["secretKey"].as_str().map(Into::into);
-        config.keys = match options["jwtKey"].as_str() {
+        config.clerk.api_url = format!("http://{}", self.api).parse().unwrap();
+        config.clerk.secret_key = options["secretKey"].as_str().map(Into::into);
+        config.clerk.keys = match options["jwtKey"].as_str() {
             Some(pem) => KeySource::Pem(pem.to_owned()),
             None => KeySource::BackendApi,
         };

@@ -179,6 +179,7 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
         public: PublicAddress::Loopback,
         trusted_proxies: Vec::new(),
         hosts: Vec::new(),
+        sites: Vec::new(),
     };
     let mut decisions = [0; 5];
     for request in requests() {
@@ -238,9 +239,9 @@ async fn neither_configuration_nor_gate_shows_the_secret_key() {
         .unwrap();
     let nowhere = ([127, 0, 0, 1], 9).into();
     let mut config = config(&clerk, nowhere, usual_routes());
-    config.secret_key = Some("sk_test_hidden".into());
-    config.frontend_api_proxy = Origin::parse(&clerk.url());
-    config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+    config.clerk.secret_key = Some("sk_test_hidden".into());
+    config.clerk.frontend_api_proxy = Origin::parse(&clerk.url());
+    config.clerk.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
     assert_shows_nothing("`Config`", &config);
     let bound = server::build(&config, ManualClock::at(START_MS))
         .await

@@ -38,7 +38,7 @@ fn path_of(location: &str) -> String {
 #[tokio::test]
 async fn a_handshake_by_a_relative_proxy_goes_to_the_host_that_was_asked_for() {
     let world = World::with(usual_routes())
-        .configure(|config| "/__clerk".clone_into(&mut config.instance.frontend_api))
+        .configure(|config| "/__clerk".clone_into(&mut config.clerk.instance.frontend_api))
         .start()
         .await;
     for host in ["localhost", "shop.localhost", "127.0.0.1"] {

@@ -113,8 +113,8 @@ impl Forge {
         let parties = parties.iter().map(|&party| party.to_owned()).collect();
         let world = World::with(usual_routes())
             .configure(move |config| {
-                config.keys = KeySource::FrontendApi { url };
-                config.instance.authorized_parties = parties;
+                config.clerk.keys = KeySource::FrontendApi { url };
+                config.clerk.instance.authorized_parties = parties;
             })
             .start()
             .await;
@@ -364,7 +364,7 @@ async fn the_vectors_of_wycheproof_let_nobody_in() {
         server.answers(move |_| Response::new(Bytes::from(set.clone())));
         let url = format!("http://{}", server.address);
         let world = World::with(usual_routes())
-            .configure(move |config| config.keys = KeySource::FrontendApi { url })
+            .configure(move |config| config.clerk.keys = KeySource::FrontendApi { url })
             .start()
             .await;
         for test in tests.iter().filter(|test| test["key"] == at) {

@@ -32,7 +32,7 @@ async fn world(frontend_api: std::net::SocketAddr) -> World {
     World::with(usual_routes())
         .relaying_to(frontend_api)
         .configure(|config| {
-            config.secret_key = Some(SECRET_KEY.into());
+            config.clerk.secret_key = Some(SECRET_KEY.into());
             config.upstreams[0].response_timeout = Duration::from_millis(200);
         })
         .start()

@@ -23,7 +23,7 @@ const SECRET_KEY: &str = "sk_test_neverSeenByAnyBrowser";
 fn before(frontend_api: &RecordingUpstream) -> WorldBuilder {
     World::with(usual_routes())
         .relaying_to(frontend_api.address)
-        .configure(|config| config.secret_key = Some(SECRET_KEY.into()))
+        .configure(|config| config.clerk.secret_key = Some(SECRET_KEY.into()))
 }
 
 /// A gate before a recording Frontend API.
@@ -153,7 +153,7 @@ async fn a_redirect_of_clerks_stays_on_the_proxy() {
 async fn without_the_proxy_its_path_is_one_like_any_other() {
     let frontend_api = RecordingUpstream::start().await;
     let world = World::with(usual_routes())
-        .configure(|config| config.secret_key = Some(SECRET_KEY.into()))
+        .configure(|config| config.clerk.secret_key = Some(SECRET_KEY.into()))
         .start()
         .await;
     let answer = world.get("/__clerk/v1/client").send().await;

@@ -8,7 +8,7 @@ async fn world() -> (World, WireUpstream) {
     let frontend_api = WireUpstream::start().await;
     let world = World::with(usual_routes())
         .relaying_to(frontend_api.address)
-        .configure(|config| config.secret_key = Some(SECRET_KEY.into()));
+        .configure(|config| config.clerk.secret_key = Some(SECRET_KEY.into()));
     (world.start().await, frontend_api)
 }
 

@@ -74,6 +74,7 @@ impl<'a> Row<'a> {
             headers: &self.headers,
             path: CanonicalPath::parse(target.path()).ok()?,
             query: target.query(),
+            site: 0,
             origin: Origin::new(Scheme::parse(scheme)?, host.clone()),
             host,
             client: "127.0.0.1".parse().unwrap(),

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig, LogFormat,
-    LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
+    LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::instance::{BackendApi, Instance};
@@ -132,18 +132,18 @@ impl WorldBuilder {
     /// Makes the gate the proxy of a Frontend API at `/__clerk`; handshakes go that way too.
     pub fn relaying_to(self, frontend_api: SocketAddr) -> Self {
         self.configure(move |config| {
-            config.frontend_api_proxy = Origin::parse(&format!("http://{frontend_api}"));
-            config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
-            "/__clerk".clone_into(&mut config.instance.frontend_api);
+            config.clerk.frontend_api_proxy = Origin::parse(&format!("http://{frontend_api}"));
+            config.clerk.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+            "/__clerk".clone_into(&mut config.clerk.instance.frontend_api);
         })
     }
 
     /// The same, with the world's own stand-in.
     pub fn relaying(self) -> Self {
         self.configure(|config| {
-            config.frontend_api_proxy = Origin::parse(config.api_url.as_str());
-            config.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
-            "/__clerk".clone_into(&mut config.instance.frontend_api);
+            config.clerk.frontend_api_proxy = Origin::parse(config.clerk.api_url.as_str());
+            config.clerk.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+            "/__clerk".clone_into(&mut config.clerk.instance.frontend_api);
         })
     }
 
@@ -192,19 +192,18 @@ pub fn config(clerk: &StandIn, upstream: SocketAddr, routes: Vec<Route>) -> Conf
     instance.frontend_api = clerk.url();
     instance.sign_in_url = Some(clerk.sign_in_url());
     Config {
-        keys: KeySource::FrontendApi { url: clerk.url() },
-        secret_key: Some(clerk.secret_key().into()),
-        api_url: clerk.url().parse().unwrap(),
+        clerk: ClerkConfig {
+            secret_key: Some(clerk.secret_key().into()),
+            api_url: clerk.url().parse().unwrap(),
+            ..clerk_config_of(instance.clone())
+        },
         ..config_of(instance, upstream, routes)
     }
 }
 
-/// The configuration of a gate that works for `instance`, which is nowhere.
-pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -> Config {
-    let any = "127.0.0.1:0".parse().unwrap();
-    Config {
-        listen: any,
-        admin_listen: Some(any),
+/// The configuration of an instance that has no secret key.
+pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
+    ClerkConfig {
         keys: KeySource::FrontendApi {
             url: instance.frontend_api.clone(),
         },
@@ -215,10 +214,22 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         machine_secret_key: None,
         machine_token_cache: Duration::from_secs(30),
         api_url: "https://api.clerk.com".parse().unwrap(),
+    }
+}
+
+/// The configuration of a gate that works for `instance`, which is nowhere.
+pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -> Config {
+    let any = "127.0.0.1:0".parse().unwrap();
+    Config {
+        listen: any,
+        admin_listen: Some(any),
+        clerk: clerk_config_of(instance),
+        sites: Vec::new(),
         edge: Edge {
             public: PublicAddress::Loopback,
             trusted_proxies: Vec::new(),
             hosts: Vec::new(),
+            sites: Vec::new(),
         },
         debug_headers: false,
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),

@@ -71,6 +71,7 @@ impl Scene {
                 public: PublicAddress::Fixed(Origin::parse("https://app.example.com").unwrap()),
                 trusted_proxies: Vec::new(),
                 hosts: Vec::new(),
+                sites: Vec::new(),
             },
             peer: "192.0.2.1".parse().unwrap(),
             now_ms: START_MS,

@@ -1,0 +1,176 @@
+//! The sites of a gate. What is the same for several of them is made once and shared: keys that come
+//! from one place, and the Backend API behind one secret key.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::assemble::{self, tls_for};
+use crate::clerk::backend::BackendApi;
+use crate::clerk::client::ClerkClient;
+use crate::clerk::jwks::{KeyStore, KeyTimes};
+use crate::clerk::keys::KeySet;
+use crate::clerk::machines::MachineApi;
+use crate::clock::SharedClock;
+use crate::config::{ClerkConfig, Config, KeySource};
+use crate::gate::Site;
+use crate::gate::machines::Machines;
+use crate::tls::ExtraRoots;
+use crate::upstream::head::HeaderRules;
+use crate::upstream::relay::FrontendApi;
+
+/// What a site was made of and with.
+struct Made<'c> {
+    clerk: &'c ClerkConfig,
+    backend: Option<ClerkClient>,
+    machines: Arc<Machines>,
+    frontend_api: Option<Arc<FrontendApi>>,
+    keys: KeyStore,
+}
+
+/// Makes every site, in the order of their addresses. Connects to nothing.
+pub(super) fn make(
+    config: &Config,
+    clock: &SharedClock,
+    rules: &Arc<HeaderRules>,
+) -> anyhow::Result<Vec<Site>> {
+    // SECURITY: a site that were taken for its neighbour would take the neighbour's tokens.
+    anyhow::ensure!(
+        config.sites.len() == config.edge.sites.len(),
+        "there are {} further sites and {} addresses",
+        config.sites.len(),
+        config.edge.sites.len()
+    );
+    let mut made: Vec<Made<'_>> = Vec::new();
+    for clerk in std::iter::once(&config.clerk).chain(&config.sites) {
+        let backend = match made
+            .iter()
+            .find(|other| has_same_backend(other.clerk, clerk))
+        {
+            Some(other) => other.backend.clone(),
+            None => backend(clerk)?,
+        };
+        let keys = match made.iter().find(|other| has_same_keys(other.clerk, clerk)) {
+            Some(other) => other.keys.clone(),
+            None => keys(clerk, backend.as_ref(), clock)?,
+        };
+        let machines = match made
+            .iter()
+            .find(|other| has_same_machines(other.clerk, clerk))
+        {
+            Some(other) => Arc::clone(&other.machines),
+            None => Arc::new(machines(clerk, backend.clone())?),
+        };
+        let frontend_api = match made
+            .iter()
+            .find(|other| has_same_frontend_api(other.clerk, clerk))
+        {
+            Some(other) => other.frontend_api.clone(),
+            None => frontend_api(clerk, config, rules)?,
+        };
+        made.push(Made {
+            clerk,
+            backend,
+            machines,
+            frontend_api,
+            keys,
+        });
+    }
+    let sites = made.into_iter().map(|site| Site {
+        instance: site.clerk.instance.clone(),
+        keys: site.keys,
+        backend: site.backend.map(BackendApi::new),
+        machines: site.machines,
+        frontend_api: site.frontend_api,
+    });
+    Ok(sites.collect())
+}
+
+fn has_same_backend(one: &ClerkConfig, other: &ClerkConfig) -> bool {
+    one.api_url == other.api_url && is_same(one.secret_key.as_ref(), other.secret_key.as_ref())
+}
+
+// SECURITY: what Clerk has said about a token is its word to whoever asked.
+fn has_same_machines(one: &ClerkConfig, other: &ClerkConfig) -> bool {
+    let keys = [one, other].map(|clerk| clerk.machine_secret_key.as_ref());
+    has_same_backend(one, other)
+        && is_same(keys[0], keys[1])
+        && one.machine_token_cache == other.machine_token_cache
+}
+
+fn has_same_frontend_api(one: &ClerkConfig, other: &ClerkConfig) -> bool {
+    one.frontend_api_proxy == other.frontend_api_proxy
+        && is_same(one.secret_key.as_ref(), other.secret_key.as_ref())
+}
+
+fn is_same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(SecretString::expose_secret) == other.map(SecretString::expose_secret)
+}
+
+fn has_same_keys(one: &ClerkConfig, other: &ClerkConfig) -> bool {
+    one.keys == other.keys
+        && one.jwks_max_stale == other.jwks_max_stale
+        && (one.keys != KeySource::BackendApi || has_same_backend(one, other))
+}
+
+fn client(base: Url, key: Option<SecretString>) -> anyhow::Result<ClerkClient> {
+    let tls = tls_for(base.scheme() == "https", &ExtraRoots::default())
+        .context("the certificates that are trusted")?;
+    Ok(ClerkClient::new(base, key, &tls)?)
+}
+
+fn backend(clerk: &ClerkConfig) -> anyhow::Result<Option<ClerkClient>> {
+    match &clerk.secret_key {
+        Some(key) => Ok(Some(client(clerk.api_url.clone(), Some(key.clone()))?)),
+        None => Ok(None),
+    }
+}
+
+fn machines(clerk: &ClerkConfig, instance: Option<ClerkClient>) -> anyhow::Result<Machines> {
+    let machine = match &clerk.machine_secret_key {
+        Some(key) => Some(client(clerk.api_url.clone(), Some(key.clone()))?),
+        None => None,
+    };
+    let api = MachineApi { instance, machine };
+    Ok(Machines::new(api, clerk.machine_token_cache))
+}
+
+fn frontend_api(
+    clerk: &ClerkConfig,
+    config: &Config,
+    rules: &Arc<HeaderRules>,
+) -> anyhow::Result<Option<Arc<FrontendApi>>> {
+    match &clerk.frontend_api_proxy {
+        Some(origin) => Ok(Some(Arc::new(assemble::frontend_api(
+            origin, clerk, config, rules,
+        )?))),
+        None => Ok(None),
+    }
+}
+
+fn keys(
+    clerk: &ClerkConfig,
+    backend: Option<&ClerkClient>,
+    clock: &SharedClock,
+) -> anyhow::Result<KeyStore> {
+    let clock = Arc::clone(clock);
+    let times = KeyTimes {
+        max_stale: clerk.jwks_max_stale,
+        ..KeyTimes::default()
+    };
+    Ok(match (&clerk.keys, backend) {
+        (KeySource::Pem(pem), _) => KeyStore::fixed(KeySet::from_pem(pem)?, clock),
+        (KeySource::BackendApi, Some(backend)) => {
+            KeyStore::remote(backend.clone(), "/v1/jwks", times, clock)
+        }
+        (KeySource::FrontendApi { url }, _) => {
+            let base = Url::parse(url).context("the address of the Frontend API")?;
+            KeyStore::remote(client(base, None)?, "/.well-known/jwks.json", times, clock)
+        }
+        (KeySource::BackendApi, None) => {
+            anyhow::bail!("keys come from the Backend API, but there is no secret key")
+        }
+    })
+}
