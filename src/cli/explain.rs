@@ -179,7 +179,12 @@ impl Explain {
         let mut rehearsal = Rehearsal::new(inputs, trust);
         loop {
             let slot = match rehearsal.go_on() {
-                Act::Verdict(verdict) => return rehearsal.explain(&verdict),
+                Act::Verdict(verdict) => {
+                    return Explanation {
+                        site: snapshot.edge.site_name(facts.site),
+                        ..rehearsal.explain(&verdict)
+                    };
+                }
                 Act::Signature(slot) => slot,
             };
             let signature = match rehearsal.token(slot) {

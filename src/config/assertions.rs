@@ -33,7 +33,8 @@ pub(super) struct Assertion {
 
 /// What assertions are checked against.
 pub(super) struct World<'w> {
-    pub(super) instance: &'w Instance,
+    /// Those of the sites, in their order.
+    pub(super) instances: Vec<&'w Instance>,
     pub(super) policy: &'w Policy,
     pub(super) edge: &'w Edge,
     pub(super) headers: &'w HeaderPlan,
@@ -166,23 +167,18 @@ impl Assertion {
     fn explanation(&self, world: &World<'_>) -> Explanation {
         let (method, target) = &self.request.value;
         let headers = self.headers(world);
-        let wire = WireRequest {
-            method,
-            target,
-            version: Version::HTTP_11,
-            headers: &headers,
-            peer: [127, 0, 0, 1].into(),
-            scheme: Scheme::Http,
-        };
-        let facts = match RequestFacts::read(wire, world.edge) {
+        let unreadable =
+            |reason| Explanation::of_unreadable(method.as_str(), &target.to_string(), reason);
+        let facts = match RequestFacts::read(self.wire(&headers), world.edge) {
             Ok(facts) => facts,
-            Err(reason) => {
-                return Explanation::of_unreadable(method.as_str(), &target.to_string(), reason);
-            }
+            Err(reason) => return unreadable(reason),
+        };
+        let Some(instance) = world.instances.get(facts.site) else {
+            return unreadable(Reason::HostNotServed);
         };
         let inputs = Inputs {
             facts: &facts,
-            instance: world.instance,
+            instance,
             policy: world.policy,
             headers: world.headers,
             pages_prefix: world.pages_prefix,
@@ -214,9 +210,25 @@ impl Assertion {
             set(HeaderName::from_static("sec-fetch-dest"), "document");
             set(HeaderName::from_static("sec-fetch-mode"), "navigate");
         }
-        if let Some(token) = self.sender.bearer(world.instance, NOW_MS) {
-            set(AUTHORIZATION, &format!("Bearer {token}"));
+        if let Ok(facts) = RequestFacts::read(self.wire(&headers), world.edge)
+            && let Some(instance) = world.instances.get(facts.site)
+            && let Some(token) = self.sender.bearer(instance, NOW_MS)
+            && let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}"))
+        {
+            headers.insert(AUTHORIZATION, value);
         }
         headers
+    }
+
+    fn wire<'w>(&'w self, headers: &'w HeaderMap) -> WireRequest<'w> {
+        let (method, target) = &self.request.value;
+        WireRequest {
+            method,
+            target,
+            version: Version::HTTP_11,
+            headers,
+            peer: [127, 0, 0, 1].into(),
+            scheme: Scheme::Http,
+        }
     }
 }

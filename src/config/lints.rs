@@ -7,10 +7,11 @@ use super::coverage::{covers, may_meet};
 use super::report::{Problem, Problems};
 use super::routes::WrittenRoute;
 use super::section::Placed;
+use super::sites::WrittenSite;
 use crate::core::machine::TokenType;
 use crate::core::path::CanonicalPath;
 use crate::core::pattern::PathPattern;
-use crate::core::policy::{IMPLIED_ROUTE, Policy, Route};
+use crate::core::policy::{HostPattern, IMPLIED_ROUTE, Policy, Route};
 use crate::core::proxy_path::ProxyPath;
 use crate::core::requirement::Requirement;
 
@@ -30,9 +31,64 @@ pub(super) fn routes(
     }
 }
 
+/// The table of the first site's instance.
+const FIRST: &str = "[clerk]";
+
+/// A site as the policy is looked at for it.
+pub(super) struct SiteView<'s> {
+    clerk: &'s Clerk,
+    /// The name of one of its hosts.
+    host: &'s str,
+    /// Its hosts, where there are other sites.
+    hosts: Vec<HostPattern>,
+    /// The table that its instance is written in.
+    table: &'static str,
+}
+
+impl<'s> SiteView<'s> {
+    /// The first site, on the host of this name, and the others.
+    pub(super) fn all(first: &'s Clerk, host: &'s str, sites: &'s [WrittenSite]) -> Vec<Self> {
+        let own = match host {
+            _ if sites.is_empty() => Vec::new(),
+            "localhost" => vec![
+                HostPattern::Exact(host.to_owned()),
+                HostPattern::Below(host.to_owned()),
+            ],
+            _ => vec![HostPattern::Exact(host.to_owned())],
+        };
+        let first = Self {
+            clerk: first,
+            host,
+            hosts: own,
+            table: FIRST,
+        };
+        let further = sites.iter().map(|site| Self {
+            clerk: &site.clerk,
+            host: site.usual_name(),
+            hosts: site.hosts.iter().map(|host| host.value.clone()).collect(),
+            table: "[site.clerk]",
+        });
+        std::iter::once(first).chain(further).collect()
+    }
+
+    fn proxy(&self) -> Option<&Placed<ProxyPath>> {
+        self.clerk.frontend_api_proxy.as_ref()
+    }
+
+    /// Whether requests of this site can come to a route.
+    fn has(&self, route: &Route) -> bool {
+        let of_both = |host: &HostPattern| self.hosts.iter().any(|own| own.meets(host));
+        route.hosts.is_empty() || self.hosts.is_empty() || route.hosts.iter().any(of_both)
+    }
+}
+
 /// Routes that ask for tokens which nobody can have, or which nobody here can check.
-pub(super) fn tokens(written: &[WrittenRoute], secrets: Secrets, problems: &Problems) {
-    for route in written {
+pub(super) fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &Problems) {
+    let secrets = Secrets {
+        instance: view.clerk.config.secret_key.is_some().into(),
+        machine: view.clerk.config.machine_secret_key.is_some().into(),
+    };
+    for route in written.iter().filter(|route| view.has(&route.route)) {
         let (name, types) = (&route.route.name, route.route.requirement.token_types());
         let error = |title: String| Problem::error(&route.requirement, title);
         if types.is_empty() {
@@ -55,8 +111,14 @@ pub(super) fn tokens(written: &[WrittenRoute], secrets: Secrets, problems: &Prob
             let title =
                 format!("route `{name}` takes `{kind}`, and there is no key to check one with");
             let hint = match kind {
-                TokenType::M2m => "add `secret-key-file` or `machine-secret-key-file` to `[clerk]`",
-                _ => "add `secret-key-file` to `[clerk]`, or set `CLERK_SECRET_KEY`",
+                TokenType::M2m => format!(
+                    "add `secret-key-file` or `machine-secret-key-file` to `{}`",
+                    view.table
+                ),
+                _ if view.table == FIRST => {
+                    format!("add `secret-key-file` to `{FIRST}`, or set `CLERK_SECRET_KEY`")
+                }
+                _ => format!("add `secret-key-file` to `{}`", view.table),
             };
             problems.add(error(title).hint(hint));
         }
@@ -65,14 +127,14 @@ pub(super) fn tokens(written: &[WrittenRoute], secrets: Secrets, problems: &Prob
 
 /// Which secret keys are known.
 #[derive(Clone, Copy)]
-pub(super) struct Secrets {
-    pub(super) instance: Secret,
-    pub(super) machine: Secret,
+struct Secrets {
+    instance: Secret,
+    machine: Secret,
 }
 
 /// Whether a secret key is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Secret {
+enum Secret {
     Known,
     Missing,
 }
@@ -237,10 +299,14 @@ fn under_pages(route: &WrittenRoute, prefix: &str, problems: &Problems) {
 /// The path of the Frontend API proxy beside the pages of the gate, and routes that lie below it.
 pub(super) fn frontend_api_proxy(
     written: &[WrittenRoute],
-    proxy: &Placed<ProxyPath>,
+    view: &SiteView<'_>,
+    views: &[SiteView<'_>],
     pages_prefix: &str,
     problems: &Problems,
 ) {
+    let Some(proxy) = view.proxy() else {
+        return;
+    };
     let path = &proxy.value;
     if path.meets(pages_prefix) {
         problems.add(
@@ -253,7 +319,12 @@ pub(super) fn frontend_api_proxy(
             .hint("move one of them: `path` in `[clerk.frontend-api-proxy]`, or `[pages] prefix`"),
         );
     }
-    for route in written {
+    // On a site without a proxy the route is of use.
+    let everywhere = |route: &&WrittenRoute| {
+        let mut of_route = views.iter().filter(|view| view.has(&route.route));
+        view.has(&route.route) && of_route.all(|view| view.proxy().is_some())
+    };
+    for route in written.iter().filter(everywhere) {
         for (pattern, place) in route.route.paths.iter().zip(&route.paths) {
             let rest = pattern.literal_prefix().strip_prefix(path.as_str());
             let below = rest
@@ -278,10 +349,11 @@ pub(super) fn frontend_api_proxy(
 pub(super) fn pages(
     written: &[WrittenRoute],
     policy: &Policy,
-    clerk: &Clerk,
+    view: &SiteView<'_>,
     pages_prefix: &str,
     problems: &Problems,
 ) {
+    let &SiteView { clerk, host, .. } = view;
     let look = |key: &str, page: &Placed<String>, may_sign_in: bool| {
         let Some(path) = page.value.strip_prefix('/') else {
             return;
@@ -297,7 +369,7 @@ pub(super) fn pages(
             ));
             return;
         };
-        let found = policy.find(&Method::GET, "localhost", &canonical);
+        let found = policy.find(&Method::GET, host, &canonical);
         let route = policy.route(found.route);
         let reachable = route.requirement.is_open()
             || (may_sign_in && route.requirement == Requirement::SignedIn);
@@ -327,7 +399,11 @@ pub(super) fn pages(
             look(key, page, false);
         }
     }
-    for route in written {
+    let of_host = |route: &&WrittenRoute| {
+        let hosts = &route.route.hosts;
+        hosts.is_empty() || hosts.iter().any(|own| own.matches(host))
+    };
+    for route in written.iter().filter(of_host) {
         if let Some(page) = &route.on_signed_out {
             look("on-signed-out", page, false);
         }

@@ -8,15 +8,16 @@ use super::assertions;
 use super::clerk;
 use super::environment::{self, Environment, FlagValue};
 use super::lints;
-use super::model::Config;
+use super::model::{ClerkConfig, Config};
 use super::report::{Place, Problem, Problems, Report};
 use super::routes;
 use super::section::{Placed, Section};
 use super::settings;
+use super::sites;
 use super::source::Source;
 use super::tree::Table;
 use super::upstream;
-use crate::core::edge::{Edge, PublicAddress};
+use crate::core::edge::{Edge, PublicAddress, SiteAddress};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
@@ -70,7 +71,12 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let top = settings::top(&mut root);
     let public_url = top.public_url.as_ref().map(|url| &url.value);
     let (clerk_section, session) = (root.section("clerk"), root.section("session"));
+    let first = sites::First {
+        clerk: clerk_section.copy(),
+        session: session.copy(),
+    };
     let clerk = clerk::read(clerk_section, session, public_url, files);
+    let written_sites = sites::read(root.sections("site"), &first, files);
     let upstream::UpstreamSection {
         mut upstreams,
         reading,
@@ -104,33 +110,35 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         }
     };
     lints::routes(&written, &policy, &pages_prefix, problems);
-    let clerk = clerk?;
-    let secrets = lints::Secrets {
-        instance: clerk.config.secret_key.is_some().into(),
-        machine: clerk.config.machine_secret_key.is_some().into(),
-    };
-    lints::tokens(&written, secrets, problems);
-    lints::pages(&written, &policy, &clerk, &pages_prefix, problems);
-    if let Some(proxy) = &clerk.frontend_api_proxy {
-        lints::frontend_api_proxy(&written, proxy, &pages_prefix, problems);
+    let mut clerk = clerk?;
+    let first_name = public_url.map_or("localhost", |url| url.host().name());
+    let views = lints::SiteView::all(&clerk, first_name, &written_sites);
+    for view in &views {
+        lints::tokens(&written, view, problems);
+        lints::pages(&written, &policy, view, &pages_prefix, problems);
+        lints::frontend_api_proxy(&written, view, &views, &pages_prefix, problems);
     }
 
     addresses(&top, admin_listen, upstream_url.as_ref(), problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
-    let mut hosts: Vec<HostPattern> = Vec::new();
-    for host in policy.routes().iter().flat_map(|route| &route.hosts) {
-        if !hosts.contains(host) {
-            hosts.push(host.clone());
-        }
-    }
+    let places = sites::addresses(&written_sites, &public, problems);
     let edge = Edge {
+        hosts: hosts_of_routes(&policy, &places),
         public,
         trusted_proxies: top.trusted_proxies,
-        hosts,
-        sites: Vec::new(),
+        sites: places,
     };
+    if !edge.sites.is_empty() {
+        sites::routes(&written, &edge, problems);
+    }
+    let mut sites: Vec<ClerkConfig> = written_sites
+        .into_iter()
+        .map(|site| site.clerk.config)
+        .collect();
+    sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
+    let instances = std::iter::once(&clerk.config).chain(&sites);
     let world = assertions::World {
-        instance: &clerk.config.instance,
+        instances: instances.map(|clerk| &clerk.instance).collect(),
         policy: &policy,
         edge: &edge,
         headers: &HeaderPlan::new(identity.headers.clone()),
@@ -145,7 +153,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         listen: top.listen,
         admin_listen,
         clerk: clerk.config,
-        sites: Vec::new(),
+        sites,
         edge,
         debug_headers: top.debug_headers,
         policy,
@@ -156,6 +164,20 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         log,
         drain,
     })
+}
+
+/// Hosts that the first site has because routes name them. Beside other sites there are none: which
+/// instance a host belongs to is then written down.
+fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
+    let mut hosts: Vec<HostPattern> = Vec::new();
+    if sites.is_empty() {
+        for host in policy.routes().iter().flat_map(|route| &route.hosts) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
+            }
+        }
+    }
+    hosts
 }
 
 /// Listeners that get in each other's way, and an upstream that is the gate.

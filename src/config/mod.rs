@@ -20,6 +20,7 @@ mod requirement;
 mod routes;
 mod section;
 mod settings;
+mod sites;
 mod source;
 mod table;
 mod tree;

@@ -118,7 +118,17 @@ impl Problems {
 
     /// The report about `source`, in the order of the file.
     pub(super) fn into_report(self, source: &Source) -> Report {
-        let mut problems = self.found.into_inner();
+        let mut problems: Vec<Problem> = Vec::new();
+        for problem in self.found.into_inner() {
+            // What several sites inherit is said once.
+            let known = problems.iter().any(|known| {
+                (&known.title, &known.place, known.severity)
+                    == (&problem.title, &problem.place, problem.severity)
+            });
+            if !known {
+                problems.push(problem);
+            }
+        }
         problems.sort_by_key(|problem| problem.place.start());
         Report {
             name: source.name().to_owned(),

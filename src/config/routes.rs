@@ -20,6 +20,7 @@ pub(super) struct WrittenRoute {
     pub(super) route: Route,
     pub(super) name: Place,
     pub(super) paths: Vec<Place>,
+    pub(super) hosts: Vec<Place>,
     pub(super) methods: Place,
     pub(super) requirement: Place,
     pub(super) on_signed_out: Option<Placed<String>>,
@@ -79,21 +80,10 @@ fn route(
                 .hint("write `require = \"signed-in\"`, or `require = \"public\"`"),
         );
     }
-    let hosts = section
-        .texts("host")
-        .unwrap_or_default()
+    let (hosts, host_places) = hosts(&mut section)
         .into_iter()
-        .filter_map(|text| match host(&text.value) {
-            Ok(host) => Some(host),
-            Err(why) => {
-                problems.add(Problem::error(
-                    &text.place,
-                    format!("`host` cannot be used: {why}"),
-                ));
-                None
-            }
-        })
-        .collect();
+        .map(|host| (host.value, host.place))
+        .unzip();
     let (methods, methods_place) = methods(&mut section);
     let authenticate = section.flag("authenticate");
     let on_signed_out = section.text("on-signed-out");
@@ -188,6 +178,7 @@ fn route(
         route,
         name: name.place,
         paths: path_places,
+        hosts: host_places,
         methods: methods_place,
         requirement: requirement_place.unwrap_or(place),
         on_signed_out,
@@ -237,6 +228,25 @@ fn paths(section: &mut Section<'_>) -> Vec<Placed<PathPattern>> {
                     problem = problem.hint(hint);
                 }
                 problems.add(problem);
+                None
+            }
+        })
+        .collect()
+}
+
+/// Reads `host`: one, or several.
+pub(super) fn hosts(section: &mut Section<'_>) -> Vec<Placed<HostPattern>> {
+    let problems = section.problems();
+    let texts = section.texts("host").unwrap_or_default();
+    texts
+        .into_iter()
+        .filter_map(|text| match host(&text.value) {
+            Ok(host) => Some(Placed::new(host, text.place)),
+            Err(why) => {
+                problems.add(Problem::error(
+                    &text.place,
+                    format!("`host` cannot be used: {why}"),
+                ));
                 None
             }
         })

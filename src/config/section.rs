@@ -42,6 +42,37 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// The same table once more, as if nothing had been read of it.
+    pub(super) fn copy(&self) -> Self {
+        Self::new(
+            self.table.clone(),
+            &self.name,
+            self.place.clone(),
+            self.problems,
+        )
+    }
+
+    /// The table as it is.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// A table of the same name that holds what `own` holds, and of this one what is to be kept.
+    pub(super) fn under(&self, own: &Self, keep: impl Fn(&str) -> bool) -> Self {
+        let mut base = self.table.clone();
+        base.retain(keep);
+        let place = match &own.place {
+            Place::Nowhere => &self.place,
+            place => place,
+        };
+        Self::new(
+            own.table.clone().over(base),
+            &self.name,
+            place.clone(),
+            self.problems,
+        )
+    }
+
     /// Where the table begins.
     pub(super) fn place(&self) -> &Place {
         &self.place

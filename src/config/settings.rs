@@ -26,19 +26,7 @@ pub(super) struct Top {
 pub(super) fn top(section: &mut Section<'_>) -> Top {
     let problems = section.problems();
     let listen = section.parsed("listen", listen_address);
-    let public_url = section.parsed("public-url", address::origin);
-    if let Some(url) = &public_url
-        && url.value.scheme() == Scheme::Http
-        && !url.value.host().is_loopback()
-    {
-        problems.add(
-            Problem::warning(
-                &url.place,
-                "`public-url` is plain `http`: cookies travel where everybody can read them",
-            )
-            .hint("write the `https` address that browsers use"),
-        );
-    }
+    let public_url = public_url(section);
     let trusted = section.texts("trusted-proxies").unwrap_or_default();
     let trusted_proxies = trusted
         .into_iter()
@@ -65,6 +53,21 @@ pub(super) fn top(section: &mut Section<'_>) -> Top {
         trusted_proxies,
         debug_headers: debug.is_some_and(|flag| flag.value),
     }
+}
+
+/// Reads `public-url`.
+pub(super) fn public_url(section: &mut Section<'_>) -> Option<Placed<Origin>> {
+    let url = section.parsed("public-url", address::origin)?;
+    if url.value.scheme() == Scheme::Http && !url.value.host().is_loopback() {
+        section.problems().add(
+            Problem::warning(
+                &url.place,
+                "`public-url` is plain `http`: cookies travel where everybody can read them",
+            )
+            .hint("write the `https` address that browsers use"),
+        );
+    }
+    Some(url)
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

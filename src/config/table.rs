@@ -5,22 +5,28 @@ use std::fmt::Write as _;
 use http::Method;
 
 use super::model::Config;
-use crate::core::policy::{
-    CredentialUse, Disclosure, HostPattern, IMPLIED_ROUTE, OnSignedOut, Route,
-};
+use crate::core::edge::PublicAddress;
+use crate::core::instance::Instance;
+use crate::core::policy::{CredentialUse, Disclosure, IMPLIED_ROUTE, OnSignedOut, Route};
 use crate::core::requirement::Requirement;
 
-/// The route table, a line for each route, the implied last line included.
+/// The sites if there are several, and the route table, a line for each route, the implied last line
+/// included.
 pub fn route_table(config: &Config) -> String {
     let mut rows = vec![["route", "methods", "paths", "requires"].map(str::to_owned)];
-    if let (Some(path), Some(url)) = (
-        &config.clerk.instance.frontend_api_proxy,
-        &config.clerk.frontend_api_proxy,
-    ) {
+    let clerks = std::iter::once(&config.clerk).chain(&config.sites);
+    for (clerk, site) in clerks.zip(0..) {
+        let (Some(path), Some(url)) = (
+            &clerk.instance.frontend_api_proxy,
+            &clerk.frontend_api_proxy,
+        ) else {
+            continue;
+        };
+        let on = config.edge.site_name(site);
         rows.push([
             "(frontend api)".to_owned(),
             "any".to_owned(),
-            format!("{path}/**"),
+            on.map_or(format!("{path}/**"), |site| format!("{path}/** on {site}")),
             format!("nothing, to {url}"),
         ]);
     }
@@ -33,18 +39,67 @@ pub fn route_table(config: &Config) -> String {
         "/**".to_owned(),
         Requirement::SignedIn.to_string(),
     ]);
-    let mut widths = [0; 4];
-    for row in &rows {
+    if config.sites.is_empty() {
+        return aligned(&rows);
+    }
+    format!("{}\n{}", aligned(&sites(config)), aligned(&rows))
+}
+
+/// Lines with a column below the other; the last one may be as wide as it is.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    for [name, methods, paths, requires] in &rows {
-        let [a, b, c, _] = widths;
-        let _ = writeln!(text, "  {name:a$}  {methods:b$}  {paths:c$}  {requires}");
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "  {cell:width$}");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
+}
+
+fn sites(config: &Config) -> Vec<[String; 3]> {
+    let mut rows = vec![["site", "public address", "instance"].map(str::to_owned)];
+    let edge = &config.edge;
+    let addresses = std::iter::once(&edge.public).chain(edge.sites.iter().map(|site| &site.public));
+    let clerks = std::iter::once(&config.clerk).chain(&config.sites);
+    rows.extend(
+        addresses
+            .zip(clerks)
+            .zip(0..)
+            .map(|((address, clerk), number)| {
+                [
+                    edge.site_name(number).unwrap_or_default(),
+                    public(address),
+                    instance(&clerk.instance),
+                ]
+            }),
+    );
+    rows
+}
+
+fn public(address: &PublicAddress) -> String {
+    match address {
+        PublicAddress::Fixed(origin) => origin.to_string(),
+        PublicAddress::Loopback => "as asked for, on this machine".to_owned(),
+    }
+}
+
+fn instance(instance: &Instance) -> String {
+    let of = instance.key.frontend_api();
+    match (&instance.satellite, instance.is_development()) {
+        (None, false) => of.to_owned(),
+        (None, true) => format!("{of}, development"),
+        (Some(_), false) => format!("{of}, satellite"),
+        (Some(_), true) => format!("{of}, development, satellite"),
+    }
 }
 
 fn row(route: &Route, config: &Config) -> [String; 4] {
@@ -56,7 +111,7 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
     };
     let mut paths: Vec<String> = route.paths.iter().map(|p| p.as_str().to_owned()).collect();
     if !route.hosts.is_empty() {
-        let hosts: Vec<String> = route.hosts.iter().map(host).collect();
+        let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
         paths.push(format!("on {}", hosts.join(", ")));
     }
     let mut requires = route.requirement.to_string();
@@ -84,11 +139,4 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
         let _ = write!(requires, ", to {}", other.url);
     }
     [route.name.to_string(), methods, paths.join(" "), requires]
-}
-
-fn host(pattern: &HostPattern) -> String {
-    match pattern {
-        HostPattern::Exact(name) => name.clone(),
-        HostPattern::Below(name) => format!("*.{name}"),
-    }
 }

@@ -94,6 +94,28 @@ impl Table {
         Some(self.entries.remove(at))
     }
 
+    /// This table, and what `base` has besides. A key that is given in a file or as it is takes the
+    /// place of both ways.
+    pub(super) fn over(mut self, base: Self) -> Self {
+        for entry in base.entries {
+            if !self.has(&entry.key) && !self.has(&other_way(&entry.key)) {
+                self.entries.push(entry);
+            }
+        }
+        self
+    }
+
+    /// Leaves the entries whose key is to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.entries.retain(|entry| keep(&entry.key));
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(&entry.node)
+    }
+
     /// What has not been taken.
     pub(super) fn into_rest(self) -> Vec<Entry> {
         self.entries
@@ -106,10 +128,7 @@ impl Table {
             return;
         };
         if rest.is_empty() {
-            let other = match key.strip_suffix("-file") {
-                Some(plain) => plain.to_owned(),
-                None => format!("{key}-file"),
-            };
+            let other = other_way(key);
             self.entries.retain(|entry| entry.key != other);
         }
         let place = node.place.clone();
@@ -137,6 +156,14 @@ impl Table {
                 table.put(rest, node);
             }
         }
+    }
+}
+
+/// The key that gives the same in a file, or as it is.
+fn other_way(key: &str) -> String {
+    match key.strip_suffix("-file") {
+        Some(plain) => plain.to_owned(),
+        None => format!("{key}-file"),
     }
 }
 

@@ -49,6 +49,31 @@ impl Edge {
         }
     }
 
+    /// The same without a port.
+    pub fn usual_name(&self) -> &str {
+        match &self.public {
+            PublicAddress::Fixed(origin) => origin.host().name(),
+            PublicAddress::Loopback => "localhost",
+        }
+    }
+
+    /// What a site is called: its hosts. `None` if there is only one.
+    pub fn site_name(&self, site: usize) -> Option<String> {
+        if self.sites.is_empty() {
+            return None;
+        }
+        let Some(further) = site.checked_sub(FIRST_SITE + 1) else {
+            return Some(self.usual_name().to_owned());
+        };
+        let hosts = self.sites.get(further)?.hosts.iter();
+        Some(
+            hosts
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
+    }
+
     /// Whether forwarded headers of this peer count.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))

@@ -148,6 +148,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
         Explanation {
             method: facts.method.to_string(),
             host: facts.host.to_string(),
+            site: None,
             path: facts.path.to_string(),
             route: found.map(|found| route(found.route)),
             readings: found
@@ -374,6 +375,8 @@ pub struct Explanation {
     pub method: String,
     /// The host that was asked for.
     pub host: String,
+    /// The site that it belongs to, if there are several: whoever has the addresses says so.
+    pub site: Option<String>,
     /// The canonical path.
     pub path: String,
     /// The route that decides; `None` for pages of the gate.
@@ -412,6 +415,7 @@ impl Explanation {
         Self {
             method: method.to_owned(),
             host: String::new(),
+            site: None,
             path: target.to_owned(),
             route: None,
             readings: Vec::new(),
@@ -440,6 +444,7 @@ impl Explanation {
         json!({
             "method": self.method,
             "host": self.host,
+            "site": self.site,
             "path": self.path,
             "route": self.route,
             "readings": self.readings.iter().map(|line| json!({
@@ -479,6 +484,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "request   {} {}", self.method, self.path)?;
         if !self.host.is_empty() {
             writeln!(f, "host      {}", self.host)?;
+        }
+        if let Some(site) = &self.site {
+            writeln!(f, "site      {site}")?;
         }
         if let Some(route) = &self.route {
             writeln!(f, "route     {route}")?;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::edge::SiteAddress;
 use super::key::{InstanceKind, PublishableKey};
 use super::organization_sync::OrganizationSync;
 use super::origin::Origin;
@@ -37,6 +38,8 @@ pub struct Instance {
     pub organization_sync: OrganizationSync,
     /// Multi-domain settings.
     pub satellite: Option<Satellite>,
+    /// The satellites of this instance behind the same gate: whom a primary for development answers.
+    pub satellites: Vec<SiteAddress>,
     /// The sign-in page; relative ones live on the application's own origin.
     pub sign_in_url: Option<String>,
     /// The sign-up page.
@@ -106,6 +109,7 @@ impl Instance {
             own_issuer_host: host,
             organization_sync: OrganizationSync::default(),
             satellite: None,
+            satellites: Vec::new(),
             sign_in_url: None,
             sign_up_url: None,
             continuity: Continuity::Full,

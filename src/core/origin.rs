@@ -73,6 +73,7 @@ impl Host {
     }
 
     /// The same host with another port.
+    #[must_use]
     pub fn with_port(self, port: Option<u16>) -> Self {
         Self { port, ..self }
     }

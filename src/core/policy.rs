@@ -1,6 +1,7 @@
 //! The route policy: which route a request belongs to, and what else must hold because a lenient
 //! server might take the path for another one.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,15 @@ pub enum HostPattern {
     Below(String),
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
 impl HostPattern {
     /// Whether `name`, in lower case and without a port, is meant.
     pub fn matches(&self, name: &str) -> bool {
@@ -111,6 +121,17 @@ impl HostPattern {
             Self::Below(domain) => name
                 .strip_suffix(domain.as_str())
                 .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+        }
+    }
+
+    /// Whether some name is meant by both.
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Exact(name), Self::Below(_)) => other.matches(name),
+            (Self::Below(one), Self::Below(two)) => {
+                one == two || self.matches(two) || other.matches(one)
+            }
         }
     }
 

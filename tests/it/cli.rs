@@ -114,6 +114,28 @@ fn explain_tells_which_rule_decides_and_why() {
 }
 
 #[test]
+fn explain_picks_the_site_by_its_host_and_says_which() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config/sites.toml");
+    let mut all = String::new();
+    for question in [
+        "GET /x --as nobody",
+        "GET https://docs.example/handbook/x --as nobody",
+        "GET https://docs.example/handbook/x --as org:member",
+        "GET https://a.other.example/handbook/x --as org:admin",
+        "GET /handbook/x --as org:member --header host:docs.other.example",
+        "GET https://elsewhere.example/x --as org:member",
+    ] {
+        let (code, out, err) = run(program()
+            .arg("explain")
+            .args(question.split(' '))
+            .args(["-c", path]));
+        assert_eq!((code, err.as_str()), (0, ""), "{question}");
+        writeln!(all, "$ clerk-gate explain {question}\n{out}").unwrap();
+    }
+    insta::assert_snapshot!("explain_sites", all);
+}
+
+#[test]
 fn explain_says_what_it_cannot_understand() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),

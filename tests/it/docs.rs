@@ -210,7 +210,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
         .filter(|key| {
             let tables = [
                 "clerk", "session", "upstream", "limits", "admin", "pages", "identity", "log",
-                "shutdown", "route", "test",
+                "shutdown", "site", "route", "test",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
