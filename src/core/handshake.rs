@@ -294,15 +294,15 @@ pub(super) fn answer_to_satellite(
     target: &str,
 ) -> Option<String> {
     let mut url = Url::parse(target).ok()?;
-    // SECURITY: the SDK sends the dev browser token to any address. We know no satellite here, so
-    // only hosts of this machine are answered.
-    let own = desk.facts.origin.host().name();
-    let local = url
-        .host_str()
-        .and_then(super::origin::Host::parse)
-        .is_some_and(|host| host.is_loopback() || host.name() == own);
-    let web = matches!(url.scheme(), "http" | "https");
-    if desk.instance.continuity == Continuity::Full && !(local && web) {
+    // SECURITY: the SDK sends the dev browser token to any address. Only satellites that are
+    // configured are answered, and this machine.
+    let origin = super::origin::Origin::parse(&url.origin().ascii_serialization());
+    let known = origin.is_some_and(|origin| {
+        let satellites = &desk.instance.satellites;
+        origin.host().is_loopback() || satellites.iter().any(|satellite| satellite.has(&origin))
+    });
+    let plain = url.username().is_empty() && url.password().is_none();
+    if desk.instance.continuity == Continuity::Full && !(known && plain) {
         return None;
     }
     if let Some(browser) = credentials.dev_browser(family) {

@@ -14,7 +14,7 @@ use http::header::{CONNECTION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use url::Url;
 
-use super::pure::{Oracle, SIGNER, SITE, Scene, is_forwarded, judge};
+use super::pure::{Oracle, SIGNER, Scene, is_forwarded, judge};
 
 /// Whether an invariant holds; if not, what is broken.
 pub type Holds = Result<(), String>;
@@ -238,7 +238,7 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     };
     // A development instance answers satellites on this machine.
     let local = inputs.instance.is_development()
-        && matches!(url.host_str().map(|host| host.trim_end_matches('.')), Some(host) if host == SITE || host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]");
+        && matches!(url.host_str().map(|host| host.trim_end_matches('.')), Some(host) if host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]");
     ensure(known(&url) || local, || {
         format!("`{location}` is elsewhere")
     })?;
