@@ -1,5 +1,6 @@
 //! One request, read whole.
 
+use http::header::COOKIE;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -76,6 +77,14 @@ impl Call {
             return Some(serde_json::json!({}));
         }
         serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The first cookie of this name; an empty one counts as absent.
+    pub(super) fn cookie(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.header(COOKIE.as_str())?.split(';');
+        pairs
+            .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+            .filter(|value| !value.is_empty())
     }
 
     /// A header that is readable text.

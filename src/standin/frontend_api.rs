@@ -139,10 +139,21 @@ fn handshake(instance: &Instance, call: &Call) -> Answer {
             "`redirect_url` is missing or not on an allowed origin",
         );
     };
+    let target = match call.param("__clerk_hs_reason") {
+        Some("satellite-needs-syncing") => target.synced(),
+        _ => target,
+    };
     let now = instance.now();
     let client = {
         let mut state = instance.state();
-        let client = state.client_or_new(call.param("__clerk_db_jwt"), now);
+        // In production a browser has no dev browser token, and is known by the Frontend API's own
+        // cookie. This host stands for those of the primary and of its satellites, so what they
+        // say to each other falls away.
+        let own = call.cookie("__client").and_then(|id| state.client(id));
+        let client = match (call.param("__clerk_db_jwt"), own) {
+            (None, Some(client)) => client,
+            (dev_browser, _) => state.client_or_new(dev_browser, now),
+        };
         let current = state.current(&client, now);
         if let (Some(session), Some(asked)) = (current, call.param_or_empty("organization_id"))
             && let Some(organization) = Organization::asked(instance, &session, asked)

@@ -106,6 +106,8 @@ pub struct TestSession {
     pub client_uat: u64,
     /// The value of `__clerk_db_jwt`.
     pub dev_browser: String,
+    /// The value of `__client`, the Frontend API's own cookie, which a production instance goes by.
+    pub client: String,
     /// The value of `__refresh_<suffix>`, if refresh tokens are handed out.
     pub refresh_token: Option<String>,
 }
@@ -230,6 +232,7 @@ impl StandIn {
             token: token.unwrap_or_default(),
             client_uat: now / 1000,
             dev_browser: client.dev_browser,
+            client: client.id,
             refresh_token: self
                 .instance
                 .options

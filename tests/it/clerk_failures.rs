@@ -172,8 +172,8 @@ async fn faults(call: &'static ClerkCall, failure: Failure, wanted: &'static str
     routes.push(route("machines", &["/machines/**"], keys));
     let world = World::with(routes)
         .configure(move |config| {
-            config.api_url = url.parse().unwrap();
-            config.keys = KeySource::FrontendApi { url };
+            config.clerk.api_url = url.parse().unwrap();
+            config.clerk.keys = KeySource::FrontendApi { url };
         })
         .start()
         .await;

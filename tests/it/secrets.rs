@@ -31,7 +31,7 @@ use clerk_gate::standin::{Endpoint, Fault, StandIn, StandInOptions};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
-use crate::support::{START_MS, World, config, cookies, usual_routes};
+use crate::support::{START_MS, World, add_site, config, cookies, usual_routes};
 
 /// A test key whose instance is nowhere.
 const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
@@ -242,6 +242,15 @@ async fn neither_configuration_nor_gate_shows_the_secret_key() {
     config.clerk.secret_key = Some("sk_test_hidden".into());
     config.clerk.frontend_api_proxy = Origin::parse(&clerk.url());
     config.clerk.instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
+    let mut site = config.clerk.clone();
+    site.secret_key = Some("sk_test_also_hidden".into());
+    site.machine_secret_key = Some("ak_hidden".into());
+    add_site(
+        &mut config,
+        &["shop.localhost"],
+        PublicAddress::Loopback,
+        site,
+    );
     assert_shows_nothing("`Config`", &config);
     let bound = server::build(&config, ManualClock::at(START_MS))
         .await

@@ -11,6 +11,7 @@ mod hosts;
 mod identity;
 mod paths;
 mod redirects;
+mod sites;
 mod stage;
 mod tokens;
 mod upstreams;

@@ -1,6 +1,7 @@
 //! A whole world in one process: a stand-in Clerk, a recording upstream and the real gate, on
 //! ports of their own, with a clock that is handed in.
 
+pub mod browser;
 pub mod invariants;
 pub mod program;
 pub mod protected;
@@ -18,11 +19,11 @@ use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
     LogFormat, LogLevel, UpstreamConfig,
 };
-use clerk_gate::core::edge::{Edge, PublicAddress};
+use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
 use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::key::PublishableKey;
 use clerk_gate::core::origin::Origin;
-use clerk_gate::core::policy::{PathReading, Policy, Route};
+use clerk_gate::core::policy::{HostPattern, PathReading, Policy, Route};
 use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::server;
@@ -59,7 +60,7 @@ pub struct World {
 
 pub struct WorldBuilder {
     routes: Vec<Route>,
-    nonces: bool,
+    clerk: Box<dyn FnOnce(&mut StandInOptions) + Send>,
     change: Box<dyn FnOnce(&mut Config) + Send>,
 }
 
@@ -73,7 +74,7 @@ impl World {
     pub fn with(routes: Vec<Route>) -> WorldBuilder {
         WorldBuilder {
             routes,
-            nonces: false,
+            clerk: Box::new(|_| {}),
             change: Box::new(|_| {}),
         }
     }
@@ -123,8 +124,13 @@ impl WorldBuilder {
 
     /// Lets Clerk end a handshake with a nonce instead of a token.
     pub fn with_nonces(self) -> Self {
+        self.clerk(|options| options.nonce_handshakes = true)
+    }
+
+    /// Changes how the stand-in shall be.
+    pub fn clerk(self, change: impl FnOnce(&mut StandInOptions) + Send + 'static) -> Self {
         Self {
-            nonces: true,
+            clerk: Box::new(change),
             ..self
         }
     }
@@ -160,10 +166,8 @@ impl WorldBuilder {
     pub async fn start(self) -> World {
         let clock = ManualClock::at(START_MS);
         let told = Arc::clone(&clock);
-        let options = StandInOptions {
-            nonce_handshakes: self.nonces,
-            ..StandInOptions::new(Arc::new(move || told.now_ms()))
-        };
+        let mut options = StandInOptions::new(Arc::new(move || told.now_ms()));
+        (self.clerk)(&mut options);
         let clerk = StandIn::start(options).await.unwrap();
         let upstream = RecordingUpstream::start().await;
         let mut config = config(&clerk, upstream.address, self.routes);
@@ -187,18 +191,37 @@ impl WorldBuilder {
 
 /// The configuration of a gate between a stand-in and an upstream.
 pub fn config(clerk: &StandIn, upstream: SocketAddr, routes: Vec<Route>) -> Config {
+    let clerk = clerk_config(clerk);
+    Config {
+        clerk: clerk.clone(),
+        ..config_of(clerk.instance, upstream, routes)
+    }
+}
+
+/// The configuration of the instance that a stand-in is.
+pub fn clerk_config(clerk: &StandIn) -> ClerkConfig {
     let key = PublishableKey::parse(clerk.publishable_key()).unwrap();
     let mut instance = Instance::of(key, BackendApi::Available);
     instance.frontend_api = clerk.url();
     instance.sign_in_url = Some(clerk.sign_in_url());
-    Config {
-        clerk: ClerkConfig {
-            secret_key: Some(clerk.secret_key().into()),
-            api_url: clerk.url().parse().unwrap(),
-            ..clerk_config_of(instance.clone())
-        },
-        ..config_of(instance, upstream, routes)
+    ClerkConfig {
+        secret_key: Some(clerk.secret_key().into()),
+        api_url: clerk.url().parse().unwrap(),
+        ..clerk_config_of(instance)
     }
+}
+
+/// Puts another site behind the gate, on these hosts.
+pub fn add_site(config: &mut Config, hosts: &[&str], public: PublicAddress, clerk: ClerkConfig) {
+    let pattern = |host: &&str| match host.strip_prefix("*.") {
+        Some(domain) => HostPattern::Below(domain.to_owned()),
+        None => HostPattern::Exact((*host).to_owned()),
+    };
+    config.edge.sites.push(SiteAddress {
+        hosts: hosts.iter().map(pattern).collect(),
+        public,
+    });
+    config.sites.push(clerk);
 }
 
 /// The configuration of an instance that has no secret key.
