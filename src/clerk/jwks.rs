@@ -180,18 +180,16 @@ impl KeyStore {
         if age < millis(self.0.times.refresh_after) {
             return;
         }
-        let Ok(guard) = self.0.fetching.try_lock() else {
-            return;
+        let due = match self.0.fetching.try_lock() {
+            Ok(attempts) => self.0.is_due(&attempts),
+            Err(_) => false,
         };
-        let recently = guard.last_ms.is_some_and(|last| {
-            self.0.clock.now_ms().saturating_sub(last) < millis(self.0.times.unknown_kid_cool_down)
-        });
-        drop(guard);
-        if !recently {
+        if due {
             let inner = Arc::clone(&self.0);
             tokio::spawn(async move {
                 let mut attempts = inner.fetching.lock().await;
-                if inner.is_old() {
+                // Somebody else may have fetched, or failed to, since then.
+                if inner.is_due(&attempts) {
                     let _ = inner.fetch(&mut attempts).await;
                 }
             });
@@ -208,11 +206,16 @@ impl Inner {
         (fixed || age <= millis(self.times.max_stale)).then_some(current)
     }
 
-    fn is_old(&self) -> bool {
-        self.current.load().as_ref().is_none_or(|current| {
-            self.clock.now_ms().saturating_sub(current.fetched_ms)
-                >= millis(self.times.refresh_after)
-        })
+    /// Whether what is old is fetched anew: not while the last attempt is fresh.
+    fn is_due(&self, attempts: &Attempts) -> bool {
+        let now = self.clock.now_ms();
+        let old = self.current.load().as_ref().is_none_or(|current| {
+            now.saturating_sub(current.fetched_ms) >= millis(self.times.refresh_after)
+        });
+        let recently = attempts.last_ms.is_some_and(|last| {
+            now.saturating_sub(last) < millis(self.times.unknown_kid_cool_down)
+        });
+        old && !recently
     }
 
     /// Fetches because a key is missing: nobody else's fetch is repeated, and none comes too soon.

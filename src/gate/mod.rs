@@ -140,8 +140,9 @@ impl Gate {
                 let payload = match (&site.backend, nonce) {
                     // A nonce can be spent once, and a page that comes back may load twice.
                     (Some(backend), Some(nonce)) => {
-                        let key = (inputs.facts.site, nonce.to_owned());
                         let call = backend.handshake_payload(nonce);
+                        // SECURITY: what one instance hands out is nothing for another one's site.
+                        let key = (inputs.facts.site, nonce.to_owned());
                         self.payloads.join(key, call).await
                     }
                     _ => Err(()),

@@ -129,8 +129,12 @@ impl WorldBuilder {
 
     /// Changes how the stand-in shall be.
     pub fn clerk(self, change: impl FnOnce(&mut StandInOptions) + Send + 'static) -> Self {
+        let before = self.clerk;
         Self {
-            clerk: Box::new(change),
+            clerk: Box::new(move |options| {
+                before(options);
+                change(options);
+            }),
             ..self
         }
     }
