@@ -102,7 +102,7 @@ function answer(request, response) {
     return;
   }
   response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<!doctype html>
-    <html lang="en"><title>An application</title><h1>An application</h1>
+    <html lang="en"><title>An application</title><link rel="icon" href="data:,"><h1>An application</h1>
     <script id="who" type="application/json">${who}</script>
     <script src="/__clerk/npm/@clerk/clerk-js@${VERSION}/dist/clerk.browser.js"
       data-clerk-publishable-key="${dev.publishable_key}" data-clerk-proxy-url="/__clerk"></script>
@@ -115,7 +115,12 @@ async function open(path) {
   await loaded();
 }
 
-const loaded = () => page.waitForFunction(() => window.Clerk?.loaded);
+/** Waits for Clerk's script; it then believes in whom the page was made for. */
+async function loaded() {
+  await page.waitForFunction(() => window.Clerk?.loaded);
+  const madeFor = await page.$eval('#who', (element) => JSON.parse(element.textContent));
+  assert.deepEqual(await believed(), madeFor, `as the application saw it at ${page.url()}`);
+}
 
 /** Does something that leads to another page, and waits for Clerk's script there. */
 async function leads(act) {
@@ -242,6 +247,28 @@ test('the script renews the session cookie before its token expires', async () =
   assert.equal(claims(renewed).azp, dev.gate, 'a token for a script, not one for a page load');
   await allSee(who(ADA, ACME, 'org:admin'));
   assert.equal(claims(await sessionCookie()).azp, dev.gate, 'the gate left it as it is');
+});
+
+test('the gate renews the session while the script sleeps, and the script goes on from there', async () => {
+  const devtools = await page.createCDPSession();
+  await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });
+  const asleep = await sessionCookie();
+  await pause((claims(asleep).exp + 6) * 1000 - Date.now());
+  assert.equal(await sessionCookie(), asleep, 'the script slept');
+
+  const [first, second] = [page, await newTab()];
+  const answer = await second.goto(`${dev.gate}/whoami`, { waitUntil: 'load' });
+  assert.deepEqual(await answer.json(), who(ADA, ACME, 'org:admin'));
+  assert.equal(claims(await sessionCookie()).azp, undefined, 'a token for a page load');
+  await second.close();
+
+  await bringToFront(first);
+  await devtools.send('Page.setWebLifecycleState', { state: 'active' });
+  await allSee(who(ADA, ACME, 'org:admin'));
+  await eventually('the script renews it again', async () => {
+    assert.equal(claims(await sessionCookie()).azp, dev.gate);
+  });
+  await allSee(who(ADA, ACME, 'org:admin'));
 });
 
 test('one browser holds sessions of several people and switches between them', async () => {
