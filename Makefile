@@ -77,7 +77,7 @@ fuzz: ## a minute of inputs that nobody thought of
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test fuzz -- --test-threads=1 --nocapture --skip readers
 
 .PHONY: soak
-soak: ## minutes of many who behave badly, with figures
+soak: soak-differential ## minutes of many who behave badly, with figures
 	SOAK=$${SOAK:-10} cargo test --locked --test it robust:: -- --test-threads=1 --nocapture
 
 .PHONY: lint
