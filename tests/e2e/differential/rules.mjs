@@ -177,12 +177,13 @@ function withoutExtension(token) {
   return { ...token, alg: 'RS512', header: { ...header, alg: 'RS512' } };
 }
 
-/** D7: an empty `sub` and a `scope` that is no text are as good as none, a time that is none as good as a word. */
+/** D7: an empty `sub` and scopes that are no text are as good as none, a time that is none as good as a word. */
 function withoutEmptyClaims(token) {
   const original = token.claims ?? (isSpeltRight(token.text) ? claimsOf(token.text) : {});
   const claims = { ...original };
   if (claims.sub === '') delete claims.sub;
-  if (token.header?.typ?.endsWith?.('at+jwt') && typeof claims.scope !== 'string') delete claims.scope;
+  const scopes = String(claims.sub).startsWith('mch_') ? 'scopes' : 'scope';
+  if (typeof claims[scopes] !== 'string') delete claims[scopes];
   const isTime = (time) => time?.$s !== undefined || (typeof time === 'number' && Math.abs(time) < 8.64e12);
   for (const name of ['exp', 'nbf', 'iat']) {
     if (claims[name] === undefined || isTime(claims[name])) continue;
