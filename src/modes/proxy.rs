@@ -26,7 +26,7 @@ use crate::pages::{self, Document};
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{Outbound, Tunnels, UpstreamError};
+use crate::upstream::{Outbound, Tunnels, UpstreamBody, UpstreamError};
 
 /// The longest request id of a client that is kept.
 const MAX_REQUEST_ID: usize = 128;
@@ -37,7 +37,7 @@ pub enum AnswerBody {
     /// A document of ours.
     Own(Full<Bytes>),
     /// What the upstream sends.
-    Upstream(Incoming),
+    Upstream(UpstreamBody),
 }
 
 /// Where a request came from.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use rustls::ClientConfig;
 
 use super::sites;
@@ -64,12 +64,10 @@ fn upstream(
         None => ExtraRoots::default(),
     };
     let secure = upstream.url.scheme() == crate::core::origin::Scheme::Https;
-    let tls =
-        tls_for(secure, &roots).context("the certificates that the upstream is checked with")?;
-    let scheme = match upstream.url.scheme() {
-        crate::core::origin::Scheme::Http => Scheme::HTTP,
-        crate::core::origin::Scheme::Https => Scheme::HTTPS,
-    };
+    let tls = secure
+        .then(|| tls::client_config(&roots))
+        .transpose()
+        .context("the certificates that the upstream is checked with")?;
     let authority: Authority = upstream
         .url
         .host()
@@ -81,7 +79,6 @@ fn upstream(
         HostHeader::Upstream => HostRule::Upstream(upstream.url.host().clone()),
     };
     Ok(Upstream::new(
-        scheme,
         authority,
         host,
         times(upstream, config),
@@ -111,8 +108,10 @@ pub(super) fn frontend_api(
     let times = config.upstreams.first().map(|first| times(first, config));
     let times = times.context("there is no upstream")?;
     let secure = origin.scheme() == crate::core::origin::Scheme::Https;
-    let tls =
-        tls_for(secure, &ExtraRoots::default()).context("the certificates that are trusted")?;
+    let tls = secure
+        .then(|| tls::client_config(&ExtraRoots::default()))
+        .transpose()
+        .context("the certificates that are trusted")?;
     FrontendApi::new(origin, secret_key, times, Arc::clone(rules), tls)
         .context("the secret key cannot stand in a header")
 }

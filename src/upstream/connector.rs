@@ -8,22 +8,18 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Extensions, Uri};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
+use http::uri::Authority;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower_service::Service;
 
-/// Opens connections.
-#[derive(Clone)]
+/// Opens connections to one upstream.
 pub(super) struct Connector {
-    tls: Arc<ClientConfig>,
+    authority: Authority,
+    tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
 }
 
@@ -47,7 +43,7 @@ enum Transport {
 
 /// What a connection has been used for, as far as that can be told from outside.
 #[derive(Clone, Debug)]
-struct Wear(Arc<AtomicU8>);
+pub(super) struct Wear(Arc<AtomicU8>);
 
 /// Nothing was asked yet.
 const FRESH: u8 = 0;
@@ -59,6 +55,12 @@ const ANSWERED: u8 = 2;
 const ASKED_AGAIN: u8 = 3;
 
 impl Wear {
+    /// Whether the connection had served before, and nothing came back for the request that went
+    /// out last: if it failed, it was most likely closing already then.
+    pub(super) fn is_stale(&self) -> bool {
+        self.0.load(Acquire) == ASKED_AGAIN
+    }
+
     fn wrote(&self) {
         let _ = self.0.compare_exchange(FRESH, ASKED, AcqRel, Acquire);
         let _ = self
@@ -73,73 +75,59 @@ impl Wear {
     }
 }
 
-/// Whether a request failed because a connection that had served before closed without a byte of
-/// an answer: most likely it was closing already when the request went out.
-pub(super) fn was_stale(error: &legacy::Error) -> bool {
-    let mut extras = Extensions::new();
-    if let Some(connected) = error.connect_info() {
-        connected.get_extras(&mut extras);
-    }
-    extras
-        .get::<Wear>()
-        .is_some_and(|wear| wear.0.load(Acquire) == ASKED_AGAIN)
-}
-
 impl Connector {
-    /// A connector that gives up after `timeout`, name look-up and TLS handshake included.
-    pub(super) fn new(tls: Arc<ClientConfig>, timeout: Duration) -> Self {
-        Self { tls, timeout }
+    /// A connector that gives up after `timeout`, name look-up and TLS handshake included. Without
+    /// `tls` it speaks plain text.
+    pub(super) fn new(
+        authority: Authority,
+        tls: Option<Arc<ClientConfig>>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            authority,
+            tls,
+            timeout,
+        }
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Opens a connection.
+    pub(super) async fn connect(&self) -> io::Result<Stream> {
+        tokio::time::timeout(self.timeout, self.open())
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { tls, timeout } = self.clone();
-        Box::pin(async move {
-            tokio::time::timeout(timeout, connect(uri, tls))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        })
+    async fn open(&self) -> io::Result<Stream> {
+        let host = self.authority.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let usual = if self.tls.is_some() { 443 } else { 80 };
+        let port = self.authority.port_u16().unwrap_or(usual);
+        let tcp = TcpStream::connect((bare, port)).await?;
+        tcp.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::over(Transport::Plain(tcp)));
+        };
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let stream = TlsConnector::from(Arc::clone(tls))
+            .connect(name, tcp)
+            .await?;
+        Ok(Stream::over(Transport::Tls(Box::new(stream))))
     }
-}
-
-async fn connect(uri: Uri, tls: Arc<ClientConfig>) -> io::Result<TokioIo<Stream>> {
-    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-    let host = uri.host().ok_or_else(invalid)?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let secure = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let tcp = TcpStream::connect((bare, port)).await?;
-    tcp.set_nodelay(true)?;
-    if !secure {
-        return Ok(Stream::over(Transport::Plain(tcp)));
-    }
-    let name = ServerName::try_from(bare.to_owned()).map_err(|_| invalid())?;
-    let stream = TlsConnector::from(tls).connect(name, tcp).await?;
-    Ok(Stream::over(Transport::Tls(Box::new(stream))))
 }
 
 impl Stream {
-    fn over(transport: Transport) -> TokioIo<Self> {
-        TokioIo::new(Self {
+    fn over(transport: Transport) -> Self {
+        Self {
             transport,
             wear: Wear(Arc::new(AtomicU8::new(FRESH))),
             at_a_stretch: 0,
-        })
+        }
     }
-}
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(self.wear.clone())
+    /// What it is used for from now on.
+    pub(super) fn wear(&self) -> Wear {
+        self.wear.clone()
     }
 }
 

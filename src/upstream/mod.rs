@@ -4,19 +4,19 @@
 pub mod body;
 mod connector;
 pub mod head;
+mod pool;
 pub mod relay;
 
-use std::error::Error as _;
+use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -29,29 +29,21 @@ use crate::core::reason::Reason;
 use body::{ClientBody, Watch};
 use connector::Connector;
 use head::{HeaderRules, HostRule};
-
-/// The most idle connections kept for one upstream.
-const MAX_IDLE: usize = 256;
-
-/// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
-/// not whole by then is too large; what came along with it may be as much again.
-///
-/// A client that reads nothing of a large answer holds a few times as much of this process.
-const READ_AHEAD: usize = 64 * 1024;
+pub use pool::UpstreamBody;
+use pool::{Pool, SendError};
 
 /// One upstream.
 pub struct Upstream {
-    scheme: Scheme,
     authority: Authority,
     host: HostRule,
     times: UpstreamTimes,
     rules: Arc<HeaderRules>,
-    client: Client<Connector, ClientBody>,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({}://{})", self.scheme, self.authority)
+        write!(f, "Upstream({})", self.authority)
     }
 }
 
@@ -150,28 +142,21 @@ pub struct Outbound<'a, 'r> {
 }
 
 impl Upstream {
-    /// The upstream at `scheme://authority`.
+    /// The upstream at `authority`, over TLS where `tls` says how.
     pub fn new(
-        scheme: Scheme,
         authority: Authority,
         host: HostRule,
         times: UpstreamTimes,
         rules: Arc<HeaderRules>,
-        tls: Arc<ClientConfig>,
+        tls: Option<Arc<ClientConfig>>,
     ) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(times.idle)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_max_buf_size(READ_AHEAD)
-            .build(Connector::new(tls, times.connect));
+        let connector = Connector::new(authority.clone(), tls, times.connect);
         Self {
-            scheme,
             authority,
             host,
             times,
             rules,
-            client,
+            pool: Pool::new(connector, times.idle),
         }
     }
 
@@ -181,7 +166,7 @@ impl Upstream {
         outbound: &Outbound<'_, '_>,
         inbound: Request<Incoming>,
         tunnels: &Tunnels,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let facts = outbound.facts;
         let mut inbound = inbound;
         let client_upgrade =
@@ -222,15 +207,14 @@ impl Upstream {
         body: ClientBody,
         limit: Duration,
         facts: &RequestFacts<'_>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let request = head().ok_or(UpstreamError::Malformed)?;
         let watch = body.watch();
         let mut answer = self
             .ask(request.map(|()| body), watch.as_ref(), limit)
             .await;
-        if let Some(Err(error)) = &answer
+        if let Some(Err(SendError::Exchange { stale: true, .. })) = &answer
             && is_repeatable(facts)
-            && connector::was_stale(error)
             && let Some(head) = head()
         {
             let again = head.map(|()| ClientBody::none());
@@ -261,7 +245,7 @@ impl Upstream {
         *head.method_mut() = facts.method.clone();
         let query = facts.query.and_then(head::query_for_upstream);
         // The very path that was matched.
-        *head.uri_mut() = self.address(facts.path.as_str(), query.as_deref())?;
+        *head.uri_mut() = target(facts.path.as_str(), query.as_deref())?;
         *head.version_mut() = Version::HTTP_11;
         *head.headers_mut() = self.rules.request(
             facts,
@@ -284,11 +268,11 @@ impl Upstream {
         request: Request<ClientBody>,
         watch: Option<&Watch>,
         limit: Duration,
-    ) -> Option<Result<Response<Incoming>, legacy::Error>> {
+    ) -> Option<Result<Response<UpstreamBody>, SendError>> {
         let mut end = Instant::now() + limit;
-        let mut answer = self.client.request(request);
+        let mut answer = std::pin::pin!(self.pool.send(request));
         loop {
-            if let Ok(answer) = tokio::time::timeout_at(end, &mut answer).await {
+            if let Ok(answer) = tokio::time::timeout_at(end, answer.as_mut()).await {
                 return Some(answer);
             }
             // A long body takes its time; what counts is how long nothing has moved.
@@ -296,19 +280,15 @@ impl Upstream {
             end = moved.filter(|moved| *moved > end)?;
         }
     }
+}
 
-    /// An address at the upstream.
-    fn address(&self, path: &str, query: Option<&str>) -> Option<Uri> {
-        let path = match query {
-            Some(query) => [path, "?", query].concat(),
-            None => path.to_owned(),
-        };
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
-        Uri::from_parts(parts).ok()
-    }
+/// A target at the upstream, in origin form.
+fn target(path: &str, query: Option<&str>) -> Option<Uri> {
+    let path = match query {
+        Some(query) => [path, "?", query].concat(),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(path).ok().map(Uri::from)
 }
 
 /// Says that a body comes whose length is not known: without it, the body of a GET or HEAD is taken
@@ -327,22 +307,27 @@ fn is_repeatable(facts: &RequestFacts<'_>) -> bool {
         && facts.upgrade == Upgrade::None
 }
 
-fn is_websocket(response: &Response<Incoming>) -> bool {
+fn is_websocket(response: &Response<UpstreamBody>) -> bool {
     response
         .headers()
         .get(http::header::UPGRADE)
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// What kind of failure an error of the client is.
-fn kind(error: &legacy::Error) -> UpstreamError {
-    let mut source = error.source();
+/// What kind of failure it is that a request brought no answer.
+fn kind(error: &SendError) -> UpstreamError {
+    let of_io = |error: &std::io::Error| match error.kind() {
+        std::io::ErrorKind::TimedOut => UpstreamError::Timeout,
+        _ => UpstreamError::Unreachable,
+    };
+    let error = match error {
+        SendError::Connect(error) => return of_io(error),
+        SendError::Exchange { error, .. } => error,
+    };
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
-                std::io::ErrorKind::TimedOut => UpstreamError::Timeout,
-                _ => UpstreamError::Unreachable,
-            };
+            return of_io(io);
         }
         if let Some(hyper) = inner.downcast_ref::<hyper::Error>()
             && (hyper.is_parse() || hyper.is_incomplete_message())
@@ -351,9 +336,5 @@ fn kind(error: &legacy::Error) -> UpstreamError {
         }
         source = inner.source();
     }
-    if error.is_connect() {
-        UpstreamError::Unreachable
-    } else {
-        UpstreamError::Malformed
-    }
+    UpstreamError::Malformed
 }

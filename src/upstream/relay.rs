@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::{COOKIE, HOST, LOCATION, TRAILER};
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use rustls::ClientConfig;
@@ -15,10 +15,10 @@ use super::body::ClientBody;
 use super::head::{
     self, HeaderRules, HostRule, Privacy, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
-use super::{Upstream, UpstreamError, UpstreamTimes, with_framing};
+use super::{Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target, with_framing};
 use crate::core::decide::FapiPermit;
 use crate::core::facts::RequestFacts;
-use crate::core::origin::{self, Origin};
+use crate::core::origin::Origin;
 
 /// The headers by which the Frontend API knows a proxy.
 const CLERK_PROXY_URL: HeaderName = HeaderName::from_static("clerk-proxy-url");
@@ -55,21 +55,17 @@ impl FrontendApi {
         secret_key: SecretString,
         times: UpstreamTimes,
         rules: Arc<HeaderRules>,
-        tls: Arc<ClientConfig>,
+        tls: Option<Arc<ClientConfig>>,
     ) -> Option<Self> {
         let as_header = HeaderValue::from_str(secret_key.expose_secret()).ok()?;
         if as_header.is_empty() {
             return None;
         }
-        let scheme = match origin.scheme() {
-            origin::Scheme::Http => Scheme::HTTP,
-            origin::Scheme::Https => Scheme::HTTPS,
-        };
         let host = origin.host().to_string();
         let authority: Authority = host.parse().ok()?;
         let rule = HostRule::Upstream(origin.host().clone());
         Some(Self {
-            upstream: Upstream::new(scheme, authority, rule, times, rules, tls),
+            upstream: Upstream::new(authority, rule, times, rules, tls),
             host,
             base: Url::parse(&origin.to_string()).ok()?,
             secret_key,
@@ -81,7 +77,7 @@ impl FrontendApi {
         &self,
         errand: &Errand<'_, '_>,
         inbound: Request<Incoming>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let Upstream { times, rules, .. } = &self.upstream;
         let body = ClientBody::new(inbound.into_body(), errand.max_body, times.body_idle, rules);
         let mut response = self
@@ -103,7 +99,7 @@ impl FrontendApi {
         *head.method_mut() = facts.method.clone();
         // SECURITY: the host is never part of what is put together here, so whatever the path and
         // the query hold, the secret key goes to no other host.
-        *head.uri_mut() = self.upstream.address(permit.path(), facts.query)?;
+        *head.uri_mut() = target(permit.path(), facts.query)?;
         *head.version_mut() = Version::HTTP_11;
         let mut headers = self.upstream.rules.passing_to_clerk(facts.headers);
         if let Some(cookies) = head::clerk_cookies(facts.headers) {
