@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::COOKIE;
+use memchr::memchr;
 use percent_encoding::percent_decode;
+
+use super::facts::text;
 
 /// The cookies of one request, as names and raw values in the order they came.
 ///
@@ -31,18 +34,16 @@ impl<'r> Cookies<'r> {
     /// Reads every `Cookie` line of `headers`. Never fails: what is no pair is no cookie.
     pub fn read(headers: &'r HeaderMap) -> Self {
         let mut pairs = Vec::new();
-        for line in headers.get_all(COOKIE) {
-            for piece in line.as_bytes().split(|byte| *byte == b';') {
-                let Some(at) = piece.iter().position(|byte| *byte == b'=') else {
-                    continue;
-                };
-                let (name, value) = piece.split_at(at);
-                let value = value.get(1..).unwrap_or_default();
-                pairs.push(Pair {
-                    name: trim(name),
-                    value: trim(value),
-                });
-            }
+        for piece in pieces(headers) {
+            let Some(at) = memchr(b'=', piece) else {
+                continue;
+            };
+            let (name, value) = piece.split_at(at);
+            let value = value.get(1..).unwrap_or_default();
+            pairs.push(Pair {
+                name: trim(name),
+                value: trim(value),
+            });
         }
         Self { pairs }
     }
@@ -73,6 +74,21 @@ impl<'r> Cookies<'r> {
     }
 }
 
+/// What stands between the semicolons of every `Cookie` line, as it stands.
+pub fn pieces(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(COOKIE).iter().flat_map(|line| {
+        let mut rest = Some(line.as_bytes());
+        std::iter::from_fn(move || {
+            let line = rest?;
+            let Some(at) = memchr(b';', line) else {
+                return rest.take();
+            };
+            rest = line.get(at + 1..);
+            line.get(..at)
+        })
+    })
+}
+
 fn trim(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = bytes.iter().position(|b| !blank(b)).unwrap_or(bytes.len());
@@ -85,16 +101,12 @@ fn trim(bytes: &[u8]) -> &[u8] {
 
 /// Percent-decodes after splitting, so that an encoded `;` or `=` never makes another cookie.
 fn decode(raw: &[u8]) -> Cow<'_, str> {
-    if !raw.contains(&b'%') {
-        return String::from_utf8_lossy(raw);
+    if memchr(b'%', raw).is_none() || !well_formed(raw) {
+        return text(raw);
     }
-    if !well_formed(raw) {
-        return String::from_utf8_lossy(raw);
-    }
-    match percent_decode(raw).decode_utf8() {
-        Ok(text) => text,
-        Err(_) => String::from_utf8_lossy(raw),
-    }
+    percent_decode(raw)
+        .decode_utf8()
+        .unwrap_or_else(|_| text(raw))
 }
 
 /// Whether each `%` begins a whole escape; `decodeURIComponent` throws otherwise.

@@ -7,7 +7,7 @@ use std::fmt;
 use http::header::AUTHORIZATION;
 
 use super::cookies::Cookies;
-use super::facts::RequestFacts;
+use super::facts::{self, RequestFacts};
 use super::instance::Instance;
 use super::jwt::Token;
 
@@ -119,7 +119,7 @@ impl<'r> Credentials<'r> {
             };
             let own = issuer
                 .as_str()
-                .is_some_and(|issuer| without_schemes(issuer) == instance.own_issuer_host);
+                .is_some_and(|issuer| is_own(issuer, &instance.own_issuer_host));
             if !own {
                 return CookieFamily::Suffixed;
             }
@@ -174,11 +174,11 @@ impl fmt::Debug for Credentials<'_> {
 
 /// The token of the `Authorization` header (section 2.8). Several lines are one list, which is
 /// no token.
-fn bearer<'r>(facts: &RequestFacts<'r>) -> Option<Cow<'r, str>> {
-    let mut lines = facts.headers.get_all(AUTHORIZATION).iter();
+fn bearer<'r>(request: &RequestFacts<'r>) -> Option<Cow<'r, str>> {
+    let mut lines = request.headers.get_all(AUTHORIZATION).iter();
     let value = match (lines.next()?, lines.next()) {
-        (line, None) => String::from_utf8_lossy(line.as_bytes()),
-        _ => Cow::Owned(facts.header(AUTHORIZATION)?),
+        (line, None) => facts::text(line.as_bytes()),
+        _ => Cow::Owned(request.header(AUTHORIZATION)?),
     };
     let mut words = value.split(' ');
     let first = words.next().unwrap_or_default();
@@ -218,6 +218,12 @@ fn is_truthy(value: &serde_json::Value) -> bool {
         serde_json::Value::String(text) => !text.is_empty(),
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => true,
     }
+}
+
+/// Whether an issuer is this host, whatever scheme is written.
+fn is_own(issuer: &str, host: &str) -> bool {
+    // The usual spelling, which needs no copy.
+    issuer.strip_prefix("https://") == Some(host) || without_schemes(issuer) == host
 }
 
 /// Deletes every `http://` and `https://`, as the SDK does before it compares.

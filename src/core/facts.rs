@@ -1,6 +1,7 @@
 //! The one reading of a request. Matching, logging, redirects and forwarding all use it; nothing
 //! else looks at the target, the host, forwarded headers or the framing.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -161,12 +162,12 @@ impl<'r> RequestFacts<'r> {
     /// The value of a header as text, the lines joined as a list.
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<String> {
         let mut lines = self.headers.get_all(name).iter();
-        let mut text = String::from_utf8_lossy(lines.next()?.as_bytes()).into_owned();
+        let mut joined = text(lines.next()?.as_bytes()).into_owned();
         for line in lines {
-            text.push_str(", ");
-            text.push_str(&String::from_utf8_lossy(line.as_bytes()));
+            joined.push_str(", ");
+            joined.push_str(&text(line.as_bytes()));
         }
-        Some(text)
+        Some(joined)
     }
 
     /// `Sec-Fetch-Dest`, empty where it is absent.
@@ -353,6 +354,13 @@ fn client(headers: &HeaderMap, peer: IpAddr, edge: &Edge) -> (IpAddr, Option<Str
         .collect::<Vec<_>>()
         .join(", ");
     (client, (!vouched.is_empty()).then_some(vouched))
+}
+
+/// The value of a header as text, with a sign in the place of whatever is none.
+///
+/// Nearly all of it is ASCII, which is told at a glance; the lossy reading looks at each byte.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Who reads the answer: `Sec-Fetch-*` first, then `X-Requested-With`, then `Accept`.

@@ -3,7 +3,6 @@
 //! Hop-by-hop headers go first, then everything that only the gate may say, then our own headers
 //! are set, so that nothing a client sends can remove or replace them.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use http::header::{
@@ -12,6 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::core::cookies;
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
@@ -123,7 +123,8 @@ pub const CLERK_PARAMETERS: [&str; 6] = [
 /// Which headers a client's request loses.
 #[derive(Clone, Debug)]
 pub struct HeaderRules {
-    reserved: HashSet<String>,
+    /// In letters and digits only, sorted.
+    reserved: Vec<String>,
     cookies: ClerkCookies,
 }
 
@@ -140,20 +141,24 @@ impl HeaderRules {
     /// The rules for a plan: everything it may set is ours alone.
     pub fn new(plan: &HeaderPlan, cookies: ClerkCookies) -> Self {
         let ours = plan.names().map(|name| letters(name.as_str()));
-        Self {
-            reserved: RESERVED
-                .iter()
-                .map(|name| (*name).to_owned())
-                .chain(ours)
-                .collect(),
-            cookies,
-        }
+        let mut reserved: Vec<String> = RESERVED
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(ours)
+            .collect();
+        reserved.sort_unstable();
+        Self { reserved, cookies }
     }
 
     fn is_reserved(&self, name: &HeaderName) -> bool {
         with_letters(name.as_str(), |letters| {
-            self.reserved.contains(letters) || is_reserved_by_prefix(letters, |_| true)
+            self.is_listed(letters) || is_reserved_by_prefix(letters, |_| true)
         })
+    }
+
+    fn is_listed(&self, letters: &str) -> bool {
+        let known = |name: &String| name.as_str().cmp(letters);
+        self.reserved.binary_search_by(known).is_ok()
     }
 
     /// What a client's headers leave for Clerk's Frontend API, cookies aside. Native SDKs send it
@@ -161,7 +166,7 @@ impl HeaderRules {
     pub(super) fn passing_to_clerk(&self, headers: &HeaderMap) -> HeaderMap {
         passing(headers, |name| {
             with_letters(name.as_str(), |letters| {
-                self.reserved.contains(letters)
+                self.is_listed(letters)
                     || is_reserved_by_prefix(letters, |prefix| prefix != CLERKS_OWN)
             })
         })
@@ -192,6 +197,10 @@ impl HeaderRules {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
+        headers.insert(
+            X_FORWARDED_PROTO,
+            HeaderValue::from_static(facts.origin.scheme().as_str()),
+        );
         let mut set = |name: HeaderName, text: String| {
             if let Ok(value) = HeaderValue::try_from(text) {
                 headers.insert(name, value);
@@ -203,7 +212,6 @@ impl HeaderRules {
         };
         set(X_FORWARDED_FOR, chain);
         set(X_FORWARDED_HOST, facts.origin.host().to_string());
-        set(X_FORWARDED_PROTO, facts.origin.scheme().as_str().to_owned());
         match host {
             HostRule::Preserve => set(HOST, facts.host.to_string()),
             HostRule::Upstream(own) => set(HOST, own.to_string()),
@@ -298,27 +306,25 @@ pub(super) fn clerk_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
 /// The cookies whose name is kept, byte for byte, in one line.
 fn kept_cookies(headers: &HeaderMap, keeps: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
     let mut kept: Vec<u8> = Vec::new();
-    for line in headers.get_all(COOKIE) {
-        for piece in line.as_bytes().split(|byte| *byte == b';') {
-            let piece = piece.trim_ascii();
-            let name = piece
-                .split(|byte| *byte == b'=')
-                .next()
-                .unwrap_or_default()
-                .trim_ascii();
-            if piece.is_empty() || !keeps(name) {
-                continue;
-            }
-            if !kept.is_empty() {
-                kept.extend_from_slice(b"; ");
-            }
-            kept.extend_from_slice(piece);
+    for piece in cookies::pieces(headers) {
+        let piece = piece.trim_ascii();
+        let name = piece
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
+        if piece.is_empty() || !keeps(name) {
+            continue;
         }
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(piece);
     }
     if kept.is_empty() {
         None
     } else {
-        HeaderValue::from_bytes(&kept).ok()
+        HeaderValue::try_from(kept).ok()
     }
 }
 
