@@ -257,6 +257,10 @@ pub struct PatternRef {
     pub pattern: usize,
 }
 
+/// Room to match in, for one path after another.
+#[derive(Debug, Default)]
+pub struct Scratch(Vec<usize>);
+
 /// Which set of globs a path is matched against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
@@ -304,16 +308,18 @@ impl PatternSet {
         &self,
         path: &str,
         spelling: Spelling,
+        scratch: &mut Scratch,
         accepts: impl Fn(PatternRef) -> bool,
     ) -> Option<PatternRef> {
         let (set, owners) = match spelling {
             Spelling::Exact => (&self.exact, &self.exact_owners),
             Spelling::Folded => (&self.folded, &self.folded_owners),
         };
-        let candidate = Candidate::new(path);
-        set.matches_candidate(&candidate)
-            .into_iter()
-            .filter_map(|at| owners.get(at).copied())
+        set.matches_candidate_into(&Candidate::new(path), &mut scratch.0);
+        scratch
+            .0
+            .iter()
+            .filter_map(|at| owners.get(*at).copied())
             .find(|at| accepts(*at))
     }
 }
@@ -325,7 +331,8 @@ mod tests {
     fn matches(pattern: &str, path: &str, spelling: Spelling) -> bool {
         let pattern = [PathPattern::parse(pattern).unwrap()];
         let set = PatternSet::compile([&pattern[..]]).unwrap();
-        set.first(path, spelling, |_| true).is_some()
+        set.first(path, spelling, &mut Scratch::default(), |_| true)
+            .is_some()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::path::CanonicalPath;
-use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Spelling};
+use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch, Spelling};
 use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
 use super::requirement::Requirement;
 
@@ -253,7 +253,8 @@ impl Policy {
                 .get(at.owner)
                 .is_some_and(|route| route.takes(method, host))
         };
-        let found = self.patterns.first(path.as_str(), Spelling::Exact, accepts);
+        let scratch = &mut Scratch::default();
+        let found = (self.patterns).first(path.as_str(), Spelling::Exact, scratch, accepts);
         self.route(found.map(|at| at.owner))
     }
 
@@ -265,8 +266,12 @@ impl Policy {
                 .get(at.owner)
                 .is_some_and(|route| route.takes(method, host))
         };
-        let owner = |text: &str, spelling: Spelling| self.patterns.first(text, spelling, accepts);
-        let route = owner(path.as_str(), Spelling::Exact).map(|at| at.owner);
+        let mut scratch = Scratch::default();
+        let mut owner = |text: &str, spelling: Spelling| {
+            self.patterns.first(text, spelling, &mut scratch, accepts)
+        };
+        let canonical = owner(path.as_str(), Spelling::Exact);
+        let route = canonical.map(|at| at.owner);
         let mut stricter: Vec<Stricter> = Vec::new();
         let mut add = |found: Option<usize>, reading: &Reading| {
             // What asks nothing adds nothing.
@@ -286,7 +291,13 @@ impl Policy {
         if self.reading == PathReading::Leniently {
             let texts = readings.found.iter().map(|reading| reading.path.as_str());
             for text in std::iter::once(path.as_str()).chain(texts) {
-                let named = self.pattern(owner(text, Spelling::Exact));
+                // Ordinary paths fold to themselves: what was matched is not matched again.
+                let written = if text == path.as_str() {
+                    canonical
+                } else {
+                    owner(text, Spelling::Exact)
+                };
+                let named = self.pattern(written);
                 let suffix = if named.is_some_and(PathPattern::names_extension) {
                     SuffixReading::Skip
                 } else {
@@ -295,7 +306,11 @@ impl Policy {
                 for reading in readings::spellings(text, suffix) {
                     // A pattern in capitals may hide one that means the very spelling.
                     for spelling in [Spelling::Folded, Spelling::Exact] {
-                        let found = owner(&reading.path, spelling);
+                        let found = if spelling == Spelling::Exact && reading.path == text {
+                            written
+                        } else {
+                            owner(&reading.path, spelling)
+                        };
                         // A written catch-all counts as the implied line, which spellings leave
                         // alone.
                         if let Some(at) = found

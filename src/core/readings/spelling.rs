@@ -20,7 +20,8 @@ pub fn spellings(path: &str, suffix: SuffixReading) -> Vec<Reading> {
             found.push(Reading { kind, path });
         }
     };
-    if suffix == SuffixReading::Look {
+    // Without a dot there is neither a suffix nor a script.
+    if suffix == SuffixReading::Look && folded.contains('.') {
         for path in without_suffixes(&folded) {
             push(ReadingKind::Suffix, path);
         }
