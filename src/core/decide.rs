@@ -579,10 +579,7 @@ impl<'r> Judge<'_, 'r> {
         progress: &Progress<'r>,
     ) -> Verdict {
         let identity = session
-            .and_then(|session| {
-                let identity = session.token.identity()?;
-                Some(self.0.headers.headers(identity, &session.token))
-            })
+            .map(|session| self.0.headers.headers(&session.token))
             .unwrap_or_default();
         Self::forward_as(route, identity, body, progress)
     }

@@ -57,53 +57,14 @@ impl HeaderPlan {
     }
 
     /// The headers for a verified session. Nothing is set for what the session does not say.
-    pub fn headers(&self, identity: &Identity, token: &Token) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = Vec::with_capacity(8 + self.mapped.len());
-        let mut set = |name: HeaderName, text: &str| {
-            if let Some(value) = header_value(text) {
-                headers.push((name, value));
-            }
-        };
-        let [
-            user,
-            session,
-            org,
-            slug,
-            role,
-            permissions,
-            actor,
-            token_type,
-            ..,
-        ] = IDENTITY_HEADERS.clone();
-        set(user, &identity.user);
-        if let Some(id) = &identity.session {
-            set(session, id);
-        }
-        // Role and permissions mean nothing without the organisation they are held in.
-        if let Some(organization) = identity.organization.as_ref().filter(|o| o.id.is_some()) {
-            for (name, value) in [
-                (org, &organization.id),
-                (slug, &organization.slug),
-                (role, &organization.role),
-            ] {
-                if let Some(text) = value {
-                    set(name, text);
-                }
-            }
-            if !organization.permissions.is_empty() {
-                set(
-                    permissions,
-                    &joined(organization.permissions.iter().map(String::as_str)),
-                );
-            }
-        }
-        if let Some(act) = &identity.actor {
-            set(actor, actor_name(act));
-        }
-        set(token_type, TokenType::Session.as_str());
+    pub fn headers(&self, token: &Token) -> Vec<(HeaderName, HeaderValue)> {
+        let fixed = token.told(of_session);
+        let mut headers = Vec::with_capacity(fixed.len() + self.mapped.len());
+        headers.extend_from_slice(fixed);
         for header in &self.mapped {
-            if let Some(text) = header.text(|name| token.claim(name)) {
-                set(header.name.clone(), &text);
+            let text = header.text(|name| token.claim(name));
+            if let Some(value) = text.as_deref().and_then(header_value) {
+                headers.push((header.name.clone(), value));
             }
         }
         headers
@@ -158,6 +119,54 @@ impl HeaderPlan {
         }
         headers
     }
+}
+
+/// What every plan tells of a session.
+fn of_session(identity: &Identity) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(8);
+    let mut set = |name: HeaderName, text: &str| {
+        if let Some(value) = header_value(text) {
+            headers.push((name, value));
+        }
+    };
+    let [
+        user,
+        session,
+        org,
+        slug,
+        role,
+        permissions,
+        actor,
+        token_type,
+        ..,
+    ] = IDENTITY_HEADERS.clone();
+    set(user, &identity.user);
+    if let Some(id) = &identity.session {
+        set(session, id);
+    }
+    // Role and permissions mean nothing without the organisation they are held in.
+    if let Some(organization) = identity.organization.as_ref().filter(|o| o.id.is_some()) {
+        for (name, value) in [
+            (org, &organization.id),
+            (slug, &organization.slug),
+            (role, &organization.role),
+        ] {
+            if let Some(text) = value {
+                set(name, text);
+            }
+        }
+        if !organization.permissions.is_empty() {
+            set(
+                permissions,
+                &joined(organization.permissions.iter().map(String::as_str)),
+            );
+        }
+    }
+    if let Some(act) = &identity.actor {
+        set(actor, actor_name(act));
+    }
+    set(token_type, TokenType::Session.as_str());
+    headers
 }
 
 impl MappedHeader {

@@ -4,10 +4,12 @@
 //! what the claims must be is judged in `verify`.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::identity::Identity;
@@ -34,6 +36,8 @@ pub struct Token {
     identity: Option<Identity>,
     /// Whether there is anything in the place of the signature.
     signed: bool,
+    /// What an upstream is told of the identity.
+    told: OnceLock<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// The protected header, as far as it counts.
@@ -105,6 +109,7 @@ impl Token {
             claims,
             identity,
             signed: !signature.is_empty(),
+            told: OnceLock::new(),
         })
     }
 
@@ -138,6 +143,16 @@ impl Token {
     /// `None` where Clerk's own reading of the claims fails.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// The headers that `tell` makes of the identity: the same for each request with this token,
+    /// so made once.
+    pub(super) fn told(
+        &self,
+        tell: fn(&Identity) -> Vec<(HeaderName, HeaderValue)>,
+    ) -> &[(HeaderName, HeaderValue)] {
+        self.told
+            .get_or_init(|| self.identity.as_ref().map(tell).unwrap_or_default())
     }
 
     /// The class of the token.
