@@ -668,7 +668,7 @@ impl<'r> Judge<'_, 'r> {
         } = self.0;
         let base = facts.url()?;
         let back = match facts.audience {
-            Audience::Navigation => super::handshake::without_result(facts)?,
+            Audience::Navigation => super::handshake::without_result(facts, &base)?,
             Audience::Submission | Audience::Program => base.join("/").ok()?,
         };
         let browser = self.dev_browser(progress);

@@ -362,7 +362,7 @@ fn is_known_referrer(desk: &Desk<'_, '_>, referrer: &Url) -> bool {
     if desk.instance.is_development() && is_development_portal(host) {
         return true;
     }
-    let portal = Url::parse(&desk.instance.key.account_portal());
+    let portal = Url::parse(desk.instance.key.account_portal());
     portal.is_ok_and(|portal| portal.origin() == referrer.origin())
 }
 
@@ -383,8 +383,9 @@ fn is_development_portal(host: &str) -> bool {
     legacy || current
 }
 
-/// The address of a request without what a handshake or a dev browser left in it: the way back.
-pub(super) fn without_result(facts: &RequestFacts<'_>) -> Option<Url> {
+/// The address of a request, which is `url`, without what a handshake or a dev browser left in it:
+/// the way back.
+pub(super) fn without_result(facts: &RequestFacts<'_>, url: &Url) -> Option<Url> {
     let carries = RESULT_PARAMETERS
         .iter()
         .any(|name| facts.parameter(name).is_some());
@@ -392,6 +393,6 @@ pub(super) fn without_result(facts: &RequestFacts<'_>) -> Option<Url> {
     if carries {
         without_parameters(facts, &RESULT_PARAMETERS)
     } else {
-        facts.url()
+        Some(url.clone())
     }
 }

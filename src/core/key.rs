@@ -26,6 +26,7 @@ pub struct PublishableKey {
     kind: InstanceKind,
     frontend_api: String,
     suffix: String,
+    account_portal: String,
 }
 
 /// Why a text is no publishable key.
@@ -66,6 +67,7 @@ impl PublishableKey {
             kind,
             frontend_api: host.to_owned(),
             suffix: cookie_suffix(text),
+            account_portal: account_portal(host),
         })
     }
 
@@ -108,20 +110,8 @@ impl PublishableKey {
     }
 
     /// The address of the Account Portal, without a path (section 1.3).
-    pub fn account_portal(&self) -> String {
-        let host = self
-            .frontend_api
-            .replacen("clerk.accountsstage.", "accountsstage.", 1);
-        let long = host.find("clerk.accounts.");
-        let short = host.find("clerk.");
-        let host = match (long, short) {
-            (Some(at), Some(other)) if at <= other => {
-                host.replacen("clerk.accounts.", "accounts.", 1)
-            }
-            (_, Some(_)) => host.replacen("clerk.", "accounts.", 1),
-            _ => host,
-        };
-        format!("https://{host}")
+    pub fn account_portal(&self) -> &str {
+        &self.account_portal
     }
 }
 
@@ -163,6 +153,19 @@ fn cookie_suffix(key: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// The Account Portal of the instance with this Frontend API.
+fn account_portal(frontend_api: &str) -> String {
+    let host = frontend_api.replacen("clerk.accountsstage.", "accountsstage.", 1);
+    let long = host.find("clerk.accounts.");
+    let short = host.find("clerk.");
+    let host = match (long, short) {
+        (Some(at), Some(other)) if at <= other => host.replacen("clerk.accounts.", "accounts.", 1),
+        (_, Some(_)) => host.replacen("clerk.", "accounts.", 1),
+        _ => host,
+    };
+    format!("https://{host}")
 }
 
 /// Writes the key of a host, as Clerk does (section 1.1): unpadded base64 of `host$`.

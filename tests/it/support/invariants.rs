@@ -228,7 +228,7 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
             .instance
             .frontend_api_at(&inputs.facts.origin)
             .into_owned(),
-        inputs.instance.key.account_portal(),
+        inputs.instance.key.account_portal().to_owned(),
     ];
     let known = |url: &Url| {
         url.origin() == own
