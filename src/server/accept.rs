@@ -92,12 +92,13 @@ async fn serve(stream: Seated, peer: SocketAddr, service: Arc<Service>, drain: C
     };
     let handler = service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move {
+        // On the heap while it lasts: hyper keeps the room for it as long as the connection.
+        Box::pin(async move {
             let snapshot = service.snapshot.load_full();
             let response =
                 proxy::answer(&service.gate, &snapshot, &service.tunnels, peer, request).await;
             Ok::<_, std::convert::Infallible>(response)
-        }
+        })
     });
     let mut builder = http1::Builder::new();
     builder
