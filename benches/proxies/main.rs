@@ -1,8 +1,8 @@
 //! What a request costs: the gate beside a bare pass-through, `HAProxy` and nginx.
 //!
 //! `cargo bench --bench proxies` runs every row; `-- --rounds 7 --requests 40000 keep-alive` runs
-//! seven rounds of the rows whose names begin so. Each proxy runs on processor 0, the load and the
-//! upstream on the others. Rounds are interleaved, and ratios are taken within a round, so that a
+//! seven rounds of the rows whose names begin so, and `--gate path/to/clerk-gate` measures another
+//! program. Each proxy runs on processor 0, the load and the upstream on the others. Rounds are interleaved, and ratios are taken within a round, so that a
 //! machine that drifts does not move them. The figure is the processor time of the proxy for each
 //! request, user and system, by the kernel's own account; the wall rate stands beside it.
 //!
@@ -27,10 +27,11 @@ mod upstream;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use load::{Connections, Load};
-use proxies::{Kind, Proxy};
+use proxies::{Kind, Proxy, Stage};
 use tokens::Signer;
 
 /// One line of the table.
@@ -40,6 +41,8 @@ struct Row {
     load: fn(&Material) -> Load,
     /// Requests, as a part of what is asked for: costly ones need fewer.
     share: usize,
+    /// What it may cost beside the pass-through, if there is an aim.
+    aim: &'static str,
 }
 
 /// What requests are made of.
@@ -55,102 +58,126 @@ const ROWS: &[Row] = &[
         proxy: Kind::PassThrough,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "",
+    },
+    Row {
+        name: "keep-alive, pass-through with a check",
+        proxy: Kind::PassThroughWithCheck,
+        load: |m| Load::get("/page", &m.one),
+        share: 4,
+        aim: "",
     },
     Row {
         name: "keep-alive, gate, one user",
         proxy: Kind::Gate,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "1.15",
     },
     Row {
         name: "keep-alive, gate, 10,000 users",
         proxy: Kind::Gate,
         load: |m| Load::get("/page", &m.many),
         share: 1,
+        aim: "1.15",
     },
     Row {
         name: "keep-alive, gate, with access log",
         proxy: Kind::GateWithLog,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "1.30",
     },
     Row {
         name: "keep-alive, gate, every token new",
         proxy: Kind::Gate,
         load: |m| Load::get("/page", &m.new),
         share: 4,
+        aim: "the pass-through with a check",
     },
     Row {
         name: "keep-alive, gate, public page",
         proxy: Kind::Gate,
         load: |_| Load::anonymous("/public/page"),
         share: 1,
+        aim: "",
     },
     Row {
         name: "keep-alive, gate, signed-out redirect",
         proxy: Kind::Gate,
         load: |_| Load::navigation("/page"),
         share: 1,
+        aim: "0.55",
     },
     Row {
         name: "keep-alive, haproxy, no check",
         proxy: Kind::Haproxy,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "",
     },
     Row {
         name: "keep-alive, haproxy, jwt_verify",
         proxy: Kind::HaproxyJwt,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "",
     },
     Row {
         name: "keep-alive, nginx, no check",
         proxy: Kind::Nginx,
         load: |m| Load::get("/page", &m.one),
         share: 1,
+        aim: "",
     },
     Row {
         name: "new connection, pass-through",
         proxy: Kind::PassThrough,
         load: |m| Load::get("/page", &m.one).closing(),
         share: 4,
+        aim: "",
     },
     Row {
         name: "new connection, gate, one user",
         proxy: Kind::Gate,
         load: |m| Load::get("/page", &m.one).closing(),
         share: 4,
+        aim: "",
     },
     Row {
         name: "1 MB answer, pass-through",
         proxy: Kind::PassThrough,
         load: |m| Load::get("/big", &m.one),
         share: 40,
+        aim: "",
     },
     Row {
         name: "1 MB answer, gate, one user",
         proxy: Kind::Gate,
         load: |m| Load::get("/big", &m.one),
         share: 40,
+        aim: "1.05",
     },
     Row {
         name: "1 MB upload, pass-through",
         proxy: Kind::PassThrough,
         load: |m| Load::upload("/upload", &m.one),
         share: 40,
+        aim: "",
     },
     Row {
         name: "1 MB upload, gate, one user",
         proxy: Kind::Gate,
         load: |m| Load::upload("/upload", &m.one),
         share: 40,
+        aim: "1.05",
     },
 ];
 
 struct Arguments {
     rounds: usize,
     requests: usize,
+    gate: PathBuf,
     only: Vec<String>,
 }
 
@@ -158,14 +185,16 @@ fn arguments() -> Arguments {
     let mut arguments = Arguments {
         rounds: 5,
         requests: 20_000,
+        gate: env!("CARGO_BIN_EXE_clerk-gate").into(),
         only: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().and_then(|n| n.parse().ok()).expect("a number");
+        let number = |word: Option<String>| word.and_then(|n| n.parse().ok()).expect("a number");
         match word.as_str() {
-            "--rounds" => arguments.rounds = number(),
-            "--requests" => arguments.requests = number(),
+            "--rounds" => arguments.rounds = number(words.next()),
+            "--requests" => arguments.requests = number(words.next()),
+            "--gate" => arguments.gate = words.next().expect("a path").into(),
             // What cargo adds.
             "--bench" => {}
             name => arguments.only.push(name.to_owned()),
@@ -183,7 +212,8 @@ fn main() {
                 .and_then(|a| a.parse().ok())
                 .expect("an address")
         };
-        return pass_through::run(address(), address());
+        let (listen, upstream) = (address(), address());
+        return pass_through::run(listen, upstream, words.next().map(PathBuf::from).as_deref());
     }
     let arguments = arguments();
     rustls::crypto::aws_lc_rs::default_provider()
@@ -206,17 +236,22 @@ async fn measure(arguments: &Arguments) {
                 .any(|only| name.starts_with(only.as_str()))
     };
     let signer = Signer::new();
+    say_how_busy("before");
     if wanted("verdict") {
         verdict::measure(&signer).await;
     }
     let rows: Vec<&Row> = ROWS.iter().filter(|row| wanted(row.name)).collect();
-    let upstream = upstream::start().await;
+    let stage = Stage {
+        upstream: upstream::start().await,
+        signer: &signer,
+        gate: &arguments.gate,
+    };
     let mut running: BTreeMap<Kind, Proxy> = BTreeMap::new();
     for kind in Kind::ALL {
         let needed =
             rows.iter().any(|row| row.proxy == kind) || (kind.has_memory_row() && wanted("memory"));
         if needed {
-            match Proxy::start(kind, upstream, &signer).await {
+            match Proxy::start(kind, &stage).await {
                 Ok(proxy) => drop(running.insert(kind, proxy)),
                 Err(why) => println!("without {kind:?}: {why}"),
             }
@@ -224,6 +259,8 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted("memory") {
         memory(&running).await;
+        starts(&stage).await;
+        size(&stage);
     }
     if rows.is_empty() {
         return;
@@ -252,6 +289,15 @@ async fn measure(arguments: &Arguments) {
         }
     }
     print_table(&rows, &figures);
+    say_how_busy("after");
+}
+
+/// Says what else the machine does: figures of a busy one are worth less.
+fn say_how_busy(when: &str) {
+    let processors = std::thread::available_parallelism().unwrap();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load: Vec<&str> = load.split(' ').take(3).collect();
+    println!("{processors} processors, load {when}: {}", load.join(" "));
 }
 
 /// What one round of a row came to.
@@ -281,8 +327,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn print_table(rows: &[&Row], figures: &[Vec<Figure>]) {
-    println!("\n| row | CPU µs a request | beside the pass-through | requests a second |");
-    println!("|---|---|---|---|");
+    println!(
+        "\n| row | CPU µs a request | beside the pass-through | lowest and highest | aim | requests a second |"
+    );
+    println!("|---|---|---|---|---|---|");
     let mut baseline: &[Figure] = &[];
     for (row, figures) in rows.iter().zip(figures) {
         if figures.is_empty() {
@@ -291,15 +339,21 @@ fn print_table(rows: &[&Row], figures: &[Vec<Figure>]) {
         if row.proxy == Kind::PassThrough {
             baseline = figures;
         }
-        let ratios = figures
+        let mut ratios: Vec<f64> = figures
             .iter()
             .zip(baseline)
-            .map(|(a, b)| a.micros / b.micros);
+            .map(|(a, b)| a.micros / b.micros)
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let end = |ratio: Option<&f64>| ratio.copied().unwrap_or(f64::NAN);
         println!(
-            "| {} | {:.1} | {:.2} | {:.0} |",
+            "| {} | {:.1} | {:.2} | {:.2} – {:.2} | {} | {:.0} |",
             row.name,
             median(figures.iter().map(|f| f.micros).collect()),
-            median(ratios.collect()),
+            median(ratios.clone()),
+            end(ratios.first()),
+            end(ratios.last()),
+            row.aim,
             median(figures.iter().map(|f| f.rate).collect()),
         );
     }
@@ -321,8 +375,24 @@ async fn memory(running: &BTreeMap<Kind, Proxy>) {
         drop(held);
         println!("| {kind:?} | {:.1} |", grown as f64 / 1024.0 / OPEN as f64);
     }
+}
+
+/// What passes from the start of a process to its first answer.
+async fn starts(stage: &Stage<'_>) {
     println!("\n| from start to the first answer | milliseconds |\n|---|---|");
-    for (kind, proxy) in running.iter().filter(|(kind, _)| kind.has_memory_row()) {
-        println!("| {kind:?} | {:.1} |", proxy.started_in.as_secs_f64() * 1e3);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.has_memory_row()) {
+        let mut taken = Vec::new();
+        for _ in 0..7 {
+            match Proxy::start(kind, stage).await {
+                Ok(proxy) => taken.push(proxy.started_in.as_secs_f64() * 1e3),
+                Err(why) => return println!("without {kind:?}: {why}"),
+            }
+        }
+        println!("| {kind:?} | {:.1} |", median(taken));
     }
+}
+
+fn size(stage: &Stage<'_>) {
+    let bytes = std::fs::metadata(stage.gate).unwrap().len();
+    println!("\nThe program is {:.1} MB long.", bytes as f64 / 1e6);
 }

@@ -12,6 +12,7 @@ use super::tokens::{PUBLISHABLE_KEY, Signer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     PassThrough,
+    PassThroughWithCheck,
     Gate,
     GateWithLog,
     Haproxy,
@@ -20,8 +21,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PassThrough,
+        Self::PassThroughWithCheck,
         Self::Gate,
         Self::GateWithLog,
         Self::Haproxy,
@@ -35,6 +37,16 @@ impl Kind {
     }
 }
 
+/// What proxies are started with.
+pub struct Stage<'a> {
+    /// Where the upstream is.
+    pub upstream: SocketAddr,
+    /// Whose tokens they check.
+    pub signer: &'a Signer,
+    /// The program that is the gate.
+    pub gate: &'a Path,
+}
+
 /// A running proxy; it ends when it is dropped.
 pub struct Proxy {
     pub address: SocketAddr,
@@ -44,24 +56,32 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub async fn start(kind: Kind, upstream: SocketAddr, signer: &Signer) -> Result<Self, String> {
+    pub async fn start(kind: Kind, stage: &Stage<'_>) -> Result<Self, String> {
+        let &Stage {
+            upstream,
+            signer,
+            gate: program,
+        } = stage;
         let address = free_address();
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{kind:?}"));
         fs::create_dir_all(&folder).unwrap();
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).stdin(Stdio::null());
         match kind {
-            Kind::PassThrough => {
+            Kind::PassThrough | Kind::PassThroughWithCheck => {
                 command.arg(std::env::current_exe().unwrap());
                 command.args([
                     "--pass-through",
                     &address.to_string(),
                     &upstream.to_string(),
                 ]);
+                if kind == Kind::PassThroughWithCheck {
+                    command.arg(write(folder.join("key.pem"), &signer.pem()));
+                }
             }
             Kind::Gate | Kind::GateWithLog => {
                 let file = gate(&folder, address, upstream, kind, signer);
-                command.arg(env!("CARGO_BIN_EXE_clerk-gate"));
+                command.arg(program);
                 command.args(["run", "-c"]).arg(file);
                 command.stderr(fs::File::create(folder.join("log")).unwrap());
             }
