@@ -3,10 +3,13 @@
 //! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one.
 
 pub mod access;
+pub mod json;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+
+use json::JsonLines;
 
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +39,7 @@ pub fn start(format: Format, ink: Ink, filter: &str) {
         Format::Json => registry
             .with(
                 fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(false)
-                    .with_span_list(false)
+                    .event_format(JsonLines)
                     .with_writer(std::io::stderr),
             )
             .try_init(),

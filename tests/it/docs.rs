@@ -16,6 +16,7 @@ use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
 use clerk_gate::pages;
 use clerk_gate::telemetry::access::AccessLine;
+use clerk_gate::telemetry::json::JsonLines;
 use clerk_gate::upstream::head;
 use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
@@ -553,10 +554,7 @@ fn entry(line: &AccessLine<'_>) -> Map<String, Value> {
     let written = Written::default();
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
+        .event_format(JsonLines)
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || line.write());
