@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -61,16 +61,16 @@ pub const RESERVED_PREFIXES: [&str; 4] =
 const CLERKS_OWN: &str = "xclerk";
 
 /// Headers that are about one connection, and go on in neither direction.
-pub const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
+pub static HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Cookies of Clerk's and of ours that never go on. `*` stands for however the name goes on.
@@ -125,6 +125,8 @@ pub const CLERK_PARAMETERS: [&str; 6] = [
 pub struct HeaderRules {
     /// In letters and digits only, sorted.
     reserved: Vec<String>,
+    /// What these and the prefixes begin with: most names need no further look.
+    initials: Vec<u8>,
     cookies: ClerkCookies,
 }
 
@@ -147,10 +149,25 @@ impl HeaderRules {
             .chain(ours)
             .collect();
         reserved.sort_unstable();
-        Self { reserved, cookies }
+        let names = reserved.iter().map(String::as_str);
+        let mut initials: Vec<u8> = names
+            .chain(RESERVED_PREFIXES)
+            .filter_map(|name| name.bytes().next())
+            .collect();
+        initials.sort_unstable();
+        initials.dedup();
+        Self {
+            reserved,
+            initials,
+            cookies,
+        }
     }
 
     fn is_reserved(&self, name: &HeaderName) -> bool {
+        let first = name.as_str().bytes().find(u8::is_ascii_alphanumeric);
+        if !first.is_some_and(|first| self.initials.contains(&first)) {
+            return false;
+        }
         with_letters(name.as_str(), |letters| {
             self.is_listed(letters) || is_reserved_by_prefix(letters, |_| true)
         })
@@ -435,7 +452,7 @@ pub enum Privacy {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+    HOP_BY_HOP.contains(name)
 }
 
 /// The headers that `Connection` names. Ours are set afterwards, so naming them does nothing.
