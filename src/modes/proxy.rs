@@ -1,5 +1,6 @@
 //! The gate as the proxy itself.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -379,10 +380,10 @@ fn request_id(request: &Request<Incoming>) -> HeaderValue {
 /// A new id: a number of this process that nobody can guess the beginning of, and a count.
 fn new_request_id() -> HeaderValue {
     static START: LazyLock<u128> = LazyLock::new(|| {
-        let mut bytes = [0_u8; 16];
-        // Without randomness ids repeat after a restart, which costs the log and nothing else.
-        let _ = aws_lc_rs::rand::fill(&mut bytes);
-        u128::from_be_bytes(bytes)
+        // From the system, as maps are seeded. The generator of aws-lc measures the jitter of the
+        // clock before its first number, which takes longer than all the rest of a start.
+        let half = || RandomState::new().build_hasher().finish();
+        u128::from(half()) << 64 | u128::from(half())
     });
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
