@@ -8,6 +8,7 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 
 use super::answer::{self, Answer};
+use super::machines::MachineKind;
 
 /// What can be counted and made to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +25,7 @@ pub enum Endpoint {
     Tokens,
     /// The Backend API's sessions: list, read, revoke.
     Sessions,
-    /// The Backend API's verification of machine tokens, of which the stand-in knows none.
+    /// The Backend API's verification of machine tokens, of each kind.
     MachineTokens,
     /// Whatever is asked, listed here or not.
     All,
@@ -69,11 +70,9 @@ impl Endpoint {
                 ["v1", "sessions", _, "tokens", ..] | ["v1", "client", "sessions", _, "tokens", ..],
             ) => Some(Self::Tokens),
             (_, ["v1", "sessions", ..]) => Some(Self::Sessions),
-            (
-                _,
-                ["api_keys" | "m2m_tokens", "verify"]
-                | ["oauth_applications", "access_tokens", "verify"],
-            ) => Some(Self::MachineTokens),
+            (_, ["v1", rest @ ..] | rest) if MachineKind::verified_at(rest).is_some() => {
+                Some(Self::MachineTokens)
+            }
             _ => None,
         }
     }

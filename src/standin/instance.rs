@@ -11,6 +11,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use super::StandInOptions;
 use super::faults::Faults;
 use super::keys::KeyRing;
+use super::machines::Issued;
+use super::oauth::OAuth;
 use super::people::Person;
 use super::random;
 use super::redirect::AllowedOrigins;
@@ -34,12 +36,16 @@ pub(super) struct Instance {
     host: String,
     pub(super) publishable_key: String,
     pub(super) secret_key: String,
+    pub(super) machine_id: String,
+    pub(super) machine_secret_key: String,
     pub(super) cookie_suffix: String,
     pub(super) origins: AllowedOrigins,
     pub(super) options: StandInOptions,
     pub(super) faults: Faults,
     keys: RwLock<KeyRing>,
     state: Mutex<State>,
+    issued: Mutex<Issued>,
+    oauth: Mutex<OAuth>,
 }
 
 /// Which copies of Clerk's cookies to write.
@@ -72,6 +78,8 @@ impl Instance {
             cookie_suffix: cookie_suffix(&publishable_key),
             publishable_key,
             secret_key: format!("sk_test_{}", random::text(40)),
+            machine_id: random::id("mch"),
+            machine_secret_key: format!("ak_{}", random::text(43)),
             origins: match &options.allowed_redirect_origins {
                 None => AllowedOrigins::Loopback,
                 Some(origins) => AllowedOrigins::Listed(origins.clone()),
@@ -82,6 +90,8 @@ impl Instance {
             faults: Faults::default(),
             keys: RwLock::new(keys),
             state: Mutex::default(),
+            issued: Mutex::default(),
+            oauth: Mutex::default(),
         }
     }
 
@@ -102,6 +112,16 @@ impl Instance {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine tokens that were handed out.
+    pub(super) fn issued(&self) -> MutexGuard<'_, Issued> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The OAuth clients and codes.
+    pub(super) fn oauth(&self) -> MutexGuard<'_, OAuth> {
+        self.oauth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn keys(&self) -> RwLockReadGuard<'_, KeyRing> {

@@ -15,6 +15,8 @@ mod frontend_api;
 mod instance;
 mod keys;
 mod listing;
+mod machines;
+mod oauth;
 mod people;
 mod portal;
 mod random;
@@ -43,6 +45,7 @@ use self::state::{Session, Status};
 
 pub use self::app::SampleApp;
 pub use self::faults::{Endpoint, Fault};
+pub use self::machines::{MachineGrant, MachineKind, MachineToken};
 pub use self::people::{Membership, Organization, Permission, Person, SessionStart, seed_people};
 pub use self::scripts::ClerkJs;
 

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::instance::Instance;
+use super::oauth;
 use super::state::{Session, Status};
 use super::visit::{Carried, Refusal, Shown, Visit};
 
@@ -23,6 +24,7 @@ pub(super) fn answer(instance: &Instance, call: &Call, path: &[&str]) -> Answer 
                 ["" | "sign-in"] => people(&visit, "Sign in"),
                 ["sign-up"] => people(&visit, "Sign up"),
                 ["user"] => user(&visit),
+                ["oauth", "authorize"] => oauth::authorize(&visit),
                 ["sign-in", "choose"] => choose(&visit),
                 ["sign-in", "tasks"] | ["sign-in", "tasks", "choose-organization"] => tasks(&visit),
                 _ => problem(instance, StatusCode::NOT_FOUND, "There is no such page"),
@@ -33,6 +35,7 @@ pub(super) fn answer(instance: &Instance, call: &Call, path: &[&str]) -> Answer 
             |visit| match path {
                 ["sign-in" | "sign-up"] => sign_in(&visit),
                 ["sign-out"] => sign_out(&visit),
+                ["oauth", "authorize"] => oauth::authorized(&visit),
                 ["sign-in", "choose"] => chosen(&visit),
                 ["sign-in", "tasks"] => task_done(&visit),
                 _ => problem(instance, StatusCode::NOT_FOUND, "There is no such form"),
@@ -254,7 +257,7 @@ struct ProblemPage {
 }
 
 /// A page that says what went wrong.
-fn problem(instance: &Instance, status: StatusCode, title: &'static str) -> Answer {
+pub(super) fn problem(instance: &Instance, status: StatusCode, title: &'static str) -> Answer {
     let sources = instance.origins.form_sources();
     answer::page(status, &ProblemPage { title }, &sources)
 }

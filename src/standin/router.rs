@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use url::Host;
 
@@ -10,7 +10,8 @@ use super::answer::{self, Answer};
 use super::call::Call;
 use super::faults::{Closed, Endpoint};
 use super::instance::Instance;
-use super::{backend_api, frontend_api, portal, redirect, scripts};
+use super::machines::{self, MachineKind};
+use super::{backend_api, frontend_api, oauth, portal, redirect, scripts};
 
 /// Answers one request, unless a fault is in the way.
 pub(super) async fn answer(
@@ -47,6 +48,12 @@ fn route(instance: &Instance, call: &Call) -> Answer {
         );
     }
     let path: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
+    // Clerk's SDK leaves `/v1` out here, and its API knows both.
+    if let (&Method::POST, ["v1", rest @ ..] | rest) = (&call.method, path.as_slice())
+        && let Some(kind) = MachineKind::verified_at(rest)
+    {
+        return machines::verify(instance, call, kind);
+    }
     match path.as_slice() {
         [".well-known", "jwks.json"] => answer::json(StatusCode::OK, &instance.keys().jwks()),
         ["v1", rest @ ..] => match rest {
@@ -57,7 +64,8 @@ fn route(instance: &Instance, call: &Call) -> Answer {
             _ => backend_api::answer(instance, call, rest),
         },
         ["npm", rest @ ..] => scripts::answer(instance, call, rest),
-        other => portal::answer(instance, call, other),
+        other => oauth::answer(instance, call, other)
+            .unwrap_or_else(|| portal::answer(instance, call, other)),
     }
 }
 

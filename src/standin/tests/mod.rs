@@ -3,6 +3,7 @@
 mod backend_api;
 mod controls;
 mod frontend_api;
+mod machines;
 mod portal;
 mod scripts;
 
