@@ -21,6 +21,7 @@ mod house;
 mod identity;
 mod keys;
 mod limits;
+mod machines;
 mod ordinary;
 mod properties;
 mod readers;
