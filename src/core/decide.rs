@@ -288,7 +288,7 @@ struct Terms<'t> {
 impl Terms<'_> {
     /// The tokens with which every requirement can be met.
     fn accepts(&self) -> Accepts {
-        accepts(self.requirements.iter().copied())
+        accepts(self.requirements)
     }
 
     fn judge(&self, caller: Caller<'_>) -> Result<(), Reason> {
@@ -297,9 +297,14 @@ impl Terms<'_> {
     }
 }
 
-/// The tokens with which each of these requirements can be met.
-pub(super) fn accepts<'t>(requirements: impl Iterator<Item = &'t Requirement>) -> Accepts {
-    let types = requirements.map(Requirement::token_types);
+/// The tokens with which each of these requirements can be met. What anybody meets has a say only
+/// where it stands alone.
+pub(super) fn accepts(requirements: &[&Requirement]) -> Accepts {
+    let open = requirements.iter().all(|requirement| requirement.is_open());
+    let asking = requirements
+        .iter()
+        .filter(|requirement| open || !requirement.is_open());
+    let types = asking.map(|requirement| requirement.token_types());
     types.fold(TokenTypes::ANY, TokenTypes::and).into()
 }
 

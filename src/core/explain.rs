@@ -191,7 +191,8 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             .chain(found.stricter.iter().map(|other| other.route))
             .map(|index| policy.route(index))
             .collect();
-        let accepts = decide::accepts(routes.iter().map(|route| &route.requirement));
+        let requirements: Vec<_> = routes.iter().map(|route| &route.requirement).collect();
+        let accepts = decide::accepts(&requirements);
         let state = auth::authenticate(facts, instance, accepts, now_ms, &mut self.progress).ok();
         let caller = state.as_ref().and_then(|state| {
             if let auth::Outcome::Machine(machine) = &state.outcome {

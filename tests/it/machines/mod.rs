@@ -6,6 +6,7 @@ mod combinations;
 mod confusion;
 mod documents;
 mod kinds;
+mod readings;
 
 use std::collections::BTreeMap;
 use std::io;
