@@ -195,26 +195,34 @@ impl fmt::Debug for Machine {
 impl Machine {
     /// Reads what Clerk answers about a token that it knows (section 6.3).
     ///
-    /// The SDK takes any such answer for good; here a revoked or expired token is refused.
+    /// The SDK takes any such answer for good; here a revoked or expired token is refused. An answer
+    /// that cannot be understood is no verdict on the token.
     pub fn from_answer(kind: TokenType, answer: &Value) -> Result<Self, Reason> {
         let text = |name: &str| {
             let text = answer.get(name).and_then(Value::as_str);
             text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        let flag = |name: &str| answer.get(name).is_some_and(|value| *value != false);
-        // Absent is not false: an answer without these is none that we know.
-        if flag("revoked") {
-            return Err(Reason::TokenRevoked);
+        // What the endpoint says of a JWT that is over (RFC 7662, section 2.2).
+        if answer.get("active") == Some(&Value::Bool(false)) {
+            return Err(Reason::TokenInvalid);
         }
-        if flag("expired") {
-            return Err(Reason::TokenExpired);
+        // Absent is not false: an answer without these is none that we know.
+        for (flag, reason) in [
+            ("revoked", Reason::TokenRevoked),
+            ("expired", Reason::TokenExpired),
+        ] {
+            match answer.get(flag) {
+                Some(Value::Bool(false)) => {}
+                Some(_) => return Err(reason),
+                None => return Err(Reason::TokenVerificationUnavailable),
+            }
         }
         let (Some(id), Some(subject)) = (text("id"), text("subject")) else {
-            return Err(Reason::TokenInvalid);
+            return Err(Reason::TokenVerificationUnavailable);
         };
         let expires_ms = match answer.get("expiration") {
             None | Some(Value::Null) => None,
-            Some(value) => Some(milliseconds(value).ok_or(Reason::TokenInvalid)?),
+            Some(value) => Some(milliseconds(value).ok_or(Reason::TokenVerificationUnavailable)?),
         };
         Ok(Self {
             kind,
@@ -366,19 +374,21 @@ mod tests {
     fn an_answer_that_is_no_clear_yes_is_a_no() {
         let read = |changes| Machine::from_answer(TokenType::ApiKey, &answer(&changes));
         assert!(read(json!({})).is_ok());
+        let unread = Reason::TokenVerificationUnavailable;
         for (changes, reason) in [
             (json!({ "revoked": true }), Reason::TokenRevoked),
             (json!({ "revoked": "yes" }), Reason::TokenRevoked),
             (json!({ "expired": true }), Reason::TokenExpired),
-            (json!({ "subject": "" }), Reason::TokenInvalid),
-            (json!({ "subject": null }), Reason::TokenInvalid),
-            (json!({ "id": 7 }), Reason::TokenInvalid),
-            (json!({ "expiration": "never" }), Reason::TokenInvalid),
-            (json!({ "expiration": -5 }), Reason::TokenInvalid),
+            (json!({ "active": false }), Reason::TokenInvalid),
+            (json!({ "subject": "" }), unread),
+            (json!({ "subject": null }), unread),
+            (json!({ "subject": ["user_1"] }), unread),
+            (json!({ "id": 7 }), unread),
+            (json!({ "expiration": "never" }), unread),
+            (json!({ "expiration": -5 }), unread),
         ] {
             assert_eq!(read(changes.clone()).unwrap_err(), reason, "{changes}");
         }
-        assert!(Machine::from_answer(TokenType::OAuth, &json!({ "active": false })).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod confusion;
 mod documents;
 mod kinds;
 mod readings;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::io;
