@@ -4,6 +4,8 @@ mod has;
 mod protect;
 mod row;
 
+pub use protect::handler;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use clerk_gate::core::auth::{self, AuthState, Outcome};

@@ -31,7 +31,7 @@ const EQUAL: usize = 383;
 const DEVIATING: usize = 142;
 
 /// The route that stands for a recorded handler.
-fn handler(policy: &Value) -> Option<Route> {
+pub fn handler(policy: &Value) -> Option<Route> {
     let mut parts = Vec::new();
     match policy["do"].as_str()? {
         "nothing" => parts.push(Requirement::Public),

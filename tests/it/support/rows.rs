@@ -12,7 +12,7 @@ use clerk_gate::core::machine::{Accepts, TokenType, TokenTypes};
 use clerk_gate::core::organization_sync::{OrganizationSync, SyncPattern};
 use clerk_gate::core::origin::Origin;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -253,8 +253,8 @@ pub async fn serve(api: FakeApi) -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let api = api.clone();
             let service = service_fn(move |request: Request<Incoming>| {
-                let answer = api.respond(&request);
-                async move { answer }
+                let api = api.clone();
+                async move { api.respond(request).await }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
@@ -264,18 +264,24 @@ pub async fn serve(api: FakeApi) -> SocketAddr {
 
 impl FakeApi {
     /// An error closes the connection without an answer.
-    fn respond(&self, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, &'static str> {
+        let (request, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let json = serde_json::from_slice(&body).unwrap_or_default();
         let query: Vec<(String, String)> =
-            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+            url::form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes())
                 .into_owned()
                 .collect();
-        let authorization = request.headers().get("authorization");
+        let authorization = request.headers.get("authorization");
         let answer = self.answer(
-            request.method().as_str(),
-            request.uri().path(),
+            request.method.as_str(),
+            request.uri.path(),
             authorization.map_or("", |value| value.to_str().unwrap()),
             &query,
-            &Value::Null,
+            &json,
         );
         if answer["close"] == true {
             return Err("closed, as the row wants it");
