@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-differential test-browser test-clerkjs test-app test-packaging ## run every test
+test: deps test-rust test-node test-mcp test-differential test-browser test-clerkjs test-app test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -35,6 +35,11 @@ test-rust: ## unit and integration tests
 test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out
 	tests/deps.sh node
 	$(call node-test,tests/e2e/node.test.mjs)
+
+.PHONY: test-mcp
+test-mcp: binary ## MCP clients find their way to a server behind the gate
+	tests/deps.sh node
+	$(call node-test,tests/e2e/mcp.test.mjs)
 
 .PHONY: test-differential
 test-differential: binary ## 500 requests of chance are judged as Clerk's SDK judges them
