@@ -77,7 +77,9 @@ impl Machines {
             && token
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-            && !token.ends_with('_');
+            && token
+                .split_once('_')
+                .is_some_and(|(_, rest)| !rest.is_empty());
         if !plausible {
             return Err(Reason::TokenInvalid);
         }

@@ -195,6 +195,18 @@ async fn what_is_asked_of_clerk_is_the_token_and_nothing_of_the_request() {
 }
 
 #[tokio::test]
+async fn a_token_may_end_as_it_likes() {
+    let api = RecordingUpstream::start().await;
+    let world = behind(&api).await;
+    api.answers(|_| answer(200, JSON, &format!("{SOUND}}}")));
+    for token in ["ak_a_", "ak_a-", "ak__", "ak_.", "ak_0"] {
+        let call = world.get("/keys/1").bearer(token);
+        assert_eq!(outcome(&world, call).await, (200, true), "{token}");
+    }
+    assert_eq!(api.received().len(), 5);
+}
+
+#[tokio::test]
 async fn known_tokens_go_on_while_clerk_is_away() {
     let world = world().await;
     let tokens = Tokens::of(&world);
