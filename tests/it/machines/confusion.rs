@@ -61,6 +61,18 @@ async fn a_session_in_a_cookie_opens_no_route_of_machines() {
 }
 
 #[tokio::test]
+async fn the_gates_own_pages_are_for_sessions() {
+    let world = world().await;
+    for (name, token) in Tokens::of(&world).all().into_iter().take(5) {
+        let answer = world.get("/_gate/me").bearer(token).send().await;
+        assert_eq!(answer.status, 401, "{name}: {answer:?}");
+        assert!(!answer.body.contains(ADA), "{name}: {}", answer.body);
+    }
+    assert_eq!(lookups(&world), 0);
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
 async fn a_token_in_the_header_leaves_the_cookie_without_a_say() {
     let world = world().await;
     let mel = world.clerk.sign_in("mel", None);

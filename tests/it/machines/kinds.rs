@@ -203,6 +203,24 @@ async fn the_application_learns_who_the_machine_is_and_nothing_that_the_client_s
 }
 
 #[tokio::test]
+async fn a_machines_token_never_stands_for_a_person_or_an_organisation() {
+    let world = world().await;
+    for subject in [ADA, ACME] {
+        let grant = MachineGrant::new(MachineKind::M2m, subject, &[]);
+        let token = world.clerk.machine_token(grant).secret;
+        let answer = world.get("/machines/1").bearer(&token).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let received = world.upstream.take_received();
+        let expected = [
+            ("x-token-type", "m2m_token"),
+            ("x-token-subject", subject),
+            ("x-owner", subject),
+        ];
+        assert_eq!(identity(&received[0]), pairs(&expected));
+    }
+}
+
+#[tokio::test]
 async fn a_missing_scope_is_a_403_that_names_the_scopes() {
     let world = world().await;
     for (target, kind, scopes, wanted) in [
