@@ -4,6 +4,7 @@
 //! Every route asks for the tokens of the row and answers whoever has none with a 401, so that the
 //! recorded reason shows in the answer.
 
+use clerk_gate::clock::ManualClock;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::policy::OnSignedOut;
 use clerk_gate::core::requirement::Requirement;
@@ -29,7 +30,7 @@ const LEFT_OUT: [(&str, usize, &str); 1] = [(
     "each has another idea of where the application is; a gate is told that by `public-url`",
 )];
 
-fn gate_route(row: &Value) -> Route {
+pub(super) fn gate_route(row: &Value) -> Route {
     let requirement = match rows::token_types(&row["options"]["acceptsToken"]) {
         None => Requirement::SignedIn,
         Some(types) => Requirement::Token(types),
@@ -40,7 +41,7 @@ fn gate_route(row: &Value) -> Route {
 }
 
 /// How the gate differs from what was recorded.
-fn difference(row: &Value, answer: &Answer, received: &[Received]) -> Option<String> {
+pub(super) fn difference(row: &Value, answer: &Answer, received: &[Received]) -> Option<String> {
     let expect = &row["expect"];
     let mut found = Differences::default();
     let cookies = rows::strings(&expect["setCookie"]).unwrap_or_default();
@@ -133,7 +134,7 @@ fn signed_out(row: &Value, answer: &Answer, received: &[Received], found: &mut D
 #[tokio::test]
 async fn what_the_sdk_says_of_a_request_the_gate_does_over_http() {
     let table = rows::authenticate();
-    let mut replay = Replay::new(table.now_ms, PendingSessions::SignedIn).await;
+    let mut replay = Replay::new(ManualClock::at(table.now_ms), PendingSessions::SignedIn).await;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
     let mut replayed = BTreeSet::new();

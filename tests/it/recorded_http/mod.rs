@@ -2,12 +2,14 @@
 //! requests as bytes, a Backend API that is asked over a wire, and what the upstream saw of them.
 
 mod authenticate;
+mod present;
 mod protect;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use clerk_gate::clock::ManualClock;
+use clerk_gate::clock::SharedClock;
 use clerk_gate::config::{Config, KeySource};
 use clerk_gate::core::edge::PublicAddress;
 use clerk_gate::core::instance::PendingSessions;
@@ -28,18 +30,18 @@ struct Replay {
     gates: BTreeMap<String, Option<SocketAddr>>,
     api: SocketAddr,
     upstream: RecordingUpstream,
-    now_ms: u64,
+    clock: SharedClock,
     pending: PendingSessions,
     stop: CancellationToken,
 }
 
 impl Replay {
-    async fn new(now_ms: u64, pending: PendingSessions) -> Self {
+    async fn new(clock: SharedClock, pending: PendingSessions) -> Self {
         Self {
             gates: BTreeMap::new(),
             api: rows::serve(FakeApi::load()).await,
             upstream: RecordingUpstream::start().await,
-            now_ms,
+            clock,
             pending,
             stop: CancellationToken::new(),
         }
@@ -92,9 +94,7 @@ impl Replay {
             Some(pem) => KeySource::Pem(pem.to_owned()),
             None => KeySource::BackendApi,
         };
-        let bound = server::build(&config, ManualClock::at(self.now_ms))
-            .await
-            .ok()?;
+        let bound = server::build(&config, Arc::clone(&self.clock)).await.ok()?;
         let address = bound.address().unwrap();
         tokio::spawn(bound.run(self.stop.clone()));
         Some(address)

@@ -1,5 +1,6 @@
 //! `auth.protect()`: a route with `hide = true` for each recorded handler.
 
+use clerk_gate::clock::ManualClock;
 use http::StatusCode;
 
 use super::*;
@@ -63,7 +64,7 @@ async fn what_protect_gives_a_client_the_gate_gives_over_http() {
     let table = rows::table("protect");
     let now_ms = table["now"].as_u64().unwrap() * 1000;
     let cases = table["cases"].as_array().unwrap();
-    let mut replay = Replay::new(now_ms, PendingSessions::SignedOut).await;
+    let mut replay = Replay::new(ManualClock::at(now_ms), PendingSessions::SignedOut).await;
     let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
     let mut replayed = BTreeSet::new();
     let mut differing = BTreeMap::new();
