@@ -1,19 +1,22 @@
 //! Who is asking: `authenticateRequest` of Clerk's SDK as a pure function (protocol reference,
 //! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
 
+mod machine;
+mod refresh;
+
 use std::fmt;
 use std::sync::Arc;
 
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
-use super::instance::{BackendApi, Continuity, Instance, PendingSessions};
+use super::instance::{Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
 use super::machine::{Accepts, Machine, TokenType};
 use super::masked::{Address, CookieLines};
 use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot};
-use super::reason::{Cause, Reason, RefreshFailure};
+use super::reason::{Cause, Reason};
 use super::verify::{self, Leeway, PartyRule, Signature};
 
 /// What is known about the sender of a request.
@@ -187,64 +190,6 @@ impl<'r> Desk<'_, 'r> {
             return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
         }
         self.judge(slot, progress)
-    }
-
-    /// The kind of the machine token in the header; `None` for any other text.
-    fn machine_type(progress: &Progress<'r>) -> Result<Option<TokenType>, Question> {
-        let raw = progress.raw(Slot::Bearer).unwrap_or_default();
-        if let Some(kind) = TokenType::of_opaque(raw) {
-            return Ok(Some(kind));
-        }
-        let decoded = &progress.token(Slot::Bearer)?.decoded;
-        Ok(decoded.as_ref().ok().and_then(|token| token.machine_type()))
-    }
-
-    /// Sections 6.3 and 6.4: a machine token is verified by its kind. It never leads to a
-    /// handshake or a refresh.
-    fn by_machine(&self, kind: TokenType, progress: &Progress<'r>) -> Result<AuthState, Question> {
-        let raw = progress.raw(Slot::Bearer).unwrap_or_default();
-        let verified = if TokenType::of_opaque(raw).is_some() {
-            progress.machine(kind)?.clone()
-        } else {
-            self.machine_of_token(kind, progress)?.map(Arc::new)
-        };
-        let judged = verified.and_then(|machine| {
-            machine.judge(&self.instance.audience, self.now_ms)?;
-            Ok(machine)
-        });
-        Ok(match judged {
-            Ok(machine) => AuthState {
-                outcome: Outcome::Machine(machine),
-                set_cookies: Vec::new(),
-                token_type: Some(kind),
-            },
-            Err(reason) => AuthState::without(Some(kind), reason),
-        })
-    }
-
-    /// Section 6.4: a machine's JWT.
-    fn machine_of_token(
-        &self,
-        kind: TokenType,
-        progress: &Progress<'r>,
-    ) -> Result<Result<Machine, Reason>, Question> {
-        let answer = progress.token(Slot::Bearer)?;
-        let Ok(token) = &answer.decoded else {
-            return Ok(Err(Reason::TokenInvalid));
-        };
-        if kind == TokenType::M2m && !token.may_be_of_a_machine() {
-            return Ok(Err(Reason::TokenInvalid));
-        }
-        let signature = answer.signature.ok_or(Question::Signature(Slot::Bearer))?;
-        let verdict = verify::machine_token(
-            token,
-            kind,
-            signature,
-            self.instance,
-            self.now_ms,
-            self.leeway(),
-        );
-        Ok(verdict.map(|()| Machine::from_token(kind, token)))
     }
 
     /// Section 3.5, in its order.
@@ -436,77 +381,6 @@ impl<'r> Desk<'_, 'r> {
             }
             other => Ok(AuthState::signed_out(other)),
         }
-    }
-
-    /// Section 3.9. The outer error is a question, the inner one why there is no new token.
-    fn refresh(
-        &self,
-        slot: Slot,
-        progress: &Progress<'r>,
-    ) -> Result<Result<AuthState, RefreshFailure>, Question> {
-        let every_method = self.instance.continuity == Continuity::Full;
-        if !every_method && *self.facts.method != http::Method::GET {
-            return Ok(Err(RefreshFailure::NotGet));
-        }
-        if progress.credentials().is_none_or(|c| c.refresh.is_none()) {
-            return Ok(Err(RefreshFailure::NoRefreshCookie));
-        }
-        if self.instance.backend_api == BackendApi::NoSecretKey {
-            return Ok(Err(RefreshFailure::NoSecretKey));
-        }
-        // The cookie's token is renewed even where the header's has expired.
-        let source = self.refresh_source(slot, progress)?;
-        let session_id = match &progress.token(source)?.decoded {
-            Ok(token) => token.text("sid").unwrap_or_default(),
-            Err(_) => return Ok(Err(RefreshFailure::Undecodable)),
-        };
-        if session_id.is_empty() {
-            return Ok(Err(RefreshFailure::NoSessionId));
-        }
-        // SECURITY: the id becomes part of a path at the Backend API.
-        if !session_id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
-            return Ok(Err(RefreshFailure::Unintelligible));
-        }
-        let directives = match progress.refreshed(source)? {
-            Ok(directives) if directives.is_empty() => return Ok(Err(RefreshFailure::Empty)),
-            Ok(directives) => directives.clone(),
-            Err(failure) => return Ok(Err(failure.clone())),
-        };
-        if progress.raw(Slot::FromRefresh).is_none() {
-            return Ok(Err(RefreshFailure::InvalidToken));
-        }
-        let verified = self.verified(
-            Slot::FromRefresh,
-            self.fresh_parties(),
-            self.leeway(),
-            progress,
-        )?;
-        Ok(match verified {
-            Ok(token) if token.identity().is_some() => Ok(AuthState {
-                outcome: Outcome::SignedIn(SignedIn {
-                    token,
-                    slot: Slot::FromRefresh,
-                }),
-                set_cookies: directives,
-                token_type: Some(TokenType::Session),
-            }),
-            _ => Err(RefreshFailure::InvalidToken),
-        })
-    }
-
-    fn refresh_source(&self, slot: Slot, progress: &Progress<'r>) -> Result<Slot, Question> {
-        if slot != Slot::Bearer {
-            return Ok(slot);
-        }
-        let view = self.cookies(progress)?;
-        Ok(if progress.raw(view.slot).is_some() {
-            view.slot
-        } else {
-            Slot::Bearer
-        })
     }
 
     /// Tokens that come straight from Clerk carry no `azp` (design, section 8, A1).

@@ -1,0 +1,179 @@
+//! What a judgement comes to: a permit, a refusal with its challenge, an address to go to.
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::{
+    BodyRule, Challenge, ChallengeError, Decision, Inputs, Judge, Permit, Refusal, RefusalKind,
+    Standing, Verdict, Who,
+};
+use crate::core::auth::SignedIn;
+use crate::core::facts::Audience;
+use crate::core::identity::Identity;
+use crate::core::policy::Route;
+use crate::core::protected_resource;
+use crate::core::question::Progress;
+use crate::core::reason::{Cause, Reason};
+use crate::core::redirect::{self, Destination};
+
+impl<'r> Judge<'_, 'r> {
+    pub(super) fn forward(
+        &self,
+        route: &Route,
+        session: Option<&SignedIn>,
+        body: BodyRule,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let identity = session
+            .map(|session| self.0.headers.headers(&session.token))
+            .unwrap_or_default();
+        Self::forward_as(route, identity, body, progress)
+    }
+
+    pub(super) fn forward_as(
+        route: &Route,
+        identity: Vec<(HeaderName, HeaderValue)>,
+        body: BodyRule,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        Verdict {
+            decision: Decision::Forward(Permit {
+                upstream: route.upstream,
+                identity,
+                max_body: route.max_body,
+                response_timeout: route.response_timeout,
+                body,
+            }),
+            cause: None,
+            standing: Standing::Unasked,
+            who: None,
+            set_cookies: Vec::new(),
+            route: progress.route().cloned(),
+        }
+    }
+
+    pub(super) fn refuse(
+        &self,
+        kind: RefusalKind,
+        cause: Cause,
+        set_cookies: Vec<String>,
+        progress: &Progress<'r>,
+    ) -> Verdict {
+        let helps = kind == RefusalKind::SignedOut;
+        Verdict {
+            decision: Decision::Refuse(Refusal {
+                kind,
+                cause: cause.clone(),
+                audience: self.0.facts.audience,
+                sign_in_url: if helps {
+                    self.sign_in(Destination::SignIn, progress)
+                } else {
+                    None
+                },
+                challenge: self.challenge(cause.reason, progress),
+            }),
+            cause: Some(cause),
+            standing: Standing::SignedOut,
+            who: None,
+            set_cookies,
+            route: progress.route().cloned(),
+        }
+    }
+
+    /// What a client is told that could come again with a better token.
+    pub(super) fn challenge(&self, reason: Reason, progress: &Progress<'r>) -> Challenge {
+        let Inputs { facts, policy, .. } = self.0;
+        let presented = progress.credentials().is_some_and(|c| c.bearer.is_some());
+        let route = progress.route();
+        Challenge {
+            error: match reason {
+                Reason::ScopeMissing => Some(ChallengeError::InsufficientScope),
+                _ => presented.then_some(ChallengeError::InvalidToken),
+            },
+            scopes: match (reason, route) {
+                (Reason::ScopeMissing, Some(found)) => {
+                    let requirement = &policy.route(found.route).requirement;
+                    requirement
+                        .scopes()
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect()
+                }
+                _ => Vec::new(),
+            },
+            resource_metadata: route
+                .and_then(|found| protected_resource::description(facts, policy, found)),
+        }
+    }
+
+    /// The sign-in page with the way back to this very request. The way back of anything that is
+    /// no page load is the front page: nobody can go back to a form post.
+    pub(super) fn sign_in(
+        &self,
+        destination: Destination,
+        progress: &Progress<'r>,
+    ) -> Option<String> {
+        let Inputs {
+            facts, instance, ..
+        } = self.0;
+        let base = facts.url()?;
+        let back = match facts.audience {
+            Audience::Navigation => super::handshake::without_result(facts, &base)?,
+            Audience::Submission | Audience::Program => base.join("/").ok()?,
+        };
+        let browser = self.dev_browser(progress);
+        redirect::sign_in_url(
+            instance,
+            destination,
+            &base,
+            Some(&back),
+            browser.as_deref(),
+        )
+        .map(Url::into)
+    }
+
+    pub(super) fn dev_browser(&self, progress: &Progress<'r>) -> Option<String> {
+        if !self.0.instance.is_development() {
+            return None;
+        }
+        let credentials = progress.credentials()?;
+        credentials
+            .dev_browser_parameter
+            .clone()
+            .filter(|browser| !browser.is_empty())
+            .or_else(|| {
+                credentials
+                    .dev_browser
+                    .suffixed
+                    .as_deref()
+                    .map(str::to_owned)
+            })
+            .or_else(|| credentials.dev_browser.plain.as_deref().map(str::to_owned))
+    }
+
+    /// A configured address on the public origin, or an absolute one as it is.
+    pub(super) fn address(&self, address: &str, progress: &Progress<'r>) -> Option<String> {
+        let base = self.0.facts.url()?;
+        let target = base.join(address).ok()?;
+        let browser = self.dev_browser(progress);
+        Some(redirect::decorated(self.0.instance, target, &base, browser.as_deref()).into())
+    }
+}
+
+pub(super) fn who(identity: &Identity) -> Who {
+    Who {
+        user: identity.user.clone(),
+        session: identity.session.clone(),
+        organization: identity.organization_id().map(str::to_owned),
+    }
+}
+
+/// Reasons that say nothing about the sender: we have no key to judge by.
+pub(super) fn is_our_trouble(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::JwkRemoteFailedToLoad
+            | Reason::SecretKeyInvalid
+            | Reason::TokenVerificationUnavailable
+    )
+}

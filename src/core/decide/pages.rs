@@ -1,0 +1,149 @@
+//! The gate's own pages, below its own prefix.
+
+use http::Method;
+use url::Url;
+
+use super::answers::{is_our_trouble, who};
+use super::{
+    Decision, Inputs, Judge, Page, Redirect, RefusalKind, SESSION, Standing, Terms, Verdict,
+};
+use crate::core::auth::{self, AuthState, Outcome};
+use crate::core::handshake;
+use crate::core::question::{Progress, Question};
+use crate::core::reason::Reason;
+use crate::core::redirect::{self, Destination};
+
+impl<'r> Judge<'_, 'r> {
+    /// Our own pages. Whatever is under the prefix and is no page never reaches the upstream.
+    pub(super) fn page(
+        &self,
+        page: &str,
+        progress: &mut Progress<'r>,
+    ) -> Result<Verdict, Question> {
+        let Inputs {
+            facts,
+            instance,
+            now_ms,
+            ..
+        } = self.0;
+        let reading = *facts.method == Method::GET || *facts.method == Method::HEAD;
+        let refuse = |reason: Reason, progress: &Progress<'r>| {
+            Ok(self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress))
+        };
+        match page {
+            "unauthorized" | "me" | "sign-in" | "sign-up" if !reading => {
+                refuse(Reason::MethodNotAllowed, progress)
+            }
+            "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
+            "sign-in" | "sign-up" => {
+                let mut state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
+                // What was renewed is kept; a redirect to Clerk gives way to the one to sign-in.
+                state
+                    .set_cookies
+                    .retain(|cookie| !handshake::counts_a_redirect(cookie));
+                let pending =
+                    matches!(&state.outcome, Outcome::SignedIn(session) if session.is_pending());
+                let destination = match (page, pending) {
+                    ("sign-in", false) => Destination::SignIn,
+                    ("sign-in", true) => Destination::Tasks,
+                    (_, false) => Destination::SignUp,
+                    (_, true) => Destination::SignUpTasks,
+                };
+                let Some(base) = facts.url() else {
+                    return refuse(Reason::UnexpectedError, progress);
+                };
+                let back = self.return_address(&base);
+                let browser = self.dev_browser(progress);
+                match redirect::sign_in_url(
+                    instance,
+                    destination,
+                    &base,
+                    Some(&back),
+                    browser.as_deref(),
+                ) {
+                    Some(url) => Ok(Verdict {
+                        decision: Decision::Redirect(Redirect {
+                            location: url.into(),
+                        }),
+                        cause: None,
+                        standing: Standing::Unasked,
+                        who: None,
+                        set_cookies: state.set_cookies,
+                        route: None,
+                    }),
+                    None => refuse(Reason::UnexpectedError, progress),
+                }
+            }
+            "me" => {
+                let state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
+                let session = state.session(instance.pending).cloned();
+                let Some(identity) = session.as_ref().and_then(|s| s.token.identity()) else {
+                    return Ok(match state.outcome {
+                        Outcome::SignedOut(cause) => {
+                            let kind = if is_our_trouble(cause.reason) {
+                                RefusalKind::Unavailable
+                            } else {
+                                RefusalKind::SignedOut
+                            };
+                            self.refuse(kind, cause, state.set_cookies, progress)
+                        }
+                        Outcome::SignedIn(_) => self.refuse(
+                            RefusalKind::SignedOut,
+                            Reason::SessionPending.into(),
+                            state.set_cookies,
+                            progress,
+                        ),
+                        Outcome::Redirect(_) | Outcome::Broken(_) | Outcome::Machine(_) => {
+                            self.judge_page(state, progress)
+                        }
+                    });
+                };
+                Ok(Verdict {
+                    standing: Standing::SignedIn,
+                    who: Some(who(identity)),
+                    set_cookies: state.set_cookies,
+                    ..Self::own(Page::Me(Box::new(identity.clone())), progress)
+                })
+            }
+            _ => refuse(Reason::PageUnknown, progress),
+        }
+    }
+
+    /// Redirects and broken results on a page of ours are those of any route.
+    pub(super) fn judge_page(&self, state: AuthState, progress: &Progress<'r>) -> Verdict {
+        let route = self.0.policy.route(None);
+        let terms = Terms {
+            route,
+            requirements: &[&route.requirement],
+            open: false,
+        };
+        self.judge(terms, state, progress)
+    }
+
+    pub(super) fn own(page: Page, progress: &Progress<'r>) -> Verdict {
+        Verdict {
+            decision: Decision::Page(page),
+            cause: None,
+            standing: Standing::Unasked,
+            who: None,
+            set_cookies: Vec::new(),
+            route: progress.route().cloned(),
+        }
+    }
+
+    /// Where to go after signing in: `redirect_url` if it stays on our origin, else the front page.
+    // SECURITY: the whole address is parsed and written anew, so nothing that browsers read
+    // differently (`//host`, backslashes, tabs) survives.
+    pub(super) fn return_address(&self, base: &Url) -> Url {
+        let front = base.join("/").unwrap_or_else(|_| base.clone());
+        self.0
+            .facts
+            .parameter("redirect_url")
+            .and_then(|wanted| front.join(&wanted).ok())
+            // `blob:` has the origin of the address inside it.
+            .filter(|url| url.scheme() == base.scheme())
+            .filter(|url| url.origin() == base.origin() && !url.path().starts_with("//"))
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .unwrap_or(front)
+    }
+}

@@ -1,0 +1,219 @@
+//! What a verdict is: what is done with a request, and why.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::relay::FapiPermit;
+use crate::core::facts::Audience;
+use crate::core::identity::Identity;
+use crate::core::masked::{Address, CookieLines};
+use crate::core::policy::RouteMatch;
+use crate::core::protected_resource::ProtectedResource;
+use crate::core::reason::Cause;
+
+/// The verdict on a request.
+#[derive(Clone)]
+pub struct Verdict {
+    /// What is done.
+    pub decision: Decision,
+    /// Why it is not simply forwarded, or why nobody is signed in.
+    pub cause: Option<Cause>,
+    /// Whether the sender is signed in.
+    pub standing: Standing,
+    /// Who the sender is, if signed in.
+    pub who: Option<Who>,
+    /// Set-Cookie strings for the answer, untouched.
+    pub set_cookies: Vec<String>,
+    /// The route that decided; `None` for our own pages.
+    pub route: Option<RouteMatch>,
+}
+
+/// The ids of a sender, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// `sub`.
+    pub user: String,
+    /// `sid`.
+    pub session: Option<String>,
+    /// The active organisation.
+    pub organization: Option<String>,
+}
+
+/// How a sender stands, in the words of `x-clerk-auth-status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A verified session.
+    SignedIn,
+    /// No session.
+    SignedOut,
+    /// On the way to Clerk and back.
+    Handshake,
+    /// Nobody looked.
+    Unasked,
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It goes to the upstream.
+    Forward(Permit),
+    /// It goes to Clerk's Frontend API.
+    Relay(FapiPermit),
+    /// The browser is sent elsewhere.
+    Redirect(Redirect),
+    /// It is refused.
+    Refuse(Refusal),
+    /// One of our own pages answers it.
+    Page(Page),
+}
+
+/// Leave to reach an upstream with one request. Only [`decide`] makes one.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    pub(super) upstream: usize,
+    pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    pub(super) max_body: Option<u64>,
+    pub(super) response_timeout: Option<Duration>,
+    pub(super) body: BodyRule,
+}
+
+/// What becomes of the body of a forwarded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// It is streamed.
+    Stream,
+    /// It is left out: a preflight has none.
+    Drop,
+}
+
+impl Permit {
+    /// Which of the configured upstreams is meant.
+    pub fn upstream(&self) -> usize {
+        self.upstream
+    }
+
+    /// The identity headers to set, after every one a client sent has been removed.
+    pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.identity
+    }
+
+    /// The largest body in bytes, if the route limits it.
+    pub fn max_body(&self) -> Option<u64> {
+        self.max_body
+    }
+
+    /// How long the upstream may take to begin its answer, if the route says so.
+    pub fn response_timeout(&self) -> Option<Duration> {
+        self.response_timeout
+    }
+
+    /// What becomes of the body.
+    pub fn body(&self) -> BodyRule {
+        self.body
+    }
+}
+
+/// A redirect.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// 307: the method stays, and only GET and HEAD are ever redirected.
+    pub location: String,
+}
+
+/// A refusal, to be turned into an answer by `reply`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of refusal it is.
+    pub kind: RefusalKind,
+    /// Why.
+    pub cause: Cause,
+    /// Who reads it.
+    pub audience: Audience,
+    /// Where to sign in, if that would help.
+    pub sign_in_url: Option<String>,
+    /// What a client is told that could come again with a better token.
+    pub challenge: Challenge,
+}
+
+/// What `WWW-Authenticate` says (RFC 6750, section 3; RFC 9728, section 5.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// What is wrong with the token that came; `None` if none came.
+    pub error: Option<ChallengeError>,
+    /// The scopes that are asked for, where one is missing.
+    pub scopes: Vec<String>,
+    /// Where the resource is described, if it takes OAuth tokens.
+    pub resource_metadata: Option<String>,
+}
+
+/// What is wrong with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeError {
+    /// It is not accepted.
+    InvalidToken,
+    /// It may not do this.
+    InsufficientScope,
+}
+
+/// What kind of refusal it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// Sign in first.
+    SignedOut,
+    /// A machine token that is missing, is not accepted or is not enough.
+    Unauthorized,
+    /// Signed in, but not allowed.
+    Forbidden,
+    /// The same, where nothing may be told.
+    Hidden,
+    /// The request cannot be taken, whoever sent it.
+    Request,
+    /// We cannot tell at the moment.
+    Unavailable,
+}
+
+/// A page of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Page {
+    /// `/_gate/unauthorized`: the page for people who may not.
+    Unauthorized,
+    /// `/_gate/me`: who am I.
+    Me(Box<Identity>),
+    /// What an OAuth client has to know.
+    ProtectedResource(Box<ProtectedResource>),
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict")
+            .field("decision", &self.decision)
+            .field("cause", &self.cause)
+            .field("standing", &self.standing)
+            .field("who", &self.who)
+            .field("set_cookies", &CookieLines(&self.set_cookies))
+            .field("route", &self.route)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redirect")
+            .field(&Address(&self.location))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("kind", &self.kind)
+            .field("cause", &self.cause)
+            .field("audience", &self.audience)
+            .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
+            .field("challenge", &self.challenge)
+            .finish()
+    }
+}
