@@ -244,10 +244,10 @@ impl Machine {
     pub fn from_token(kind: TokenType, token: &Token) -> Self {
         let text = |name: &str| token.text(name).unwrap_or_default().to_owned();
         let scopes = match kind {
-            TokenType::OAuth => match (token.claim("scp"), token.text("scope")) {
-                (Some(list @ Value::Array(_)), _) => texts(Some(list)),
-                (_, Some(scope)) => words(scope),
-                _ => Vec::new(),
+            // `scp` counts alone where it is, even if it says nothing.
+            TokenType::OAuth => match token.claim("scp").filter(|scp| !scp.is_null()) {
+                Some(scp) => texts(Some(scp)),
+                None => words(token.text("scope").unwrap_or_default()),
             },
             TokenType::M2m | TokenType::ApiKey | TokenType::Session => match token.text("scopes") {
                 Some(scopes) => words(scopes),
@@ -287,20 +287,16 @@ impl Machine {
     }
 
     /// The user it stands for, if it stands for one.
-    pub fn user(&self) -> Option<&str> {
-        self.stands_for("user_")
-    }
-
-    /// The organisation it stands for, if it stands for one.
-    pub fn organization(&self) -> Option<&str> {
-        self.stands_for("org_")
-    }
-
-    /// The subject, if its id begins so.
     // SECURITY: a machine's token for another machine is nobody's, whatever its subject looks like.
-    fn stands_for(&self, prefix: &str) -> Option<&str> {
-        let other = self.kind != TokenType::M2m;
-        Some(self.subject.as_str()).filter(|subject| other && subject.starts_with(prefix))
+    pub fn user(&self) -> Option<&str> {
+        Some(self.subject.as_str())
+            .filter(|subject| self.kind != TokenType::M2m && subject.starts_with("user_"))
+    }
+
+    /// The organisation whose API key it is, if it is one's.
+    pub fn organization(&self) -> Option<&str> {
+        Some(self.subject.as_str())
+            .filter(|subject| self.kind == TokenType::ApiKey && subject.starts_with("org_"))
     }
 }
 
@@ -418,6 +414,16 @@ mod tests {
             let oauth = kind == TokenType::OAuth;
             let machine = Machine::from_answer(kind, &changes).unwrap();
             assert_eq!(machine.client.is_some(), oauth, "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_api_keys_are_an_organisation_s() {
+        let changes = answer(&json!({ "subject": "org_1" }));
+        for kind in [TokenType::ApiKey, TokenType::M2m, TokenType::OAuth] {
+            let machine = Machine::from_answer(kind, &changes).unwrap();
+            let its = (kind == TokenType::ApiKey).then_some("org_1");
+            assert_eq!(machine.organization(), its, "{kind}");
         }
     }
 
