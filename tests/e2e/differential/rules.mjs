@@ -31,6 +31,7 @@ export const REWRITES = {
   D16: atPublicAddress,
   D17: withoutAddressThatIsNone,
   D18: (request) => withTokens(request, withPlainSession),
+  D20: withoutPortal,
 };
 
 /** Rules under which a verdict of the SDK means another one. */
@@ -194,6 +195,15 @@ function withoutEmptyClaims(token) {
   }
   if (JSON.stringify(claims) === JSON.stringify(original)) return token;
   return { ...token, claims, raw_payload: undefined };
+}
+
+/** D20: behind a proxy, too, whoever comes from the Account Portal does not come from elsewhere. */
+function withoutPortal(request) {
+  const referer = header(request, 'referer') ?? '';
+  const { frontendApi } = INSTANCES[request.settings.instance];
+  const portal = `https://${frontendApi.replace(/^clerk\./, 'accounts.')}`;
+  const isFromPortal = URL.canParse(referer) && new URL(referer).origin === portal;
+  return isFromPortal && request.settings.options.proxyUrl ? withHeader(request, 'referer', undefined) : request;
 }
 
 /** D18: a session id that is none is as good as one that the SDK itself does not put into a path. */
