@@ -279,8 +279,12 @@ impl<'r> Desk<'_, 'r> {
         }
         let state = self.judge(view.slot, progress)?;
         // A refreshed session has been compared with nothing yet, and is fresh: no sync.
-        let arrived =
-            matches!(&state.outcome, Outcome::SignedIn(session) if session.slot == view.slot);
+        let arrived = match &state.outcome {
+            Outcome::SignedIn(session) => session.slot == view.slot,
+            // A token that holds, and whose claims nobody can read: the SDK finds out afterwards.
+            Outcome::SignedOut(cause) => cause.reason == Reason::UnexpectedError,
+            Outcome::Machine(_) | Outcome::Redirect(_) | Outcome::Broken(_) => false,
+        };
         if arrived && handshake::arrives_from_elsewhere(self, credentials) {
             return Ok(self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clerk_gate::standin::{Endpoint, Fault};
 use http::{Method, StatusCode};
+use serde_json::json;
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -281,5 +282,31 @@ async fn a_revoked_session_is_not_refreshed() {
             .starts_with("session-token-expired-refresh-session"),
         "{answer:?}"
     );
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_read_is_compared_with_another_site_before_it_is_refused() {
+    let world = World::start().await;
+    let mut session = world.clerk.sign_in("mel", None);
+    // Clerk's own library throws over a feature without a scope.
+    let odd = json!({ "v": 2, "fea": "nothing", "o": { "id": "org_1", "rol": "member" } });
+    session.token = world.clerk.mint(&session.session_id, &odd);
+    let visit = || world.visit("/members").cookie(&cookies(&session));
+    let from = |site: &str| visit().header("referer", site).send();
+    let compared = from("https://elsewhere.example/").await;
+    assert_eq!(compared.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(
+        compared.header("x-clerk-auth-reason"),
+        Some("primary-domain-cross-origin-sync")
+    );
+    let own = format!("http://localhost:{}/", world.gate.port());
+    for answer in [from(&own).await, visit().send().await] {
+        let location = answer.header("location").unwrap();
+        assert!(
+            location.starts_with(&world.clerk.sign_in_url()),
+            "{location}"
+        );
+    }
     world.upstream.assert_untouched();
 }
