@@ -69,7 +69,7 @@ pub enum Decision {
     Page(Page),
 }
 
-/// Leave to reach an upstream with one request. Only [`decide`] makes one.
+/// Leave to reach an upstream with one request. Only [`decide`](super::decide) makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(super) upstream: usize,
