@@ -44,7 +44,7 @@ test-mcp: binary ## MCP clients find their way to a server behind the gate
 .PHONY: test-differential
 test-differential: binary ## 500 requests of chance are judged as Clerk's SDK judges them
 	tests/deps.sh node
-	$(call closing,node tests/e2e/differential.mjs)
+	$(call closing,SEED=$${SEED:-1} node tests/e2e/differential.mjs)
 
 .PHONY: soak-differential
 soak-differential: binary ## the same with 20,000 requests

@@ -26,8 +26,6 @@ debian_packages() {
     case $what in
       lint) command_from shellcheck shellcheck; need_node ;;
       rust)
-        command_from redis-server redis-server
-        command_from nginx nginx
         command_from cc gcc
         ;;
       node) need_node; command_from openssl openssl ;;

@@ -25,7 +25,8 @@ pub(super) struct Explain {
     method: Method,
     /// The path with its query, or a whole address
     target: Uri,
-    /// As whom: `nobody`, or `user_1,org:member,permission=org:x:read,plan=…,feature=…,verified=5m`
+    /// As whom: `nobody`, `user_1,org:member,permission=org:x:read,plan=…,feature=…,verified=5m`, or
+    /// `token=api_key,user_1,scope=…`
     #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["cookie", "bearer"])]
     sender: Option<String>,
     /// With these cookies: the value of a `Cookie` header

@@ -127,12 +127,15 @@ async fn raw_upstream(says: Option<&'static [u8]>) -> std::net::SocketAddr {
     address
 }
 
-async fn world_before(upstream: std::net::SocketAddr) -> World {
+/// Longer than any answer takes here.
+const PATIENT: Duration = Duration::from_secs(20);
+
+async fn world_before(upstream: std::net::SocketAddr, patience: Duration) -> World {
     World::with(usual_routes())
         .configure(move |config| {
             config.upstreams[0].url =
                 clerk_gate::core::origin::Origin::parse(&format!("http://{upstream}")).unwrap();
-            config.upstreams[0].response_timeout = Duration::from_millis(200);
+            config.upstreams[0].response_timeout = patience;
         })
         .start()
         .await
@@ -140,7 +143,7 @@ async fn world_before(upstream: std::net::SocketAddr) -> World {
 
 #[tokio::test]
 async fn a_silent_upstream_is_a_504() {
-    let world = world_before(raw_upstream(None).await).await;
+    let world = world_before(raw_upstream(None).await, Duration::from_millis(200)).await;
     let answer = world.get("/public/x").send().await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -155,7 +158,7 @@ async fn an_upstream_that_does_not_speak_http_is_a_502() {
         b"",
         b"HTTP/1.1 200 OK\r\nbroken",
     ] {
-        let world = world_before(raw_upstream(Some(says)).await).await;
+        let world = world_before(raw_upstream(Some(says)).await, PATIENT).await;
         let answer = world.get("/public/x").send().await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -168,7 +171,7 @@ async fn an_upstream_that_does_not_speak_http_is_a_502() {
 #[tokio::test]
 async fn a_tunnel_that_nobody_asked_for_is_not_opened() {
     let says = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nsecret";
-    let world = world_before(raw_upstream(Some(says)).await).await;
+    let world = world_before(raw_upstream(Some(says)).await, PATIENT).await;
     let answer = world.get("/public/x").send().await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -191,7 +194,7 @@ async fn a_websocket_is_a_tunnel_after_the_101_and_ends_with_the_gate() {
         stream.write_all(&bytes).await.unwrap();
         let _ = stream.read(&mut bytes).await;
     });
-    let world = world_before(address).await;
+    let world = world_before(address, PATIENT).await;
     let mut stream = TcpStream::connect(world.gate).await.unwrap();
     let request = format!(
         "GET /public/ws HTTP/1.1\r\nhost: localhost:{}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n",

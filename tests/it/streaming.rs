@@ -605,17 +605,22 @@ async fn an_answer_without_a_body_stays_without_one() {
 #[tokio::test]
 async fn failures_of_the_upstream_tell_nothing_of_it() {
     let upstream = WireUpstream::start().await;
-    let world = World::with(usual_routes())
-        .before(upstream.address)
-        .configure(|config| config.upstreams[0].response_timeout = Duration::from_millis(100))
-        .start()
-        .await;
+    let world = async |patience: Duration| {
+        World::with(usual_routes())
+            .before(upstream.address)
+            .configure(move |config| config.upstreams[0].response_timeout = patience)
+            .start()
+            .await
+    };
+    let patient = world(Duration::from_secs(20)).await;
+    let hasty = world(Duration::from_millis(100)).await;
     let port = upstream.address.port().to_string();
     for (says, status) in [
         (Some("HTTP/9.9 what\r\n\r\n"), 502),
         (Some(""), 502),
         (None, 504),
     ] {
+        let world = if says.is_some() { &patient } else { &hasty };
         let call = tokio::spawn(world.get("/public/x").header("x-request-id", "one").send());
         let mut server = upstream.accept().await;
         server.head().await;

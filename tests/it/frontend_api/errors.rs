@@ -27,13 +27,16 @@ fn assert_clerk_error(answer: &Answer, status: u16, message: &str) {
     assert!(!format!("{answer:?}").contains(SECRET_KEY));
 }
 
-/// A gate before a Frontend API that is held by hand.
-async fn world(frontend_api: std::net::SocketAddr) -> World {
+/// Longer than any answer takes here.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// A gate before a Frontend API that is held by hand, and waits so long for its answers.
+async fn world(frontend_api: std::net::SocketAddr, patience: Duration) -> World {
     World::with(usual_routes())
         .relaying_to(frontend_api)
-        .configure(|config| {
+        .configure(move |config| {
             config.clerk.secret_key = Some(SECRET_KEY.into());
-            config.upstreams[0].response_timeout = Duration::from_millis(200);
+            config.upstreams[0].response_timeout = patience;
         })
         .start()
         .await
@@ -44,7 +47,7 @@ async fn a_frontend_api_that_cannot_be_reached_is_a_502() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
-    let world = world(nobody).await;
+    let world = world(nobody, PATIENT).await;
     let answer = world.get("/__clerk/v1/client").send().await;
     assert_clerk_error(&answer, 502, "clerk's frontend api cannot be reached");
     // A page load gets the same: it is Clerk's answer that is missing, not a page of ours.
@@ -56,7 +59,7 @@ async fn a_frontend_api_that_cannot_be_reached_is_a_502() {
 #[tokio::test]
 async fn a_frontend_api_that_takes_too_long_is_a_504() {
     let frontend_api = WireUpstream::start().await;
-    let world = world(frontend_api.address).await;
+    let world = world(frontend_api.address, Duration::from_millis(200)).await;
     let (answer, mut server) = tokio::join!(
         world.get("/__clerk/v1/client").send(),
         frontend_api.accept()
@@ -73,7 +76,7 @@ async fn an_answer_that_is_none_is_a_502() {
         "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     ] {
         let frontend_api = WireUpstream::start().await;
-        let world = world(frontend_api.address).await;
+        let world = world(frontend_api.address, PATIENT).await;
         let call = world.request(Method::POST, "/__clerk/v1/client");
         let serve = async {
             let mut server = frontend_api.accept().await;

@@ -65,9 +65,12 @@ async fn a_request_that_reached_the_upstream_is_answered_although_the_gate_is_to
                 })
             })
             .collect();
-        while answered.load(Ordering::SeqCst) < 400 {
-            tokio::task::yield_now().await;
-        }
+        let enough = async {
+            while answered.load(Ordering::SeqCst) < 400 {
+                tokio::task::yield_now().await;
+            }
+        };
+        in_time(enough).await;
         running.signal("TERM");
         for client in clients {
             in_time(client).await.unwrap();

@@ -208,7 +208,16 @@ pub fn rows_by_rule() -> BTreeMap<String, BTreeSet<String>> {
             (rule.to_owned(), ids)
         })
         .collect();
-    assert!(rules.len() >= 9, "the document lists its rules");
+    let mut numbers: Vec<u32> = rules
+        .keys()
+        .map(|rule| rule[1..].parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(
+        numbers,
+        (1..=20).collect::<Vec<_>>(),
+        "the rules have numbers"
+    );
     rules
 }
 
