@@ -107,13 +107,9 @@ impl HeaderPlan {
         if let Some(id) = &machine.client {
             set(client, id);
         }
-        let sub = Value::from(machine.subject.as_str());
+        let sub = machine.sub();
         for header in &self.mapped {
-            let claim = |name: &str| match name {
-                "sub" => Some(&sub),
-                _ => machine.claims.get(name),
-            };
-            if let Some(text) = header.text(claim) {
+            if let Some(text) = header.text(|name| machine.claim(&sub, name)) {
                 set(&header.name, &text);
             }
         }

@@ -235,7 +235,7 @@ impl Machine {
             },
             client: text("client_id").filter(|_| kind == TokenType::OAuth),
             audience: answer.get("aud").cloned(),
-            actor: answer.get("act").filter(|act| !act.is_null()).cloned(),
+            actor: actor(kind, answer.get("act")),
             expires_ms,
         })
     }
@@ -249,10 +249,9 @@ impl Machine {
                 Some(scp) => texts(Some(scp)),
                 None => words(token.text("scope").unwrap_or_default()),
             },
-            TokenType::M2m | TokenType::ApiKey | TokenType::Session => match token.text("scopes") {
-                Some(scopes) => words(scopes),
-                None => texts(token.claim("aud")),
-            },
+            // SECURITY: to Clerk these are claims like any other, and whichever machine asked for the
+            // token wrote them. They say nothing of what it may do.
+            TokenType::M2m | TokenType::ApiKey | TokenType::Session => Vec::new(),
         };
         let claims = token.claims().iter();
         Self {
@@ -269,7 +268,7 @@ impl Machine {
                 .filter(|_| kind == TokenType::OAuth)
                 .map(str::to_owned),
             audience: token.claim("aud").cloned(),
-            actor: token.claim("act").filter(|act| !act.is_null()).cloned(),
+            actor: actor(kind, token.claim("act")),
             // Judged with the token, leeway and all.
             expires_ms: None,
         }
@@ -286,6 +285,22 @@ impl Machine {
         Ok(())
     }
 
+    /// The subject as a claim, for [`Self::claim`].
+    pub fn sub(&self) -> Value {
+        Value::from(self.subject.as_str())
+    }
+
+    /// The claim called `name` as far as it is Clerk's word; `sub` is what [`Self::sub`] gives.
+    // SECURITY: whichever machine asks for a token for another one writes its claims. They meet no
+    // requirement and stand in no header, or every machine could be whoever it likes.
+    pub fn claim<'c>(&'c self, sub: &'c Value, name: &str) -> Option<&'c Value> {
+        match name {
+            "sub" => Some(sub),
+            _ if self.kind == TokenType::M2m => None,
+            _ => self.claims.get(name),
+        }
+    }
+
     /// The user it stands for, if it stands for one.
     // SECURITY: a machine's token for another machine is nobody's, whatever its subject looks like.
     pub fn user(&self) -> Option<&str> {
@@ -298,6 +313,12 @@ impl Machine {
         Some(self.subject.as_str())
             .filter(|subject| self.kind == TokenType::ApiKey && subject.starts_with("org_"))
     }
+}
+
+/// Only OAuth knows somebody who acts for the subject.
+fn actor(kind: TokenType, act: Option<&Value>) -> Option<Value> {
+    act.filter(|act| kind == TokenType::OAuth && !act.is_null())
+        .cloned()
 }
 
 /// Claims that every token has, and that say nothing further.

@@ -234,10 +234,11 @@ impl Requirement {
                 wanted.iter().all(|scope| machine.scopes.contains(scope)),
                 Reason::ScopeMissing,
             ),
-            Self::Claim(rule) => met(
-                rule.holds(|name| machine.claims.get(name)),
-                Reason::ClaimMismatch,
-            ),
+            Self::Claim(rule) => {
+                let sub = machine.sub();
+                let holds = rule.holds(|name| machine.claim(&sub, name));
+                met(holds, Reason::ClaimMismatch)
+            }
             Self::NotImpersonated => met(machine.actor.is_none(), Reason::Impersonated),
             Self::Has(asked) => Err(first_asked(asked)),
             Self::MaxAge(_) => Err(Reason::FactorTooOld),

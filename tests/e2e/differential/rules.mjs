@@ -35,7 +35,11 @@ export const REWRITES = {
 };
 
 /** Rules under which a verdict of the SDK means another one. */
-export const READINGS = { D13: asClerkSaysOfMachines, D19: withoutUserThatIsNone };
+export const READINGS = {
+  D13: asClerkSaysOfMachines,
+  D19: withoutUserThatIsNone,
+  D21: withoutScopesOfItsOwn,
+};
 
 /** The other request under a rule, or `undefined` where the rule has nothing to say. */
 export function rewritten(rule, request) {
@@ -272,4 +276,13 @@ function withoutUserThatIsNone(verdict) {
   const { 'x-user-id': user, ...rest } = verdict.identity ?? {};
   const isNone = rest['x-token-type'] === 'oauth_token' && user !== undefined && !user.startsWith('user_');
   return isNone ? { ...verdict, identity: rest } : verdict;
+}
+
+/** D21: what a machine's JWT says of its scopes, the machine said. */
+function withoutScopesOfItsOwn(verdict, request) {
+  const { 'x-token-scopes': scopes, ...rest } = verdict.identity ?? {};
+  const [scheme, second] = (header(request, 'authorization') ?? '').split(' ', 2);
+  const isOpaque = (second || scheme).startsWith('mt_');
+  const isItsOwn = rest['x-token-type'] === 'm2m_token' && scopes !== undefined && !isOpaque;
+  return isItsOwn ? { ...verdict, identity: rest } : verdict;
 }

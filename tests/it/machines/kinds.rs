@@ -58,14 +58,11 @@ const TOLD: [&[(&str, &str)]; 7] = [
         ("x-token-subject", SENDER),
         ("x-token-scopes", "mch_2Receiver"),
         ("x-owner", SENDER),
-        ("x-tier", "gold"),
     ],
     &[
         ("x-token-type", "m2m_token"),
         ("x-token-subject", SENDER),
-        ("x-token-scopes", "mch_2Receiver"),
         ("x-owner", SENDER),
-        ("x-tier", "gold"),
     ],
     &[
         ("x-user-id", ADA),

@@ -38,7 +38,7 @@ const FAMILIES: [(&str, usize); 18] = [
 ];
 
 /// Rows among them that come out differently, each under a rule of the deviations.
-const DEVIATING: usize = 7;
+const DEVIATING: usize = 13;
 
 /// The tokens of the rows by name, and the keys that signed them.
 struct Tokens {
