@@ -227,6 +227,9 @@ impl Upstream {
                 Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
             }
             Some(Ok(response)) if !head::is_framed_in_one_way(response.headers()) => {
+                // SECURITY: what such an upstream takes for the rest of this answer would be taken
+                // for somebody else's.
+                response.into_body().abandon();
                 Err(UpstreamError::Malformed)
             }
             Some(Ok(mut response)) => {

@@ -137,7 +137,7 @@ impl Pool {
     fn lend(&self, response: Response<Incoming>, line: Line) -> Response<UpstreamBody> {
         response.map(|inner| UpstreamBody {
             inner,
-            _lease: Lease {
+            lease: Lease {
                 line: Some(line),
                 resting: Arc::clone(&self.resting),
             },
@@ -208,7 +208,14 @@ async fn close_what_rests_too_long(resting: Weak<Resting>) {
 pub struct UpstreamBody {
     // INVARIANT: dropped before the lease, so that a body that is left unread closes its connection.
     inner: Incoming,
-    _lease: Lease,
+    lease: Lease,
+}
+
+impl UpstreamBody {
+    /// Gives the connection up together with the answer: nobody knows where it ends.
+    pub(super) fn abandon(mut self) {
+        self.lease.line = None;
+    }
 }
 
 struct Lease {
