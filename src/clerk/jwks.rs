@@ -171,6 +171,17 @@ impl KeyStore {
         }
     }
 
+    /// Whether what was verified with keys of the present generation still stands: not once they are
+    /// older than they may be. Sees to it that they do not grow old unseen.
+    pub fn stands(&self) -> bool {
+        let current = self.0.current.load();
+        let Some(current) = current.as_ref().filter(|known| self.0.is_usable(known)) else {
+            return false;
+        };
+        self.refresh_if_old(current);
+        true
+    }
+
     /// Fetches in the background what is old, unless somebody does so already.
     fn refresh_if_old(&self, current: &Current) {
         if matches!(self.0.source, KeySource::Fixed) {
@@ -201,9 +212,13 @@ impl Inner {
     /// The current set, unless it is older than it may be.
     fn usable(&self) -> Option<Arc<Current>> {
         let current = self.current.load_full()?;
+        self.is_usable(&current).then_some(current)
+    }
+
+    fn is_usable(&self, current: &Current) -> bool {
         let fixed = matches!(self.source, KeySource::Fixed);
         let age = self.clock.now_ms().saturating_sub(current.fetched_ms);
-        (fixed || age <= millis(self.times.max_stale)).then_some(current)
+        fixed || age <= millis(self.times.max_stale)
     }
 
     /// Whether what is old is fetched anew: not while the last attempt is fresh.

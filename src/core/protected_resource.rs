@@ -10,7 +10,7 @@ use super::facts::RequestFacts;
 use super::instance::Instance;
 use super::machine::TokenType;
 use super::path::CanonicalPath;
-use super::policy::{Policy, Route, RouteMatch};
+use super::policy::{Disclosure, Policy, Route, RouteMatch};
 
 /// Where descriptions stand; the path of the resource follows (RFC 9728, section 3.1).
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -83,8 +83,10 @@ pub fn description(
     Some(format!("{}{WELL_KNOWN}{path}", facts.origin))
 }
 
+/// Whether a route takes OAuth tokens, and may be told of.
 fn takes_oauth(route: &Route) -> bool {
-    route.requirement.token_types().contains(TokenType::OAuth)
+    route.disclosure == Disclosure::Open
+        && route.requirement.token_types().contains(TokenType::OAuth)
 }
 
 /// The route that takes OAuth tokens at a path, whatever the method.

@@ -9,6 +9,8 @@ pub mod token_cache;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::jwks::KeyStore;
 use crate::clock::SharedClock;
@@ -76,9 +78,16 @@ impl Snapshot {
 pub struct Gate {
     clock: SharedClock,
     tokens: TokenCache,
-    refreshes: Flights<(usize, String, String), Result<Vec<String>, RefreshFailure>>,
+    refreshes: Flights<(String, String, String), Result<Vec<String>, RefreshFailure>>,
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
+    exchanges: Semaphore,
 }
+
+/// How many nonces may be exchanged at once: anybody can make one up.
+const EXCHANGES: usize = 64;
+
+/// The longest nonce that Clerk is asked about, in bytes.
+const MAX_NONCE_BYTES: usize = 256;
 
 impl Gate {
     /// A gate that has seen nothing yet.
@@ -88,6 +97,7 @@ impl Gate {
             tokens: TokenCache::new(),
             refreshes: Flights::new(),
             payloads: Flights::new(),
+            exchanges: Semaphore::new(EXCHANGES),
         }
     }
 
@@ -139,11 +149,10 @@ impl Gate {
                     .and_then(|c| c.handshake_nonce.as_deref());
                 let payload = match (&site.backend, nonce) {
                     // A nonce can be spent once, and a page that comes back may load twice.
-                    (Some(backend), Some(nonce)) => {
-                        let call = backend.handshake_payload(nonce);
+                    (Some(backend), Some(nonce)) if is_nonce(nonce) => {
                         // SECURITY: what one instance hands out is nothing for another one's site.
                         let key = (inputs.facts.site, nonce.to_owned());
-                        self.payloads.join(key, call).await
+                        self.payloads.join(key, self.exchange(backend, nonce)).await
                     }
                     _ => Err(()),
                 };
@@ -161,9 +170,19 @@ impl Gate {
         }
     }
 
+    /// Exchanges a nonce, unless too many are under way: then the browser goes to Clerk once more.
+    async fn exchange(&self, backend: &BackendApi, nonce: &str) -> Result<Vec<String>, ()> {
+        let _place = self.exchanges.try_acquire().map_err(|_| ())?;
+        backend.handshake_payload(nonce).await
+    }
+
     /// Decodes a token, or finds it among those that were verified before.
     fn token(&self, site: &Site, now_ms: u64, raw: &str) -> TokenAnswer {
-        if let Some(token) = self.tokens.verified(raw, site.keys.generation(), now_ms) {
+        // SECURITY: a machine's token may be good for days. It must not be taken for so long although
+        // nobody has looked whether its key still is.
+        if site.keys.stands()
+            && let Some(token) = self.tokens.verified(raw, site.keys.generation(), now_ms)
+        {
             return TokenAnswer {
                 decoded: Ok(token),
                 signature: Some(Signature::Good),
@@ -210,12 +229,18 @@ impl Gate {
             origin: facts.origin.to_string(),
             headers: backend::header_lists(facts.headers),
         };
-        // Another site has another origin, and perhaps another instance.
+        // Another site has another origin, and perhaps another instance; cookies are asked for one.
         let key = (
-            facts.site,
+            call.origin.clone(),
             call.session_id.clone(),
             call.refresh_token.clone(),
         );
         self.refreshes.join(key, backend.refresh(&call)).await
     }
+}
+
+/// Whether a text may be a nonce of Clerk's: letters, digits and little else.
+fn is_nonce(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.len() <= MAX_NONCE_BYTES && text.bytes().all(plain)
 }

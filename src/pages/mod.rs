@@ -110,7 +110,7 @@ fn protected_resource(resource: &ProtectedResource) -> Document {
     });
     let mut document = json_document(StatusCode::OK, &description);
     for (name, value) in [
-        (CACHE_CONTROL, "max-age=300"),
+        (CACHE_CONTROL, "private, max-age=300"),
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
         (ACCESS_CONTROL_ALLOW_HEADERS, "*"),

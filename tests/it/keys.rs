@@ -1,5 +1,6 @@
 //! The keys of the instance: outages, rotation, and people who make up key ids.
 
+use clerk_gate::clock::Clock as _;
 use clerk_gate::standin::{Endpoint, Fault};
 use http::StatusCode;
 use serde_json::json;
@@ -132,4 +133,38 @@ async fn many_who_need_a_key_at_once_cause_one_fetch() {
         assert_eq!(call.await.unwrap().status, StatusCode::OK);
     }
     assert_eq!(world.clerk.calls(Endpoint::Jwks), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_good_for_days_goes_with_its_key_although_nothing_new_comes() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let days = json!({ "exp": world.clock.now_ms() / 1000 + 30 * 86_400 });
+    let token = world.clerk.mint(&ada.session_id, &days);
+    let ask = || world.get("/members").bearer(&token).send();
+    assert_eq!(ask().await.status, StatusCode::OK);
+    world.clerk.rotate_keys(false).unwrap();
+    world.clock.advance_ms(301_000);
+    // Keys are fetched in the background, once somebody has been answered by the old ones.
+    let gone = async { while ask().await.status == StatusCode::OK {} };
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(20), gone).await;
+    gone.expect("the key is missed");
+    assert_eq!(ask().await.code(), "jwk-kid-mismatch");
+}
+
+#[tokio::test]
+async fn a_token_that_was_verified_before_is_no_good_once_its_keys_are_too_old() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let days = json!({ "exp": world.clock.now_ms() / 1000 + 30 * 86_400 });
+    let token = world.clerk.mint(&ada.session_id, &days);
+    let ask = || world.get("/members").bearer(&token).send();
+    assert_eq!(ask().await.status, StatusCode::OK);
+    world.clerk.misbehave(Endpoint::Jwks, Fault::Status(503));
+    world.clock.advance_ms(23 * 3_600_000);
+    assert_eq!(ask().await.status, StatusCode::OK);
+    world.clock.advance_ms(2 * 3_600_000);
+    world.upstream.take_received();
+    assert_eq!(ask().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    world.upstream.assert_untouched();
 }

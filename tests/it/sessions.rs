@@ -310,3 +310,28 @@ async fn a_session_that_cannot_be_read_is_compared_with_another_site_before_it_i
     }
     world.upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn made_up_nonces_take_no_more_than_their_share_of_clerk() {
+    let world = World::with(usual_routes()).with_nonces().start().await;
+    let back = |nonce: &str| {
+        let target = format!("/members?__clerk_handshake_nonce={nonce}");
+        world.visit(&target).cookie("__clerk_db_jwt=dvb_1")
+    };
+    for odd in ["a%2Fb", "a%20b", "%C3%A4", &"a".repeat(257)] {
+        let answer = back(odd).send().await;
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{odd}");
+    }
+    assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 0);
+    world.clerk.misbehave(Endpoint::HandshakePayload, UNDER_WAY);
+    let mut asking = JoinSet::new();
+    for number in 0..100 {
+        asking.spawn(back(&format!("made_up_{number}")).try_send());
+    }
+    for answer in asking.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{answer:?}");
+    }
+    assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 64);
+    world.upstream.assert_untouched();
+}

@@ -1,11 +1,12 @@
 //! Requests for Clerk's Frontend API: they go on without a look at who sends them.
 
-use http::Method;
-
 use super::{Decision, Judge, RefusalKind, Standing, Verdict};
 use crate::core::facts::Upgrade;
 use crate::core::question::Progress;
 use crate::core::reason::Reason;
+
+/// Methods whose answer repeats the request.
+const REPEATING: [&str; 2] = ["TRACE", "TRACK"];
 
 /// Leave to reach Clerk's Frontend API with one request. Only [`decide`](super::decide) makes one.
 #[derive(Clone, Debug)]
@@ -36,8 +37,12 @@ impl<'r> Judge<'_, 'r> {
         let refusal = if facts.path.has_encoded_slash() {
             // No route is there to say which reading is meant.
             Some(Reason::PathEncodedSlash)
-        } else if *facts.method == Method::TRACE {
-            // SECURITY: an answer to TRACE repeats the request, with the secret key in it.
+        } else if REPEATING
+            .iter()
+            .any(|method| facts.method.as_str().eq_ignore_ascii_case(method))
+        {
+            // SECURITY: an answer to TRACE, or to what some server takes for it, repeats the request,
+            // with the secret key in it.
             Some(Reason::TargetUnsupported)
         } else if facts.upgrade == Upgrade::WebSocket {
             Some(Reason::UpgradeUnsupported)

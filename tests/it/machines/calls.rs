@@ -187,6 +187,13 @@ async fn sixty_four_calls_are_under_way_at_once_and_the_next_waits_for_nothing()
         (200, true)
     );
 
+    // What Clerk once vouched for is asked about again, whoever keeps the other calls busy.
+    world.clock.advance_ms(31_000);
+    let request = head(&known.secret);
+    let gate = world.gate;
+    asking.spawn(async move { told(&ask(gate, &request).await) });
+    eventually(|| lookups(&world) == 66).await;
+
     // The calls end for lack of an answer, and then there is room again.
     let unanswered = (503, Some("token-verification-unavailable".to_owned()));
     let answers = asking.join_all().await;

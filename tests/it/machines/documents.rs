@@ -144,7 +144,7 @@ async fn a_browsers_client_may_read_it_from_anywhere() {
         );
         assert_eq!(
             answer.header("cache-control"),
-            Some("max-age=300"),
+            Some("private, max-age=300"),
             "{what}"
         );
         assert_eq!(answer.body.is_empty(), what == "head", "{what}");
