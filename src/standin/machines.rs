@@ -265,8 +265,7 @@ impl StandIn {
         let kid = self.kid();
         let head = match grant.kind {
             MachineKind::M2m => {
-                set("scopes", json!(grant.scopes.join(" ")));
-                set("aud", json!(grant.scopes));
+                // Which machines it is for, Clerk does not say in it: that is for the asker to claim.
                 json!({ "alg": "RS256", "cat": MACHINE_CATEGORY, "kid": kid, "typ": "JWT" })
             }
             MachineKind::ApiKey | MachineKind::OAuth => {

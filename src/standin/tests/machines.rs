@@ -215,13 +215,14 @@ async fn a_machines_jwt_has_the_mark_of_its_kind() {
         let part = token.split('.').next().expect("a token");
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
     };
-    let m2m = world.standin.machine_jwt(&MachineGrant::new(
-        MachineKind::M2m,
-        "mch_1",
-        &["mch_2", "mch_3"],
-    ));
+    let granted = MachineGrant {
+        claims: json!({ "aud": "mch_4" }),
+        ..MachineGrant::new(MachineKind::M2m, "mch_1", &["mch_2", "mch_3"])
+    };
+    let m2m = world.standin.machine_jwt(&granted);
     assert_eq!(header(&m2m)["cat"], "cl_B7d4PD333AAA");
-    assert_eq!(claims(&m2m)["scopes"], "mch_2 mch_3");
+    assert_eq!(claims(&m2m)["scopes"], Value::Null);
+    assert_eq!(claims(&m2m)["aud"], "mch_4");
     let oauth =
         world
             .standin

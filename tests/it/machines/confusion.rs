@@ -201,3 +201,63 @@ async fn what_is_almost_a_machine_token_is_none() {
     assert_ne!(twice.status, 200, "{twice:?}");
     world.upstream.assert_untouched();
 }
+
+const CLAIMING: &str = r#"
+[identity.headers]
+"remote-user" = "email"
+"x-owner"     = "sub"
+
+[[route]]
+name    = "scope"
+path    = "/scope/**"
+require = { token = "m2m_token", scope = "write" }
+
+[[route]]
+name    = "claim"
+path    = "/claim/**"
+require = { token = "m2m_token", claim = { path = "tier", equals = "gold" } }
+
+[[route]]
+name    = "one"
+path    = "/one/**"
+require = { token = "m2m_token", claim = { path = "sub", equals = "mch_2Sender" } }
+
+[[route]]
+name    = "machines"
+path    = "/machines/**"
+require = { token = "m2m_token", not-impersonated = true }
+"#;
+
+#[tokio::test]
+async fn what_a_machine_claims_of_itself_opens_nothing_and_is_told_to_nobody() {
+    let world = world_of(CLAIMING).start().await;
+    let claimed = |subject: &str| MachineGrant {
+        claims: json!({
+            "scopes": "write", "aud": ["write"], "tier": "gold", "email": "ceo@example.com",
+            "act": { "sub": "user_1" },
+        }),
+        ..MachineGrant::new(MachineKind::M2m, subject, &["mch_2Receiver"])
+    };
+    for token in [
+        world.clerk.machine_jwt(&claimed(SENDER)),
+        world.clerk.machine_token(claimed(SENDER)).secret,
+    ] {
+        for (target, status) in [("/scope/1", 403), ("/claim/1", 401)] {
+            let answer = world.get(target).bearer(&token).send().await;
+            assert_eq!(answer.status, status, "{target}: {answer:?}");
+            world.upstream.assert_untouched();
+        }
+        for target in ["/one/1", "/machines/1"] {
+            let answer = world.get(target).bearer(&token).send().await;
+            assert_eq!(answer.status, 200, "{target}: {answer:?}");
+            let received = world.upstream.take_received();
+            assert_eq!(received[0].header("remote-user"), None, "{target}");
+            assert_eq!(received[0].header("x-owner").as_deref(), Some(SENDER));
+            assert_eq!(received[0].header("x-actor-id"), None, "{target}");
+        }
+    }
+    let other = world.clerk.machine_jwt(&claimed("mch_2Other"));
+    let answer = world.get("/one/1").bearer(&other).send().await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    world.upstream.assert_untouched();
+}
