@@ -13,11 +13,12 @@ use super::keys::{jwt_key, machine_secret_key, publishable_key, secret_key, valu
 use super::model::{ClerkConfig, KeySource};
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
+use super::{organization_sync, satellite};
 use crate::core::instance::{
     BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
 };
 use crate::core::key::{InstanceKind, PublishableKey};
-use crate::core::organization_sync::{OrganizationSync, SyncPattern};
+use crate::core::organization_sync::OrganizationSync;
 use crate::core::origin::Origin;
 use crate::core::proxy_path::ProxyPath;
 
@@ -129,7 +130,7 @@ fn written(
         Some(proxy.public_address(&section, public_url, transport))
     });
     let sign_in_url = section.parsed("sign-in-url", address::page);
-    let satellite = satellite(
+    let satellite = satellite::read(
         &mut section,
         sign_in_url.as_ref(),
         proxy_url.is_some(),
@@ -170,7 +171,7 @@ fn written(
             Some(Placed { value: false, .. }) => PendingSessions::SignedIn,
             Some(Placed { value: true, .. }) | None => PendingSessions::SignedOut,
         },
-        organization_sync: organization_sync(section.section("organization-sync")),
+        organization_sync: organization_sync::read(section.section("organization-sync")),
         satellite,
         continuity: session
             .choice(
@@ -391,98 +392,4 @@ fn authorized_parties(section: &mut Section<'_>) -> Option<Placed<Vec<String>>> 
     }
     let values = parties.into_iter().map(|party| party.value).collect();
     Some(Placed::new(values, place))
-}
-
-/// Reads `[clerk.organization-sync]`.
-fn organization_sync(mut section: Section<'_>) -> OrganizationSync {
-    let mut patterns = |key: &'static str| {
-        let place = section.place().clone();
-        let texts = section.texts(key)?;
-        let problems = section.problems();
-        if texts.is_empty() {
-            problems.add(
-                Problem::error(&place, format!("`{key}` is empty"))
-                    .hint("to Clerk's SDK an empty list is every address; leave it out"),
-            );
-        }
-        let read = texts
-            .into_iter()
-            .filter_map(|text| match SyncPattern::parse(&text.value) {
-                Ok(pattern) => Some(pattern),
-                Err(error) => {
-                    problems.add(Problem::error(&text.place, format!("`{key}`: {error}")));
-                    None
-                }
-            });
-        Some(read.collect::<Vec<_>>())
-    };
-    let sync = OrganizationSync {
-        organizations: patterns("organization-patterns").unwrap_or_default(),
-        personal: patterns("personal-account-patterns"),
-    };
-    section.finish();
-    sync
-}
-
-/// A satellite's settings and its domain, checked as the SDK checks them (section 3.2).
-fn satellite(
-    section: &mut Section<'_>,
-    sign_in_url: Option<&Placed<String>>,
-    has_proxy: bool,
-    public_url: Option<&Origin>,
-) -> Option<(Satellite, Option<String>)> {
-    let problems = section.problems();
-    let is_satellite = section.flag("is-satellite");
-    let domain = section.parsed("domain", |text| {
-        crate::core::origin::Host::parse(text)
-            .map(|host| host.to_string())
-            .ok_or_else(|| "it is a domain such as `satellite.example`".to_owned())
-    });
-    let auto_sync = section.flag("satellite-auto-sync");
-    let Some(is_satellite) = is_satellite.filter(|flag| flag.value) else {
-        for place in [domain.map(|d| d.place), auto_sync.map(|a| a.place)]
-            .into_iter()
-            .flatten()
-        {
-            problems.add(Problem::error(
-                &place,
-                "this key is for satellites only, and `is-satellite` is not `true`",
-            ));
-        }
-        return None;
-    };
-    if domain.is_none() && !has_proxy {
-        problems.add(
-            Problem::error(
-                &is_satellite.place,
-                "a satellite needs `domain` or `proxy-url`",
-            )
-            .hint("`domain` is this application's own domain, such as `satellite.example`"),
-        );
-    }
-    match sign_in_url {
-        None => problems.add(
-            Problem::error(&is_satellite.place, "a satellite needs `sign-in-url`")
-                .hint("it is the sign-in page of the primary application"),
-        ),
-        Some(page) => {
-            let elsewhere = Url::parse(&page.value).ok().is_some_and(|url| {
-                let origin = url.origin().ascii_serialization();
-                public_url.is_none_or(|own| own.to_string() != origin)
-            });
-            if !elsewhere {
-                problems.add(
-                    Problem::error(
-                        &page.place,
-                        "the sign-in page of a satellite is on another origin",
-                    )
-                    .hint("write the absolute address of the primary application's sign-in page"),
-                );
-            }
-        }
-    }
-    let satellite = Satellite {
-        auto_sync: auto_sync.is_some_and(|flag| flag.value),
-    };
-    Some((satellite, domain.map(|domain| domain.value)))
 }

@@ -3,8 +3,8 @@
 
 mod machine;
 mod refresh;
+mod state;
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
@@ -12,115 +12,12 @@ use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
 use super::instance::{Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
-use super::machine::{Accepts, Machine, TokenType};
-use super::masked::{Address, CookieLines};
+use super::machine::{Accepts, TokenType};
 use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason};
 use super::verify::{self, Leeway, PartyRule, Signature};
-
-/// What is known about the sender of a request.
-#[derive(Clone)]
-pub struct AuthState {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Set-Cookie strings for the answer, whatever the answer is. Clerk's are untouched.
-    pub set_cookies: Vec<String>,
-    /// The kind of token that counted, or that was asked for; `None` where several are accepted and
-    /// the one that came is none of them.
-    pub token_type: Option<TokenType>,
-}
-
-/// The outcome of authentication.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// A verified session. It may still be pending.
-    SignedIn(SignedIn),
-    /// A verified machine token.
-    Machine(Arc<Machine>),
-    /// No session, and why.
-    SignedOut(Cause),
-    /// The browser is sent on before anything else is decided.
-    Redirect(AuthRedirect),
-    /// A handshake result that this instance did not make (development only).
-    Broken(Reason),
-}
-
-/// A verified session.
-#[derive(Clone, Debug)]
-pub struct SignedIn {
-    /// The verified token.
-    pub token: Arc<Token>,
-    /// Where it came from.
-    pub slot: Slot,
-}
-
-/// A redirect that authentication itself asks for.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AuthRedirect {
-    /// Where to.
-    pub location: String,
-    /// Why; `None` where a finished handshake only cleans the address.
-    pub cause: Option<Cause>,
-}
-
-impl AuthState {
-    pub(super) fn signed_out(cause: impl Into<Cause>) -> Self {
-        Self {
-            outcome: Outcome::SignedOut(cause.into()),
-            set_cookies: Vec::new(),
-            token_type: Some(TokenType::Session),
-        }
-    }
-
-    /// No token of the kind that is asked for.
-    fn without(token_type: Option<TokenType>, reason: Reason) -> Self {
-        Self {
-            token_type,
-            ..Self::signed_out(reason)
-        }
-    }
-
-    /// The session, unless it is pending and pending counts as signed out.
-    pub fn session(&self, pending: PendingSessions) -> Option<&SignedIn> {
-        match &self.outcome {
-            Outcome::SignedIn(session)
-                if pending == PendingSessions::SignedIn || !session.is_pending() =>
-            {
-                Some(session)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Debug for AuthState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthState")
-            .field("outcome", &self.outcome)
-            .field("set_cookies", &CookieLines(&self.set_cookies))
-            .field("token_type", &self.token_type)
-            .finish()
-    }
-}
-
-impl fmt::Debug for AuthRedirect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthRedirect")
-            .field("location", &Address(&self.location))
-            .field("cause", &self.cause)
-            .finish()
-    }
-}
-
-impl SignedIn {
-    /// Whether tasks are left before the session may be used.
-    pub fn is_pending(&self) -> bool {
-        self.token
-            .identity()
-            .is_some_and(super::identity::Identity::is_pending)
-    }
-}
+pub use state::{AuthRedirect, AuthState, Outcome, SignedIn};
 
 /// Everything one authentication looks at.
 pub(super) struct Desk<'a, 'r> {

@@ -3,11 +3,13 @@
 //! Hop-by-hop headers go first, then everything that only the gate may say, then our own headers
 //! are set, so that nothing a client sends can remove or replace them.
 
+mod names;
+
 use std::net::IpAddr;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -16,109 +18,17 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
+pub use names::{
+    CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, RESERVED, RESERVED_PREFIXES, SECRET_COOKIES,
+    STATE_COOKIES,
+};
+use names::{CLERKS_OWN, is_one_of, is_reserved_by_prefix, letters, with_letters};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The id that stands in the log, in answers of ours and towards the upstream.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
-/// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
-pub const RESERVED: [&str; 25] = [
-    "xforwardedfor",
-    "xforwardedhost",
-    "xforwardedproto",
-    "xforwardedport",
-    "xforwardedprefix",
-    "xforwardedserver",
-    "xforwardedscheme",
-    "xforwardedssl",
-    "xforwardeduri",
-    "xforwardedmethod",
-    "forwarded",
-    "xrealip",
-    "xclientip",
-    "xclusterclientip",
-    "trueclientip",
-    "cfconnectingip",
-    "xoriginalurl",
-    "xoriginaluri",
-    "xrewriteurl",
-    "xoriginalhost",
-    "xhttphostoverride",
-    "xhost",
-    "clerksecretkey",
-    "clerkproxyurl",
-    "xrequestid",
-];
-
-/// The same, by how they begin.
-pub const RESERVED_PREFIXES: [&str; 4] =
-    [CLERKS_OWN, "xmiddleware", "xhttpmethod", "xmethodoverride"];
-
-/// How headers begin that Clerk's SDKs send to each other, and to the Frontend API.
-const CLERKS_OWN: &str = "xclerk";
-
-/// Headers that are about one connection, and go on in neither direction.
-pub static HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
-/// Cookies of Clerk's and of ours that never go on. `*` stands for however the name goes on.
-pub const SECRET_COOKIES: [&str; 10] = [
-    "__client",
-    "__client_*",
-    "__refresh",
-    "__refresh_*",
-    "__clerk_handshake*",
-    "__clerk_redirect_count",
-    "__clerk_redirect_count_*",
-    "__clerk_db_jwt",
-    "__clerk_db_jwt_*",
-    "__Host-clerk-gate*",
-];
-
-/// Cookies of Clerk's that go on where [`ClerkCookies::Keep`] says so; they count as these even
-/// where a name above fits too.
-pub const STATE_COOKIES: [&str; 5] = [
-    "__session",
-    "__session_*",
-    "__client_uat",
-    "__client_uat_*",
-    "clerk_active_context",
-];
-
-/// The cookies that Clerk's Frontend API is sent, where the gate is its proxy: those of Clerk's.
-/// Of all others, the application's and ours, it learns nothing.
-pub const COOKIES_FOR_CLERK: [&str; 8] = [
-    "__client",
-    "__client_*",
-    "__session",
-    "__session_*",
-    "__refresh",
-    "__refresh_*",
-    "__clerk_*",
-    "clerk_active_context",
-];
-
-/// Query parameters that never go on.
-pub const CLERK_PARAMETERS: [&str; 6] = [
-    "__clerk_handshake",
-    "__clerk_handshake_nonce",
-    "__clerk_help",
-    "__clerk_db_jwt",
-    "__dev_session",
-    "__clerk_synced",
-];
 
 /// Which headers a client's request loses.
 #[derive(Clone, Debug)]
@@ -307,12 +217,6 @@ fn passing(headers: &HeaderMap, is_ours: impl Fn(&HeaderName) -> bool) -> Header
     passing
 }
 
-fn is_reserved_by_prefix(letters: &str, counts: impl Fn(&str) -> bool) -> bool {
-    RESERVED_PREFIXES
-        .iter()
-        .any(|prefix| counts(prefix) && letters.starts_with(prefix))
-}
-
 /// The cookies that go to Clerk's Frontend API, byte for byte, in one line.
 pub(super) fn clerk_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     kept_cookies(headers, |name| {
@@ -343,16 +247,6 @@ fn kept_cookies(headers: &HeaderMap, keeps: impl Fn(&[u8]) -> bool) -> Option<He
     } else {
         HeaderValue::try_from(kept).ok()
     }
-}
-
-/// Whether a name is one of these; `*` stands for however it goes on.
-fn is_one_of(patterns: &[&str], name: &str) -> bool {
-    patterns
-        .iter()
-        .any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => name == *pattern,
-        })
 }
 
 /// Which `Host` the upstream is told.
@@ -474,30 +368,6 @@ fn listed<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .map(str::trim)
-}
-
-/// Looks at the letters and digits of a name, without a copy on the heap for any usual name.
-fn with_letters<T>(name: &str, look: impl FnOnce(&str) -> T) -> T {
-    let mut buffer = [0_u8; 64];
-    if name.len() > buffer.len() {
-        return look(&letters(name));
-    }
-    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
-    let mut length = 0;
-    for (place, byte) in buffer.iter_mut().zip(plain) {
-        *place = byte.to_ascii_lowercase();
-        length += 1;
-    }
-    let letters = buffer.get(..length).unwrap_or_default();
-    look(std::str::from_utf8(letters).unwrap_or_default())
-}
-
-/// A name without everything but letters and digits, in lower case.
-fn letters(name: &str) -> String {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| char::from(byte.to_ascii_lowercase()))
-        .collect()
 }
 
 #[cfg(test)]

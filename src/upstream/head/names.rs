@@ -1,0 +1,143 @@
+//! The names that the head of a request or an answer is cleaned by, and how a name is compared.
+
+use http::HeaderName;
+use http::header::{
+    CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
+/// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
+pub const RESERVED: [&str; 25] = [
+    "xforwardedfor",
+    "xforwardedhost",
+    "xforwardedproto",
+    "xforwardedport",
+    "xforwardedprefix",
+    "xforwardedserver",
+    "xforwardedscheme",
+    "xforwardedssl",
+    "xforwardeduri",
+    "xforwardedmethod",
+    "forwarded",
+    "xrealip",
+    "xclientip",
+    "xclusterclientip",
+    "trueclientip",
+    "cfconnectingip",
+    "xoriginalurl",
+    "xoriginaluri",
+    "xrewriteurl",
+    "xoriginalhost",
+    "xhttphostoverride",
+    "xhost",
+    "clerksecretkey",
+    "clerkproxyurl",
+    "xrequestid",
+];
+
+/// The same, by how they begin.
+pub const RESERVED_PREFIXES: [&str; 4] =
+    [CLERKS_OWN, "xmiddleware", "xhttpmethod", "xmethodoverride"];
+
+/// How headers begin that Clerk's SDKs send to each other, and to the Frontend API.
+pub(super) const CLERKS_OWN: &str = "xclerk";
+
+/// Headers that are about one connection, and go on in neither direction.
+pub static HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Cookies of Clerk's and of ours that never go on. `*` stands for however the name goes on.
+pub const SECRET_COOKIES: [&str; 10] = [
+    "__client",
+    "__client_*",
+    "__refresh",
+    "__refresh_*",
+    "__clerk_handshake*",
+    "__clerk_redirect_count",
+    "__clerk_redirect_count_*",
+    "__clerk_db_jwt",
+    "__clerk_db_jwt_*",
+    "__Host-clerk-gate*",
+];
+
+/// Cookies of Clerk's that go on where [`super::ClerkCookies::Keep`] says so; they count as these even
+/// where a name above fits too.
+pub const STATE_COOKIES: [&str; 5] = [
+    "__session",
+    "__session_*",
+    "__client_uat",
+    "__client_uat_*",
+    "clerk_active_context",
+];
+
+/// The cookies that Clerk's Frontend API is sent, where the gate is its proxy: those of Clerk's.
+/// Of all others, the application's and ours, it learns nothing.
+pub const COOKIES_FOR_CLERK: [&str; 8] = [
+    "__client",
+    "__client_*",
+    "__session",
+    "__session_*",
+    "__refresh",
+    "__refresh_*",
+    "__clerk_*",
+    "clerk_active_context",
+];
+
+/// Query parameters that never go on.
+pub const CLERK_PARAMETERS: [&str; 6] = [
+    "__clerk_handshake",
+    "__clerk_handshake_nonce",
+    "__clerk_help",
+    "__clerk_db_jwt",
+    "__dev_session",
+    "__clerk_synced",
+];
+/// Whether a name, in letters and digits only, begins like one of a client's that counts.
+pub(super) fn is_reserved_by_prefix(letters: &str, counts: impl Fn(&str) -> bool) -> bool {
+    RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| counts(prefix) && letters.starts_with(prefix))
+}
+
+/// Whether a name is one of these; `*` stands for however it goes on.
+pub(super) fn is_one_of(patterns: &[&str], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == *pattern,
+        })
+}
+
+/// Looks at the letters and digits of a name, without a copy on the heap for any usual name.
+pub(super) fn with_letters<T>(name: &str, look: impl FnOnce(&str) -> T) -> T {
+    let mut buffer = [0_u8; 64];
+    if name.len() > buffer.len() {
+        return look(&letters(name));
+    }
+    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
+    let mut length = 0;
+    for (place, byte) in buffer.iter_mut().zip(plain) {
+        *place = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let letters = buffer.get(..length).unwrap_or_default();
+    look(std::str::from_utf8(letters).unwrap_or_default())
+}
+
+/// A name without everything but letters and digits, in lower case.
+pub(super) fn letters(name: &str) -> String {
+    name.bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| char::from(byte.to_ascii_lowercase()))
+        .collect()
+}
