@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { Browser, eventually, freePort, GATE, Process, send, startDev, TARGET } from './support.mjs';
+import { Browser, eventually, freePort, Process, send, startDev, startGate, TARGET } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
 const MEL = 'user_2Mel00000000000000000000001';
@@ -16,6 +16,20 @@ const EVENT = [
   'DTSTAMP:20260101T000000Z', 'DTSTART:20260102T100000Z', 'DTEND:20260102T110000Z', 'SUMMARY:Tea with Ada',
   'END:VEVENT', 'END:VCALENDAR', '',
 ].join('\r\n');
+const POLICY = `
+[identity.headers]
+"x-remote-user" = "sub"
+
+[[route]]
+name    = "web"
+path    = ["/.web/**", "/notices/**"]
+require = "public"
+
+[[route]]
+name    = "team"
+path    = "/team/**"
+require = "org:admin"
+`;
 const WHO = '<propfind xmlns="DAV:"><prop><current-user-principal/></prop></propfind>';
 
 let home;
@@ -32,7 +46,8 @@ before(async () => {
   home = mkdtempSync(join(TARGET, 'app-'));
   dev = await startDev();
   await startRadicale();
-  await startGate();
+  gate = await startGate({ dev, home, upstream: radicaleUrl, policy: POLICY });
+  gateUrl = gate.url;
   [mel, ada] = [new Browser(), new Browser()];
   await mel.signIn(`${gateUrl}/${MEL}/`, 'mel');
   await ada.signIn(`${gateUrl}/${ADA}/`, 'ada');
@@ -82,56 +97,6 @@ level = info
   const asAda = { method: 'MKCOL', headers: [['X-Remote-User', ADA]] };
   assert.equal((await send(`${radicaleUrl}/notices/`, asAda)).status, 201);
   assert.equal((await send(`${radicaleUrl}/team/`, asAda)).status, 201);
-}
-
-async function startGate() {
-  const [port, admin] = [await freePort(), await freePort()];
-  gateUrl = `http://localhost:${port}`;
-  writeFileSync(join(home, 'secret'), `${dev.secret_key}\n`, { mode: 0o600 });
-  const file = join(home, 'clerk-gate.toml');
-  writeFileSync(file, `
-listen = "127.0.0.1:${port}"
-
-[clerk]
-publishable-key  = "${dev.publishable_key}"
-secret-key-file  = "${join(home, 'secret')}"
-api-url          = "${dev.clerk}"
-frontend-api-url = "${dev.clerk}"
-sign-in-url      = "${dev.clerk}/sign-in"
-
-[upstream]
-url = "${radicaleUrl}"
-
-[admin]
-listen = "127.0.0.1:${admin}"
-
-[identity.headers]
-"x-remote-user" = "sub"
-
-[[route]]
-name    = "web"
-path    = ["/.web/**", "/notices/**"]
-require = "public"
-
-[[route]]
-name    = "team"
-path    = "/team/**"
-require = "org:admin"
-`);
-  const check = await run('check', '-c', file);
-  assert.equal(check.code, 0, check.log);
-  gate = new Process(GATE, ['run', '-c', file]);
-  await eventually('the gate is ready', async () => {
-    const health = await run('health', `http://127.0.0.1:${admin}/readyz`);
-    assert.equal(health.code, 0, `${health.log}\n${gate.log}`);
-  });
-}
-
-/** Runs the binary to its end. */
-async function run(...args) {
-  const process = new Process(GATE, args);
-  const { code } = await process.ended;
-  return { code, log: process.log };
 }
 
 /** Asks Radicale who it is that asks. */

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -15,9 +15,15 @@ import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 
-import { Browser, eventually, freePort, GATE, Process, send, startDev, TARGET } from './support.mjs';
+import { Browser, send, startDev, startGate, TARGET } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
+const POLICY = `
+[[route]]
+name    = "mcp"
+path    = "/mcp/**"
+require = { token = "oauth_token", scope = "profile" }
+`;
 /** Where the client waits for its code; nobody listens there, the test reads the address. */
 const CALLBACK = 'http://localhost:9/callback';
 
@@ -36,7 +42,9 @@ before(async () => {
   home = mkdtempSync(join(TARGET, 'mcp-'));
   dev = await startDev();
   await startServer();
-  await startGate();
+  const upstream = `http://127.0.0.1:${server.address().port}`;
+  gate = await startGate({ dev, home, upstream, policy: POLICY });
+  gateUrl = gate.url;
 });
 
 beforeEach(() => (received = []));
@@ -64,39 +72,6 @@ async function startServer() {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-}
-
-async function startGate() {
-  const [port, admin] = [await freePort(), await freePort()];
-  gateUrl = `http://localhost:${port}`;
-  writeFileSync(join(home, 'secret'), `${dev.secret_key}\n`, { mode: 0o600 });
-  const file = join(home, 'clerk-gate.toml');
-  writeFileSync(file, `
-listen = "127.0.0.1:${port}"
-
-[clerk]
-publishable-key  = "${dev.publishable_key}"
-secret-key-file  = "${join(home, 'secret')}"
-api-url          = "${dev.clerk}"
-frontend-api-url = "${dev.clerk}"
-sign-in-url      = "${dev.clerk}/sign-in"
-
-[upstream]
-url = "http://127.0.0.1:${server.address().port}"
-
-[admin]
-listen = "127.0.0.1:${admin}"
-
-[[route]]
-name    = "mcp"
-path    = "/mcp/**"
-require = { token = "oauth_token", scope = "profile" }
-`);
-  gate = new Process(GATE, ['run', '-c', file]);
-  await eventually('the gate is ready', async () => {
-    const health = new Process(GATE, ['health', `http://127.0.0.1:${admin}/readyz`]);
-    assert.equal((await health.ended).code, 0, gate.log);
-  });
 }
 
 /** What an MCP client keeps, and where it would send its person. */

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { dirname, join, resolve } from 'node:path';
@@ -59,6 +59,47 @@ export async function startDev(...args) {
   const process = new Process(GATE, ['dev', '--json', '--listen', '127.0.0.1:0', ...args]);
   const told = JSON.parse(await process.line());
   return { ...told, process, stop: () => process.stop() };
+}
+
+/** Runs the binary to its end. */
+export async function run(...args) {
+  const process = new Process(GATE, args);
+  const { code } = await process.ended;
+  return { code, log: process.log };
+}
+
+/**
+ * `clerk-gate run` in front of an upstream, with the Clerk of `dev`. `policy` is what its configuration says
+ * besides; `home` is the folder where it is written. `clerk-gate check` must find no fault in it.
+ */
+export async function startGate({ dev, home, upstream, policy }) {
+  const [port, admin] = [await freePort(), await freePort()];
+  writeFileSync(join(home, 'secret'), `${dev.secret_key}\n`, { mode: 0o600 });
+  const file = join(home, 'clerk-gate.toml');
+  writeFileSync(file, `
+listen = "127.0.0.1:${port}"
+
+[clerk]
+publishable-key  = "${dev.publishable_key}"
+secret-key-file  = "${join(home, 'secret')}"
+api-url          = "${dev.clerk}"
+frontend-api-url = "${dev.clerk}"
+sign-in-url      = "${dev.clerk}/sign-in"
+
+[upstream]
+url = "${upstream}"
+
+[admin]
+listen = "127.0.0.1:${admin}"
+${policy}`);
+  const check = await run('check', '-c', file);
+  assert.equal(check.code, 0, check.log);
+  const process = new Process(GATE, ['run', '-c', file]);
+  await eventually('the gate is ready', async () => {
+    const health = await run('health', `http://127.0.0.1:${admin}/readyz`);
+    assert.equal(health.code, 0, `${health.log}\n${process.log}`);
+  });
+  return { process, url: `http://localhost:${port}`, stop: () => process.stop() };
 }
 
 /** What comes of a promise, or an error when it takes too long. */
