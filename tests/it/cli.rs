@@ -82,6 +82,16 @@ fn check_shows_the_routes_as_understood() {
     assert!(out.contains("(everything else)"), "{out}");
 }
 
+/// A question to `explain` as it is typed, with what is answered.
+fn explained(question: &str, path: &str) -> String {
+    let (code, out, err) = run(program()
+        .arg("explain")
+        .args(question.split(' '))
+        .args(["-c", path]));
+    assert_eq!((code, err.as_str()), (0, ""), "{question}");
+    format!("$ clerk-gate explain {question}\n{out}\n")
+}
+
 #[test]
 fn explain_tells_which_rule_decides_and_why() {
     let path = concat!(
@@ -103,12 +113,7 @@ fn explain_tells_which_rule_decides_and_why() {
         "GET /x --bearer a.b.c --program",
         "GET /_gate/me --as user_1",
     ] {
-        let (code, out, err) = run(program()
-            .arg("explain")
-            .args(question.split(' '))
-            .args(["-c", path]));
-        assert_eq!((code, err.as_str()), (0, ""), "{question}");
-        writeln!(all, "$ clerk-gate explain {question}\n{out}").unwrap();
+        all += &explained(question, path);
     }
     insta::assert_snapshot!("explain", all);
 }
@@ -125,12 +130,7 @@ fn explain_picks_the_site_by_its_host_and_says_which() {
         "GET /handbook/x --as org:member --header host:docs.other.example",
         "GET https://elsewhere.example/x --as org:member",
     ] {
-        let (code, out, err) = run(program()
-            .arg("explain")
-            .args(question.split(' '))
-            .args(["-c", path]));
-        assert_eq!((code, err.as_str()), (0, ""), "{question}");
-        writeln!(all, "$ clerk-gate explain {question}\n{out}").unwrap();
+        all += &explained(question, path);
     }
     insta::assert_snapshot!("explain_sites", all);
 }
