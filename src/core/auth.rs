@@ -14,7 +14,7 @@ use super::instance::{Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
 use super::machine::{Accepts, TokenType};
 use super::organization_sync::Target;
-use super::question::{Progress, Question, Slot};
+use super::question::{Progress, Question, Slot, TokenStanding};
 use super::reason::{Cause, Reason};
 use super::verify::{self, Leeway, PartyRule, Signature};
 pub use state::{AuthRedirect, AuthState, Outcome, SignedIn};
@@ -280,6 +280,10 @@ impl<'r> Desk<'_, 'r> {
             Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture => {
                 Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
             }
+            // Clerk knows what has become of the browser's sessions; a program has to find out itself.
+            Reason::SessionRevoked | Reason::SessionTokenOutdated if slot != Slot::Bearer => {
+                Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
+            }
             other => Ok(AuthState::signed_out(other)),
         }
     }
@@ -320,7 +324,11 @@ impl<'r> Desk<'_, 'r> {
             self.now_ms,
             leeway,
         );
-        Ok(verdict.map(|()| Arc::clone(token)))
+        Ok(verdict.and_then(|()| match answer.standing {
+            TokenStanding::Stands => Ok(Arc::clone(token)),
+            TokenStanding::Revoked => Err(Reason::SessionRevoked),
+            TokenStanding::Outdated => Err(Reason::SessionTokenOutdated),
+        }))
     }
 
     /// Sends the browser to Clerk and back where that would work, and says signed-out where not.

@@ -14,7 +14,7 @@ use super::jwt::Token;
 use super::machine::Machine;
 use super::persona::Sender;
 use super::policy::{Route, RouteMatch};
-use super::question::{Progress, Question, Slot, TokenAnswer};
+use super::question::{Progress, Question, Slot, TokenAnswer, TokenStanding};
 use super::reason::{Reason, RefreshFailure};
 use super::reply;
 use super::requirement::{Caller, Person};
@@ -86,6 +86,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     let answer = TokenAnswer {
                         decoded: Token::decode(raw).map(Arc::new),
                         signature: None,
+                        standing: TokenStanding::Stands,
                     };
                     self.progress.answer_token(slot, answer);
                 }

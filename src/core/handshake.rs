@@ -108,6 +108,10 @@ pub(super) fn consume<'r>(
             };
             Ok(Consumed::State(finished(desk, Ok(session), set_cookies)))
         }
+        // Its cookies count all the same: they are Clerk's word on the browser.
+        Err(reason @ Reason::SessionRevoked) => {
+            Ok(Consumed::State(finished(desk, Err(reason), set_cookies)))
+        }
         _ => Ok(Consumed::Nothing),
     }
 }

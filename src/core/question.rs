@@ -55,6 +55,20 @@ pub struct TokenAnswer {
     pub decoded: Result<Arc<Token>, Malformed>,
     /// Whether its signature is known already.
     pub signature: Option<Signature>,
+    /// Whether it still counts, its signature and its times apart.
+    pub standing: TokenStanding,
+}
+
+/// What is known of a token besides what it says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenStanding {
+    /// Nothing.
+    #[default]
+    Stands,
+    /// Its session is over.
+    Revoked,
+    /// What it says has changed since: it has to be renewed.
+    Outdated,
 }
 
 /// Set-Cookie strings from Clerk, or why there are none.

@@ -90,6 +90,10 @@ reasons! {
     JwkRemoteFailedToLoad => "jwk-remote-failed-to-load", "sign-in cannot be checked at the moment";
     /// No key of the instance has the token's key id.
     JwkKidMismatch => "jwk-kid-mismatch", "the token is signed with an unknown key";
+    /// The session was ended, here or at Clerk, although its token has not run out.
+    SessionRevoked => "session-revoked", "your session has ended";
+    /// What the token says of its person has changed since it was issued.
+    SessionTokenOutdated => "session-token-outdated", "your session has to be renewed";
     /// The session has tasks left before it can be used.
     SessionPending => "session-pending", "finish signing in first";
     /// The handshake result was not made by this instance.

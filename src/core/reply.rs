@@ -257,6 +257,8 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::TokenInvalidSignature
         | Reason::TokenVerificationFailed
         | Reason::JwkKidMismatch
+        | Reason::SessionRevoked
+        | Reason::SessionTokenOutdated
         | Reason::SessionPending
         | Reason::RoleMissing
         | Reason::PermissionMissing

@@ -3,11 +3,13 @@
 //! A request sees one [`Snapshot`] from beginning to end. The common request, whose token was
 //! verified before, waits for nothing.
 
+pub mod denials;
 pub mod flights;
 pub mod machines;
 pub mod token_cache;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -21,11 +23,12 @@ use crate::core::identity_headers::HeaderPlan;
 use crate::core::instance::Instance;
 use crate::core::jwt::Token;
 use crate::core::policy::Policy;
-use crate::core::question::{Progress, Question, Slot, TokenAnswer};
+use crate::core::question::{Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::RefreshFailure;
 use crate::core::verify::Signature;
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
+use denials::Denials;
 use flights::Flights;
 use machines::Machines;
 use token_cache::TokenCache;
@@ -77,11 +80,15 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Gate {
     clock: SharedClock,
+    denials: Denials,
     tokens: TokenCache,
     refreshes: Flights<(String, String, String), Result<Vec<String>, RefreshFailure>>,
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
     exchanges: Semaphore,
 }
+
+/// How long a session that has ended is kept in mind: longer than any seal of it counts.
+const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
 
 /// How many nonces may be exchanged at once: anybody can make one up.
 const EXCHANGES: usize = 64;
@@ -94,11 +101,17 @@ impl Gate {
     pub fn new(clock: SharedClock) -> Self {
         Self {
             clock,
+            denials: Denials::new(DENIALS_LAST),
             tokens: TokenCache::new(),
             refreshes: Flights::new(),
             payloads: Flights::new(),
             exchanges: Semaphore::new(EXCHANGES),
         }
+    }
+
+    /// Sessions and people that are out.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     /// Decides about a request. Never fails: what cannot be found out is an answer too.
@@ -180,17 +193,23 @@ impl Gate {
     fn token(&self, site: &Site, now_ms: u64, raw: &str) -> TokenAnswer {
         // SECURITY: a machine's token may be good for days. It must not be taken for so long although
         // nobody has looked whether its key still is.
-        if site.keys.stands()
-            && let Some(token) = self.tokens.verified(raw, site.keys.generation(), now_ms)
-        {
-            return TokenAnswer {
-                decoded: Ok(token),
-                signature: Some(Signature::Good),
-            };
-        }
+        let verified = site
+            .keys
+            .stands()
+            .then(|| self.tokens.verified(raw, site.keys.generation(), now_ms))
+            .flatten();
+        let signature = verified.as_ref().map(|_| Signature::Good);
+        let decoded = match verified {
+            Some(token) => Ok(token),
+            None => Token::decode(raw).map(Arc::new),
+        };
+        let standing = decoded.as_ref().map_or(TokenStanding::Stands, |token| {
+            self.denials.standing(token, now_ms)
+        });
         TokenAnswer {
-            decoded: Token::decode(raw).map(Arc::new),
-            signature: None,
+            decoded,
+            signature,
+            standing,
         }
     }
 

@@ -329,6 +329,7 @@ fn decide_in(scene: &Scene, input: &[u8]) -> Outcome {
         },
         // Whoever a machine's token stands for is on Clerk's word, not on a signature.
         machine: Err(Reason::TokenVerificationUnavailable),
+        ..Oracle::keys_only()
     };
     let mut seen = "unread".to_owned();
     scene.holds(&method, &target, head(text.as_bytes()), |inputs| {
@@ -338,9 +339,7 @@ fn decide_in(scene: &Scene, input: &[u8]) -> Outcome {
         // Nobody gets in by another request's verdict: the same again, without any key.
         let nothing = Oracle {
             signature: &|_, _| Signature::Bad,
-            payload: Err(()),
-            refresh: Err(RefreshFailure::Unreachable),
-            machine: Err(Reason::TokenVerificationUnavailable),
+            ..Oracle::keys_only()
         };
         let verdict = judge(inputs, &nothing)?;
         invariants::only_good_signatures_open(inputs, &verdict, false)

@@ -14,6 +14,7 @@ mod clerk_failures;
 mod cli;
 mod config;
 mod docs;
+mod ended;
 mod forwarding;
 mod frontend_api;
 mod gate;

@@ -477,7 +477,7 @@ proptest! {
             signature: &|_, _| signature,
             payload: payload.ok_or(()),
             refresh: refresh.ok_or(RefreshFailure::Unreachable),
-            machine: Err(Reason::TokenVerificationUnavailable),
+            ..Oracle::keys_only()
         };
         holds(scene.holds(&method, &target, lines, |inputs| {
             let verdict = invariants::decides(inputs, &oracle)?;

@@ -153,6 +153,7 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
                 let answer = TokenAnswer {
                     decoded,
                     signature: None,
+                    standing: clerk_gate::core::question::TokenStanding::Stands,
                 };
                 assert_shows_nothing("`TokenAnswer`", &answer);
                 progress.answer_token(slot, answer);

@@ -220,6 +220,7 @@ impl<'a> Row<'a> {
                     TokenAnswer {
                         decoded,
                         signature: None,
+                        standing: clerk_gate::core::question::TokenStanding::Stands,
                     },
                 );
             }

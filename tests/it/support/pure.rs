@@ -20,7 +20,7 @@ use clerk_gate::core::machine::Machine;
 use clerk_gate::core::origin::{Origin, Scheme};
 use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{Policy, Route};
-use clerk_gate::core::question::{Directives, Progress, Question, TokenAnswer};
+use clerk_gate::core::question::{Directives, Progress, Question, TokenAnswer, TokenStanding};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
@@ -133,6 +133,7 @@ pub struct Oracle<'o> {
     pub payload: Directives<()>,
     pub refresh: Directives<RefreshFailure>,
     pub machine: Result<Arc<Machine>, Reason>,
+    pub standing: TokenStanding,
 }
 
 impl Oracle<'_> {
@@ -143,6 +144,7 @@ impl Oracle<'_> {
             payload: Err(()),
             refresh: Err(RefreshFailure::Unreachable),
             machine: Err(Reason::TokenVerificationUnavailable),
+            standing: TokenStanding::Stands,
         }
     }
 }
@@ -166,6 +168,7 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
                 let answer = TokenAnswer {
                     decoded,
                     signature: None,
+                    standing: oracle.standing,
                 };
                 progress.answer_token(slot, answer);
             }

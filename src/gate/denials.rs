@@ -1,0 +1,264 @@
+//! Sessions and people that are out although their tokens still hold.
+//!
+//! A session token is good until it ends, whatever happened at Clerk since. Whoever learns that a
+//! session is over (a sign-out here, a webhook, Clerk's word on a session) notes it here, and from
+//! the next request on its tokens are refused. Nothing a stranger sends gets in.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::core::jwt::Token;
+use crate::core::question::TokenStanding;
+
+/// How many sessions and people are kept in mind. The oldest note goes first: by then its tokens have
+/// long ended, and no new one is minted without asking Clerk.
+const CAPACITY: usize = 1_000_000;
+
+/// What is known to be over.
+pub struct Denials {
+    keep: Duration,
+    noted: AtomicBool,
+    notes: RwLock<Notes>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Notes {
+    by_subject: HashMap<Subject, Note>,
+    /// The subjects in the order in which they were noted, with the time at which they may go.
+    order: VecDeque<(Subject, u64)>,
+}
+
+/// Whom a note is about.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    Session(Box<str>),
+    User(Box<str>),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Note {
+    /// Tokens issued up to this second are out, those of a session whenever they were issued.
+    revoked_to: u64,
+    /// Tokens issued before this second tell of a time that is over: they have to be renewed.
+    outdated_before: u64,
+    forget_at_ms: u64,
+}
+
+impl Denials {
+    /// Nobody is out. Notes are kept for `keep`: as long as the oldest seal lives.
+    pub fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            noted: AtomicBool::new(false),
+            notes: RwLock::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// A session is over. `now_ms` in milliseconds since the epoch, as below.
+    pub fn deny_session(&self, session: &str, now_ms: u64) {
+        self.note(Subject::Session(session.into()), now_ms, |note| {
+            note.revoked_to = u64::MAX;
+        });
+    }
+
+    /// Every session that a person has now is over. One that begins later is not.
+    pub fn deny_user(&self, user: &str, now_ms: u64) {
+        self.note(Subject::User(user.into()), now_ms, |note| {
+            note.revoked_to = note.revoked_to.max(now_ms / 1000);
+        });
+    }
+
+    /// What tokens say of a person has changed: those issued before `issued_before` (in seconds since
+    /// the epoch) have to be renewed before they count.
+    pub fn expire_tokens(&self, user: &str, issued_before: u64, now_ms: u64) {
+        self.note(Subject::User(user.into()), now_ms, |note| {
+            note.outdated_before = note.outdated_before.max(issued_before);
+        });
+    }
+
+    /// Whether a session is known to be over.
+    pub fn is_denied(&self, session: &str, now_ms: u64) -> bool {
+        self.noted.load(Ordering::Acquire)
+            && self
+                .of(&Subject::Session(session.into()), now_ms)
+                .revoked_to
+                > 0
+    }
+
+    /// How a token stands. Its signature and its times are somebody else's affair.
+    pub fn standing(&self, token: &Token, now_ms: u64) -> TokenStanding {
+        if !self.noted.load(Ordering::Acquire) {
+            return TokenStanding::Stands;
+        }
+        let of = |subject: Option<Subject>| {
+            subject.map_or(Note::default(), |subject| self.of(&subject, now_ms))
+        };
+        let session = of(token.text("sid").map(|sid| Subject::Session(sid.into())));
+        let user = of(token.text("sub").map(|sub| Subject::User(sub.into())));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a time before the epoch, and one beyond all calendars, is at the end of its range"
+        )]
+        // SECURITY: a token that does not say when it was issued is as old as can be.
+        let issued = token.number("iat").map_or(0, |iat| iat as u64);
+        if session.revoked_to > 0 || (user.revoked_to > 0 && issued <= user.revoked_to) {
+            TokenStanding::Revoked
+        } else if issued < user.outdated_before {
+            TokenStanding::Outdated
+        } else {
+            TokenStanding::Stands
+        }
+    }
+
+    /// Tells of each note: for whoever keeps something open in a person's name.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn of(&self, subject: &Subject, now_ms: u64) -> Note {
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
+        let note = notes.by_subject.get(subject).copied().unwrap_or_default();
+        if now_ms < note.forget_at_ms {
+            note
+        } else {
+            Note::default()
+        }
+    }
+
+    fn note(&self, subject: Subject, now_ms: u64, change: impl FnOnce(&mut Note)) {
+        let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
+        let forget_at_ms = now_ms.saturating_add(keep);
+        {
+            let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
+            notes.forget(now_ms);
+            let note = notes.by_subject.entry(subject.clone()).or_default();
+            change(note);
+            note.forget_at_ms = forget_at_ms;
+            notes.order.push_back((subject, forget_at_ms));
+        }
+        self.noted.store(true, Ordering::Release);
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+impl Notes {
+    /// Lets go of what has had its time, and of the oldest where there is too much.
+    fn forget(&mut self, now_ms: u64) {
+        while let Some((subject, at)) = self.order.front() {
+            if *at > now_ms && self.order.len() < CAPACITY {
+                return;
+            }
+            // A subject that was noted again stands in the order once more.
+            if self
+                .by_subject
+                .get(subject)
+                .is_some_and(|note| note.forget_at_ms == *at)
+            {
+                self.by_subject.remove(subject);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+impl fmt::Debug for Denials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Denials")
+            .field("noted", &notes.by_subject.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_790_000_000_000;
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn token(session: &str, user: &str, issued: Option<u64>) -> Token {
+        let claims = json!({ "sid": session, "sub": user, "iat": issued });
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let raw = format!("{}.{}.AAAA", encode("{}"), encode(&claims.to_string()));
+        Token::decode(&raw).unwrap()
+    }
+
+    #[test]
+    fn a_denied_session_is_out_whenever_its_token_was_issued() {
+        let denials = Denials::new(DAY);
+        let issued = Some(NOW / 1000 + 60);
+        let standing = |session| denials.standing(&token(session, "user_1", issued), NOW);
+        assert_eq!(standing("sess_1"), TokenStanding::Stands);
+        denials.deny_session("sess_1", NOW);
+        assert_eq!(standing("sess_1"), TokenStanding::Revoked);
+        assert_eq!(standing("sess_2"), TokenStanding::Stands);
+        assert!(denials.is_denied("sess_1", NOW) && !denials.is_denied("sess_2", NOW));
+    }
+
+    #[test]
+    fn who_is_out_can_sign_in_again() {
+        let denials = Denials::new(DAY);
+        denials.deny_user("user_1", NOW);
+        let second = NOW / 1000;
+        for (issued, expected) in [
+            (None, TokenStanding::Revoked),
+            (Some(second), TokenStanding::Revoked),
+            (Some(second + 1), TokenStanding::Stands),
+        ] {
+            let found = denials.standing(&token("sess_1", "user_1", issued), NOW);
+            assert_eq!(found, expected, "{issued:?}");
+        }
+    }
+
+    #[test]
+    fn an_outdated_token_has_to_be_renewed() {
+        let denials = Denials::new(DAY);
+        let second = NOW / 1000;
+        denials.expire_tokens("user_1", second, NOW);
+        let standing = |issued| denials.standing(&token("sess_1", "user_1", Some(issued)), NOW);
+        assert_eq!(standing(second - 1), TokenStanding::Outdated);
+        assert_eq!(standing(second), TokenStanding::Stands);
+        // A worse note does not give way to this one.
+        denials.deny_user("user_1", NOW);
+        denials.expire_tokens("user_1", second + 5, NOW);
+        assert_eq!(standing(second), TokenStanding::Revoked);
+    }
+
+    #[test]
+    fn a_note_is_kept_as_long_as_it_is_said_and_anew_when_it_is_made_again() {
+        let denials = Denials::new(DAY);
+        let day = u64::try_from(DAY.as_millis()).unwrap();
+        denials.deny_session("sess_1", NOW);
+        denials.deny_session("sess_1", NOW + day / 2);
+        assert!(denials.is_denied("sess_1", NOW + day + 1));
+        assert!(!denials.is_denied("sess_1", NOW + day / 2 + day));
+        // The next note clears away what has had its time.
+        denials.deny_session("sess_2", NOW + 2 * day);
+        assert_eq!(format!("{denials:?}"), "Denials { noted: 1, .. }");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let denials = Denials::new(DAY);
+        for session in 0..=CAPACITY {
+            denials.deny_session(&format!("sess_{session}"), NOW);
+        }
+        let shown = format!("{denials:?}");
+        assert_eq!(shown, format!("Denials {{ noted: {CAPACITY}, .. }}"));
+        assert!(!denials.is_denied("sess_0", NOW));
+        assert!(denials.is_denied(&format!("sess_{CAPACITY}"), NOW));
+    }
+}
