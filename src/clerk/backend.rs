@@ -5,6 +5,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use tracing::warn;
 
+use super::budget::Purpose;
 use super::client::{Answer, CallError, ClerkClient};
 use crate::core::reason::RefreshFailure;
 
@@ -39,7 +40,11 @@ impl BackendApi {
     pub async fn handshake_payload(&self, nonce: &str) -> Result<Vec<String>, ()> {
         let answer = self
             .client
-            .get("/v1/clients/handshake_payload", &[("nonce", nonce)])
+            .get(
+                Purpose::Handshake,
+                "/v1/clients/handshake_payload",
+                &[("nonce", nonce)],
+            )
             .await
             .map_err(|error| warn!(cause = %error, "a handshake nonce could not be exchanged"))?;
         match answer.status {
@@ -67,12 +72,18 @@ impl BackendApi {
         let path = format!("/v1/sessions/{}/refresh", call.session_id);
         let answer = self
             .client
-            .post(&path, &[("suffixed_cookies", "true")], &body)
+            .post(
+                Purpose::Renew,
+                &path,
+                &[("suffixed_cookies", "true")],
+                &body,
+            )
             .await;
         match answer {
             Err(CallError::Unreachable | CallError::Timeout | CallError::Client) => {
                 Err(RefreshFailure::Unreachable)
             }
+            Err(CallError::BudgetSpent) => Err(RefreshFailure::BudgetSpent),
             Err(CallError::TooLarge) => Err(RefreshFailure::Unintelligible),
             Ok(answer) if answer.status == 200 => {
                 let cookies = json_of(&answer).and_then(|payload| strings(payload.get("cookies")));

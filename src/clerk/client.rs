@@ -2,6 +2,7 @@
 //! errors.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 use url::Url;
 
+use super::budget::{Budget, Purpose};
 use crate::core::handshake::API_VERSION;
 
 /// How long one call may take, from connect to the last byte.
@@ -27,6 +29,7 @@ pub struct ClerkClient {
     http: reqwest::Client,
     base: Url,
     secret_key: Option<SecretString>,
+    budget: Arc<Budget>,
 }
 
 /// An answer of Clerk's, whatever its status.
@@ -63,16 +66,21 @@ pub enum CallError {
     /// More came than is read.
     #[error("the answer of clerk is too large")]
     TooLarge,
+    /// No call is left for this purpose.
+    #[error("the budget of calls to clerk is spent")]
+    BudgetSpent,
     /// The client could not be made.
     #[error("the client for clerk could not be made")]
     Client,
 }
 
 impl ClerkClient {
-    /// A client for the API at `base`, with `secret_key` on each call if there is one.
+    /// A client for the API at `base`, with `secret_key` on each call if there is one; calls come out
+    /// of `budget`.
     pub fn new(
         base: Url,
         secret_key: Option<SecretString>,
+        budget: Arc<Budget>,
         tls: &ClientConfig,
     ) -> Result<Self, CallError> {
         let http = reqwest::Client::builder()
@@ -88,21 +96,33 @@ impl ClerkClient {
             http,
             base,
             secret_key,
+            budget,
         })
     }
 
+    /// What its calls come out of.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// `GET` of a path below the base.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, CallError> {
+    pub async fn get(
+        &self,
+        purpose: Purpose,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Answer, CallError> {
         let mut url = self.address(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(self.http.get(url)).await
+        self.send(purpose, self.http.get(url)).await
     }
 
     /// `POST` of JSON to a path below the base.
     pub async fn post(
         &self,
+        purpose: Purpose,
         path: &str,
         query: &[(&str, &str)],
         body: &serde_json::Value,
@@ -111,7 +131,7 @@ impl ClerkClient {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(self.http.post(url).json(body)).await
+        self.send(purpose, self.http.post(url).json(body)).await
     }
 
     fn address(&self, path: &str) -> Url {
@@ -120,7 +140,14 @@ impl ClerkClient {
         url
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, CallError> {
+    async fn send(
+        &self,
+        purpose: Purpose,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Answer, CallError> {
+        if !self.budget.take(purpose) {
+            return Err(CallError::BudgetSpent);
+        }
         let mut request = request
             .header("Clerk-API-Version", API_VERSION)
             .header("Accept", "application/json");

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
+use super::budget::Purpose;
 use super::client::{Answer, CallError, ClerkClient};
 use super::keys::{KeySet, KeySetError};
 use crate::clock::SharedClock;
@@ -275,7 +276,7 @@ impl Inner {
             return Ok(());
         };
         attempts.last_ms = Some(self.clock.now_ms());
-        let outcome = client.get(path, &[]).await;
+        let outcome = client.get(Purpose::Keys, path, &[]).await;
         match outcome
             .map_err(FetchFailure::Call)
             .and_then(|answer| key_set(&answer))

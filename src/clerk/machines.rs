@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::budget::Purpose;
 use super::client::ClerkClient;
 use crate::core::machine::{Machine, TokenType};
 use crate::core::reason::Reason;
@@ -17,7 +18,12 @@ pub struct MachineApi {
 
 impl MachineApi {
     /// Whom a token stands for. The error is a verdict on the token, or says that there is none.
-    pub async fn verify(&self, kind: TokenType, token: &str) -> Result<Machine, Reason> {
+    pub async fn verify(
+        &self,
+        purpose: Purpose,
+        kind: TokenType,
+        token: &str,
+    ) -> Result<Machine, Reason> {
         let (client, path, field) = match kind {
             TokenType::ApiKey => (self.instance.as_ref(), "/api_keys/verify", "secret"),
             TokenType::M2m => (
@@ -34,7 +40,7 @@ impl MachineApi {
         };
         let client = client.ok_or(Reason::TokenVerificationUnavailable)?;
         let answer = client
-            .post(path, &[], &json!({ field: token }))
+            .post(purpose, path, &[], &json!({ field: token }))
             .await
             .map_err(|_| Reason::TokenVerificationUnavailable)?;
         match answer.status {

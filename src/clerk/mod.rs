@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of requests or policy; answers questions of the gate.
 pub mod backend;
+pub mod budget;
 pub mod client;
 pub mod jwks;
 pub mod keys;

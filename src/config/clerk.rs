@@ -13,7 +13,7 @@ use super::keys::{jwt_key, machine_secret_key, publishable_key, secret_key, valu
 use super::model::{ClerkConfig, KeySource};
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
-use super::{organization_sync, satellite};
+use super::{organization_sync, satellite, session};
 use crate::core::instance::{
     BackendApi, Continuity, Instance, IssuerRule, PendingSessions, Satellite,
 };
@@ -64,7 +64,8 @@ struct Written {
     pending: PendingSessions,
     organization_sync: OrganizationSync,
     satellite: Option<(Satellite, Option<String>)>,
-    continuity: Continuity,
+    session: session::Session,
+    api_budget: Option<u32>,
 }
 
 /// Reads both tables. `None` where there is no publishable key to go on from.
@@ -80,6 +81,7 @@ pub(super) fn read(
     let keys = key_source(&written, problems);
     let instance = instance(&written)?;
     let proxy = written.frontend_api_proxy.as_ref();
+    let kind = instance.key.kind();
     Some(Clerk {
         config: ClerkConfig {
             instance,
@@ -91,6 +93,10 @@ pub(super) fn read(
             machine_token_cache: written
                 .machine_token_cache
                 .unwrap_or(Duration::from_secs(30)),
+            api_budget: written
+                .api_budget
+                .unwrap_or_else(|| ClerkConfig::usual_budget(kind)),
+            seal_keys: written.session.seal_keys,
             api_url: written.api_url.map_or_else(default_api, |url| url.value),
         },
         frontend_api_proxy: proxy.map(|proxy| proxy.path.clone()),
@@ -101,7 +107,7 @@ pub(super) fn read(
 
 fn written(
     mut section: Section<'_>,
-    mut session: Section<'_>,
+    session: Section<'_>,
     public_url: Option<&Origin>,
     files: ReadFile<'_>,
 ) -> Written {
@@ -173,19 +179,17 @@ fn written(
         },
         organization_sync: organization_sync::read(section.section("organization-sync")),
         satellite,
-        continuity: session
-            .choice(
-                "continuity",
-                &[
-                    ("full", Continuity::Full),
-                    ("faithful", Continuity::Faithful),
-                ],
-            )
-            .map_or(Continuity::Full, |read| read.value),
+        session: session::read(session, files),
+        api_budget: api_budget(&mut section),
     };
-    session.finish();
     section.finish();
     written
+}
+
+/// How many calls to the Backend API there may be in ten seconds.
+fn api_budget(section: &mut Section<'_>) -> Option<u32> {
+    let calls = section.integer("api-budget", 10..=1_000_000)?;
+    u32::try_from(calls).ok()
 }
 
 /// Tokens of page loads carry no `azp` (design, section 8, A1).
@@ -193,7 +197,7 @@ fn azp_of_page_loads(written: &Written, problems: &Problems) {
     let Some(parties) = &written.parties else {
         return;
     };
-    if !parties.value.is_empty() && written.continuity == Continuity::Faithful {
+    if !parties.value.is_empty() && written.session.continuity == Continuity::Faithful {
         problems.add(
             Problem::warning(
                 &parties.place,
@@ -251,7 +255,12 @@ fn instance(written: &Written) -> Option<Instance> {
     }
     instance.sign_in_url = written.sign_in_url.as_ref().map(|page| page.value.clone());
     instance.sign_up_url = written.sign_up_url.as_ref().map(|page| page.value.clone());
-    instance.continuity = written.continuity;
+    instance.continuity = written.session.continuity;
+    instance.seal_max_age_ms =
+        u64::try_from(written.session.seal_max_age.as_millis()).unwrap_or(u64::MAX);
+    instance
+        .cookie_domain
+        .clone_from(&written.session.cookie_domain);
     instance.pending = written.pending;
     Some(instance)
 }

@@ -22,6 +22,7 @@ mod requirement;
 mod routes;
 mod satellite;
 mod section;
+mod session;
 mod settings;
 mod sites;
 mod source;

@@ -10,6 +10,7 @@ use url::Url;
 use crate::core::edge::Edge;
 use crate::core::identity_headers::MappedHeader;
 use crate::core::instance::Instance;
+use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::Policy;
 
@@ -61,8 +62,23 @@ pub struct ClerkConfig {
     pub machine_secret_key: Option<SecretString>,
     /// How long Clerk's word on a machine token is taken.
     pub machine_token_cache: Duration,
+    /// How many calls to the Backend API there may be in ten seconds.
+    pub api_budget: u32,
+    /// The keys of the gate's own cookies, base64 of 32 bytes each, the one that seals first. Where
+    /// there is none, the gate makes one for as long as it runs.
+    pub seal_keys: Vec<SecretString>,
     /// The Backend API, without a trailing slash in its path.
     pub api_url: Url,
+}
+
+impl ClerkConfig {
+    /// Half of what Clerk takes of an instance in ten seconds (protocol reference, section 9.1).
+    pub fn usual_budget(kind: InstanceKind) -> u32 {
+        match kind {
+            InstanceKind::Production => 500,
+            InstanceKind::Development => 50,
+        }
+    }
 }
 
 /// Where the keys that verify tokens come from.

@@ -44,16 +44,27 @@ impl Source {
 
     /// The text with every secret covered by stars of the same length, so that places stay true.
     pub(super) fn shown(&self) -> String {
+        // The end of a secret of several lines, while it is read.
+        let mut open: Option<&str> = None;
+        let mut cover_line = |line: &str| {
+            if let Some(end) = open {
+                if line.contains(end) {
+                    open = None;
+                }
+                return line.chars().map(cover).collect();
+            }
+            let (key, value) = line.split_once('=').unwrap_or_default();
+            let secret = key.contains("secret") || key.contains("seal-key");
+            if !secret || key.contains("-file") {
+                return cover_keys(line);
+            }
+            let mut quotes = [r#"""""#, "'''"].into_iter();
+            open = quotes.find(|quotes| value.matches(quotes).count() == 1);
+            cover_value(line)
+        };
         self.text
             .split_inclusive('\n')
-            .map(|line| {
-                let key = line.split_once('=').map_or("", |(key, _)| key);
-                if key.contains("secret") && !key.contains("-file") {
-                    cover_value(line)
-                } else {
-                    cover_keys(line)
-                }
-            })
+            .map(&mut cover_line)
             .collect()
     }
 }
@@ -113,6 +124,15 @@ mod tests {
         assert_eq!(
             shown,
             "secret-key = \"***********\"\nlisten = \"*********!\" # é\nsecret-key-file = \"/run/s\"\n"
+        );
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_covered_to_its_end() {
+        let text = "seal-key = \"\"\"\nabc,\ndef\"\"\"\nseal-max-age = \"1d\"\n";
+        assert_eq!(
+            Source::new("x", text).shown(),
+            "seal-key = \"\"\"\n****\n***\"\"\"\nseal-max-age = \"1d\"\n"
         );
     }
 }

@@ -48,6 +48,10 @@ pub struct Instance {
     pub continuity: Continuity,
     /// Whether pending sessions count as signed out (Clerk's default).
     pub pending: PendingSessions,
+    /// How long after its first issue a seal counts, in milliseconds.
+    pub seal_max_age_ms: u64,
+    /// The domain that Clerk's cookies are set for where that is not the host alone.
+    pub cookie_domain: Option<String>,
 }
 
 /// Whether Clerk's Backend API can be called.
@@ -114,6 +118,8 @@ impl Instance {
             sign_up_url: None,
             continuity: Continuity::Full,
             pending: PendingSessions::SignedOut,
+            seal_max_age_ms: 7 * 24 * 60 * 60 * 1000,
+            cookie_domain: None,
             key,
         }
     }

@@ -184,6 +184,8 @@ pub enum RefreshFailure {
     InvalidToken,
     /// No secret key is configured.
     NoSecretKey,
+    /// The gate makes no more calls to Clerk for the moment.
+    BudgetSpent,
     /// Clerk's own code for it; letters, digits, `_` and `-`, at most 64.
     Code(String),
 }
@@ -215,6 +217,7 @@ impl RefreshFailure {
             Self::Empty => "unexpected-sdk-error",
             Self::InvalidToken => "invalid-session-token",
             Self::NoSecretKey => "missing-api-client",
+            Self::BudgetSpent => "budget-spent",
             Self::Code(code) => code,
         }
     }

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::flights::Flights;
+use crate::clerk::budget::Purpose;
 use crate::clerk::machines::MachineApi;
 use crate::core::machine::{Machine, TokenType};
 use crate::core::reason::Reason;
@@ -104,11 +105,12 @@ impl Machines {
         {
             return Err(refused.reason);
         }
-        let places = match &known {
-            Some(_) => &self.renewals,
-            None => &self.calls,
+        // SECURITY: tokens that are made up must not spend what is kept for those that are known.
+        let (places, purpose) = match &known {
+            Some(_) => (&self.renewals, Purpose::LookUp),
+            None => (&self.calls, Purpose::Machine),
         };
-        let call = self.ask(places, kind, token);
+        let call = self.ask(places, purpose, kind, token);
         let answer = self.flights.join(digest, call).await;
         self.keep(digest, &answer, now_ms);
         answer
@@ -117,13 +119,14 @@ impl Machines {
     async fn ask(
         &self,
         places: &Semaphore,
+        purpose: Purpose,
         kind: TokenType,
         token: &str,
     ) -> Result<Arc<Machine>, Reason> {
         let _place = places
             .try_acquire()
             .map_err(|_| Reason::TokenVerificationUnavailable)?;
-        self.api.verify(kind, token).await.map(Arc::new)
+        self.api.verify(purpose, kind, token).await.map(Arc::new)
     }
 
     fn keep(&self, digest: Digest, answer: &Result<Arc<Machine>, Reason>, now_ms: u64) {

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::assemble::{self, tls_for};
 use crate::clerk::backend::BackendApi;
+use crate::clerk::budget::Budget;
 use crate::clerk::client::ClerkClient;
 use crate::clerk::jwks::{KeyStore, KeyTimes};
 use crate::clerk::keys::KeySet;
@@ -115,22 +116,37 @@ fn has_same_keys(one: &ClerkConfig, other: &ClerkConfig) -> bool {
         && (one.keys != KeySource::BackendApi || has_same_backend(one, other))
 }
 
-fn client(base: Url, key: Option<SecretString>) -> anyhow::Result<ClerkClient> {
+fn client(
+    base: Url,
+    key: Option<SecretString>,
+    budget: &Arc<Budget>,
+) -> anyhow::Result<ClerkClient> {
     let tls = tls_for(base.scheme() == "https", &ExtraRoots::default())
         .context("the certificates that are trusted")?;
-    Ok(ClerkClient::new(base, key, &tls)?)
+    Ok(ClerkClient::new(base, key, Arc::clone(budget), &tls)?)
 }
 
 fn backend(clerk: &ClerkConfig) -> anyhow::Result<Option<ClerkClient>> {
     match &clerk.secret_key {
-        Some(key) => Ok(Some(client(clerk.api_url.clone(), Some(key.clone()))?)),
+        Some(key) => {
+            let budget = Arc::new(Budget::new(clerk.api_budget));
+            let key = Some(key.clone());
+            Ok(Some(client(clerk.api_url.clone(), key, &budget)?))
+        }
         None => Ok(None),
     }
 }
 
 fn machines(clerk: &ClerkConfig, instance: Option<ClerkClient>) -> anyhow::Result<Machines> {
     let machine = match &clerk.machine_secret_key {
-        Some(key) => Some(client(clerk.api_url.clone(), Some(key.clone()))?),
+        Some(key) => {
+            // Clerk counts the calls of an instance, whichever of its keys they come with.
+            let budget = match &instance {
+                Some(instance) => Arc::clone(instance.budget()),
+                None => Arc::new(Budget::new(clerk.api_budget)),
+            };
+            Some(client(clerk.api_url.clone(), Some(key.clone()), &budget)?)
+        }
         None => None,
     };
     let api = MachineApi { instance, machine };
@@ -167,7 +183,9 @@ fn keys(
         }
         (KeySource::FrontendApi { url }, _) => {
             let base = Url::parse(url).context("the address of the Frontend API")?;
-            KeyStore::remote(client(base, None)?, "/.well-known/jwks.json", times, clock)
+            let budget = Arc::new(Budget::new(clerk.api_budget));
+            let client = client(base, None, &budget)?;
+            KeyStore::remote(client, "/.well-known/jwks.json", times, clock)
         }
         (KeySource::BackendApi, None) => {
             anyhow::bail!("keys come from the Backend API, but there is no secret key")

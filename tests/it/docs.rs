@@ -356,6 +356,7 @@ fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
         RefreshFailure::Empty,
         RefreshFailure::InvalidToken,
         RefreshFailure::NoSecretKey,
+        RefreshFailure::BudgetSpent,
     ];
     let code: Vec<&str> = code.iter().map(RefreshFailure::code).collect();
     assert_eq!(documented, code);

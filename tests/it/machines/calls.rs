@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clerk_gate::clerk::budget::Budget;
 use clerk_gate::clerk::client::ClerkClient;
 use clerk_gate::clerk::machines::MachineApi;
 use clerk_gate::core::machine::TokenType;
@@ -214,7 +215,15 @@ fn machines(world: &World) -> Machines {
     let url = world.clerk.url().parse().unwrap();
     let secret = world.clerk.secret_key().to_owned();
     let api = MachineApi {
-        instance: Some(ClerkClient::new(url, Some(secret.into()), &tls).unwrap()),
+        instance: Some(
+            ClerkClient::new(
+                url,
+                Some(secret.into()),
+                Arc::new(Budget::new(1_000_000)),
+                &tls,
+            )
+            .unwrap(),
+        ),
         machine: None,
     };
     Machines::new(api, Duration::from_secs(30))

@@ -240,6 +240,8 @@ pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
         secret_key: None,
         machine_secret_key: None,
         machine_token_cache: Duration::from_secs(30),
+        api_budget: 100_000,
+        seal_keys: Vec::new(),
         api_url: "https://api.clerk.com".parse().unwrap(),
     }
 }

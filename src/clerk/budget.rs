@@ -1,0 +1,173 @@
+//! How many calls to the Backend API there may be, and who goes without when they run short.
+//!
+//! Clerk takes so many calls of an instance in ten seconds (protocol reference, section 9.1) and
+//! answers all others with 429, whoever makes them. The gate stays well below, so that an application
+//! that calls Clerk itself is not kept out, and keeps what is left for whoever needs it most.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The span in which Clerk counts.
+const SPAN: Duration = Duration::from_secs(10);
+
+/// What a call is for, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The keys that verify tokens. Clerk does not count these calls.
+    Keys,
+    /// Ending a session: somebody wants out.
+    End,
+    /// Renewing the session of somebody who is at work.
+    Renew,
+    /// Fetching what a handshake brought.
+    Handshake,
+    /// Looking something up for somebody: a list of sessions, a template's token, whether a stream may
+    /// go on.
+    LookUp,
+    /// Asking about a machine token.
+    Machine,
+}
+
+impl Purpose {
+    /// Every purpose, in the order in which they give way: the last one first.
+    pub const ALL: [Self; 6] = [
+        Self::Keys,
+        Self::End,
+        Self::Renew,
+        Self::Handshake,
+        Self::LookUp,
+        Self::Machine,
+    ];
+
+    /// The share of the budget, in hundredths, that must be left for such a call to be made.
+    pub fn reserve(self) -> u32 {
+        match self {
+            Self::Keys | Self::End => 0,
+            Self::Renew => 10,
+            Self::Handshake => 20,
+            Self::LookUp => 35,
+            // SECURITY: anybody can make a token up, and with it a call.
+            Self::Machine => 50,
+        }
+    }
+}
+
+/// A bucket of calls that fills up again.
+///
+/// It holds half of what may be called in ten seconds and gains the other half in that time, so that
+/// no ten seconds see more.
+pub struct Budget {
+    holds: f64,
+    gains_per_second: f64,
+    left: Mutex<Left>,
+}
+
+struct Left {
+    calls: f64,
+    at: Instant,
+}
+
+impl Budget {
+    /// A full bucket of so many calls in ten seconds.
+    pub fn new(calls: u32) -> Self {
+        let half = f64::from(calls) / 2.0;
+        Self {
+            holds: half,
+            gains_per_second: half / SPAN.as_secs_f64(),
+            left: Mutex::new(Left {
+                calls: half,
+                at: Instant::now(),
+            }),
+        }
+    }
+
+    /// Takes a call for this purpose. `false` if there is none for it.
+    pub fn take(&self, purpose: Purpose) -> bool {
+        if purpose == Purpose::Keys {
+            return true;
+        }
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let gained = (now - left.at).as_secs_f64() * self.gains_per_second;
+        left.calls = (left.calls + gained).min(self.holds);
+        left.at = now;
+        let reserve = self.holds * f64::from(purpose.reserve()) / 100.0;
+        let enough = left.calls - 1.0 >= reserve;
+        if enough {
+            left.calls -= 1.0;
+        }
+        enough
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget")
+            .field("holds", &self.holds)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many calls are left for each purpose, one after the other from the least important on.
+    fn spent(budget: &Budget) -> Vec<(Purpose, u32)> {
+        let all = Purpose::ALL.iter().rev().filter(|p| **p != Purpose::Keys);
+        all.map(|purpose| {
+            (
+                *purpose,
+                (0..1000).take_while(|_| budget.take(*purpose)).count(),
+            )
+        })
+        .map(|(purpose, count)| (purpose, u32::try_from(count).unwrap()))
+        .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_least_important_go_without_first() {
+        let budget = Budget::new(400);
+        let expected = [
+            (Purpose::Machine, 100),
+            (Purpose::LookUp, 30),
+            (Purpose::Handshake, 30),
+            (Purpose::Renew, 20),
+            (Purpose::End, 20),
+        ];
+        assert_eq!(spent(&budget), expected);
+        assert!(budget.take(Purpose::Keys));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_ten_seconds_see_more_than_the_budget() {
+        let budget = Budget::new(400);
+        let mut calls = 0;
+        for _ in 0..100 {
+            while budget.take(Purpose::End) {
+                calls += 1;
+            }
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!((398..=400).contains(&calls), "{calls}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_fills_up_again_and_not_beyond() {
+        let budget = Budget::new(400);
+        while budget.take(Purpose::End) {}
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(
+            (0..1000).take_while(|_| budget.take(Purpose::End)).count(),
+            100
+        );
+        tokio::time::advance(Duration::from_hours(1)).await;
+        assert_eq!(
+            (0..1000).take_while(|_| budget.take(Purpose::End)).count(),
+            200
+        );
+    }
+}

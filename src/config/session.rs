@@ -1,0 +1,107 @@
+//! `[session]`: how people are kept signed in.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use secrecy::SecretString;
+
+use super::clerk::ReadFile;
+use super::keys::value_or_file;
+use super::report::Problem;
+use super::section::Section;
+use crate::core::instance::Continuity;
+use crate::core::origin::Host;
+
+/// How long a seal counts where nothing is said: as long as a session of Clerk's lives by default.
+const SEAL_MAX_AGE: Duration = Duration::from_hours(24 * 7);
+
+/// As many keys as a rotation can need.
+const MOST_KEYS: usize = 8;
+
+/// What stands in `[session]`.
+pub(super) struct Session {
+    pub(super) continuity: Continuity,
+    /// Base64 of 32 bytes each, the one that seals first.
+    pub(super) seal_keys: Vec<SecretString>,
+    pub(super) seal_max_age: Duration,
+    pub(super) cookie_domain: Option<String>,
+}
+
+/// Reads the table.
+pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
+    let continuity = section.choice(
+        "continuity",
+        &[
+            ("full", Continuity::Full),
+            ("faithful", Continuity::Faithful),
+        ],
+    );
+    let seal_keys = seal_keys(&mut section, files);
+    let day = Duration::from_hours(24);
+    let seal_max_age = section.duration("seal-max-age", Duration::from_mins(1)..=day * 30);
+    let cookie_domain = section.parsed("cookie-domain", |text| {
+        Host::parse(text.trim_start_matches('.'))
+            .filter(|host| host.to_string() == host.name() && host.name().contains('.'))
+            .map(|host| host.name().to_owned())
+            .ok_or_else(|| "it is a domain such as `example.com`".to_owned())
+    });
+    section.finish();
+    Session {
+        continuity: continuity.map_or(Continuity::Full, |read| read.value),
+        seal_keys,
+        seal_max_age: seal_max_age.unwrap_or(SEAL_MAX_AGE),
+        cookie_domain: cookie_domain.map(|read| read.value),
+    }
+}
+
+fn seal_keys(section: &mut Section<'_>, files: ReadFile<'_>) -> Vec<SecretString> {
+    let Some(written) = value_or_file(section, "seal-key", "seal-key-file", files) else {
+        return Vec::new();
+    };
+    let problems = section.problems();
+    let lines: Vec<&str> = written
+        .value
+        .split(['\n', ','])
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let hint = "make one with `openssl rand -base64 32`; put a new key on the first line and keep the old ones below it for as long as `seal-max-age`";
+    if lines.len() > MOST_KEYS {
+        problems.add(
+            Problem::error(
+                &written.place,
+                format!(
+                    "there are {} seal keys, and at most {MOST_KEYS} are taken",
+                    lines.len()
+                ),
+            )
+            .hint(hint),
+        );
+        return Vec::new();
+    }
+    let mut keys = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if is_key(line) {
+            keys.push(SecretString::from(*line));
+        } else {
+            // SECURITY: what is nearly a key is not shown.
+            problems.add(
+                Problem::error(
+                    &written.place,
+                    format!("seal key {} is not 32 bytes in base64", at + 1),
+                )
+                .hint(hint),
+            );
+        }
+    }
+    keys
+}
+
+fn is_key(text: &str) -> bool {
+    let lenient =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient);
+    engine.decode(text).is_ok_and(|bytes| bytes.len() == 32)
+}
