@@ -20,6 +20,7 @@ use clerk_gate::core::policy::{PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::machines::Machines;
+use clerk_gate::gate::seals::Seals;
 use clerk_gate::gate::{Gate, Site, Snapshot};
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -137,6 +138,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
             backend: None,
             machines: Arc::new(Machines::new(MachineApi::default(), Duration::ZERO)),
+            seals: Arc::new(Seals::new(&[]).unwrap()),
             frontend_api: None,
         }],
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),

@@ -2,11 +2,13 @@
 //! and 3.9).
 
 use http::HeaderMap;
+use http::header::COOKIE;
 use serde_json::{Value, json};
 use tracing::warn;
 
 use super::budget::Purpose;
 use super::client::{Answer, CallError, ClerkClient};
+use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
 use crate::core::reason::RefreshFailure;
 
 /// The Backend API, with the secret key of the instance.
@@ -28,6 +30,43 @@ pub struct RefreshCall {
     pub origin: String,
     /// The request's headers, as the SDK sends them: our own seal is never among them.
     pub headers: Value,
+}
+
+/// What Clerk says about something that may be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// It is there.
+    Found(T),
+    /// There is no such thing.
+    Unknown,
+    /// Clerk could not be asked, or its answer is none.
+    Unavailable,
+}
+
+/// How a session stands at Clerk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionWord {
+    /// Whose it is.
+    pub user_id: String,
+    /// `active`, `revoked` and so on.
+    pub status: String,
+}
+
+impl SessionWord {
+    /// Whether tokens may still be had for it.
+    pub fn is_live(&self) -> bool {
+        matches!(self.status.as_str(), "active" | "pending")
+    }
+}
+
+/// What came of asking for a token.
+pub enum Minted {
+    /// The token.
+    Token(String),
+    /// Clerk would not: there is no such session, or it is over.
+    Refused,
+    /// Clerk could not be asked, or its answer is none.
+    Unavailable,
 }
 
 impl BackendApi {
@@ -58,6 +97,46 @@ impl BackendApi {
         }
         let directives = json_of(&answer).and_then(|payload| strings(payload.get("directives")));
         directives.ok_or_else(|| warn!("clerk's answer to a handshake nonce is not understood"))
+    }
+
+    /// How a session stands. `id` of letters, digits and `_` only.
+    pub async fn session(&self, id: &str) -> Lookup<SessionWord> {
+        let path = format!("/v1/sessions/{id}");
+        let Ok(answer) = self.client.get(Purpose::Renew, &path, &[]).await else {
+            return Lookup::Unavailable;
+        };
+        match answer.status {
+            200 => {}
+            404 => return Lookup::Unknown,
+            _ => return Lookup::Unavailable,
+        }
+        let word = json_of(&answer).and_then(|session| {
+            let text = |name: &str| session.get(name)?.as_str().map(str::to_owned);
+            Some(SessionWord {
+                user_id: text("user_id")?,
+                status: text("status")?,
+            })
+        });
+        word.map_or(Lookup::Unavailable, Lookup::Found)
+    }
+
+    /// A new session token for a session. `id` as above.
+    pub async fn mint(&self, id: &str) -> Minted {
+        let path = format!("/v1/sessions/{id}/tokens");
+        let Ok(answer) = self
+            .client
+            .post(Purpose::Renew, &path, &[], &json!({}))
+            .await
+        else {
+            return Minted::Unavailable;
+        };
+        match answer.status {
+            200 => {}
+            400 | 404 | 410 | 422 => return Minted::Refused,
+            _ => return Minted::Unavailable,
+        }
+        let token = json_of(&answer).and_then(|body| Some(body.get("jwt")?.as_str()?.to_owned()));
+        token.map_or(Minted::Unavailable, Minted::Token)
     }
 
     /// The Set-Cookie strings that renew a session.
@@ -95,17 +174,31 @@ impl BackendApi {
 }
 
 /// The headers of a request in the shape the API takes: lower-case names, each with its values.
+// SECURITY: the gate's own cookies are nobody's business, Clerk's included.
 pub fn header_lists(headers: &HeaderMap) -> Value {
     let mut lists = serde_json::Map::new();
     for name in headers.keys() {
         let values: Vec<Value> = headers
             .get_all(name)
             .iter()
-            .map(|value| Value::String(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .map(|value| match name {
+                &COOKIE => Value::String(without_our_cookies(&value)),
+                _ => Value::String(value),
+            })
             .collect();
         lists.insert(name.as_str().to_owned(), Value::Array(values));
     }
     Value::Object(lists)
+}
+
+fn without_our_cookies(line: &str) -> String {
+    let ours = |pair: &&str| {
+        let pair = pair.trim_start();
+        pair.starts_with(SEAL_COOKIE) || pair.starts_with(STATE_COOKIE)
+    };
+    let kept: Vec<&str> = line.split(';').filter(|pair| !ours(pair)).collect();
+    kept.join(";").trim_start().to_owned()
 }
 
 fn json_of(answer: &Answer) -> Option<Value> {

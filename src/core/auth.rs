@@ -2,11 +2,13 @@
 //! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
 
 mod machine;
+mod mint;
 mod refresh;
 mod state;
 
 use std::sync::Arc;
 
+use super::continuity::Begun;
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
@@ -146,11 +148,8 @@ impl<'r> Desk<'_, 'r> {
                 ));
             }
             (true, false) => {
-                return Ok(self.maybe_handshake(
-                    Reason::ClientUatButNoSessionToken,
-                    &view,
-                    progress,
-                ));
+                let reason = Reason::ClientUatButNoSessionToken;
+                return self.handshake_or_mint(reason, &view, progress);
             }
             (true, true) => {}
         }
@@ -251,12 +250,14 @@ impl<'r> Desk<'_, 'r> {
     /// Verifies the token in `slot`, refreshes it if it has expired and can be, and says what a
     /// failure leads to (section 3.10).
     fn judge(&self, slot: Slot, progress: &Progress<'r>) -> Result<AuthState, Question> {
-        let reason = match self.verified(slot, PartyRule::Listed, self.leeway(), progress)? {
+        let parties = self.parties(slot, progress)?;
+        let reason = match self.verified(slot, parties, self.leeway(), progress)? {
             Ok(token) => {
                 return Ok(match token.identity() {
                     Some(_) => AuthState {
                         outcome: Outcome::SignedIn(SignedIn { token, slot }),
                         set_cookies: Vec::new(),
+                        keepsakes: Vec::new(),
                         token_type: Some(TokenType::Session),
                     },
                     // Claims that Clerk's own library cannot read.
@@ -275,17 +276,44 @@ impl<'r> Desk<'_, 'r> {
                     reason,
                     refresh: Some(failure),
                 };
-                Ok(self.maybe_handshake(cause, &self.cookies(progress)?, progress))
+                let view = self.cookies(progress)?;
+                if slot == Slot::Bearer {
+                    return Ok(self.maybe_handshake(cause, &view, progress));
+                }
+                self.handshake_or_mint(cause, &view, progress)
             }
             Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture => {
                 Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
             }
             // Clerk knows what has become of the browser's sessions; a program has to find out itself.
-            Reason::SessionRevoked | Reason::SessionTokenOutdated if slot != Slot::Bearer => {
+            Reason::SessionRevoked if slot != Slot::Bearer => {
                 Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
+            }
+            Reason::SessionTokenOutdated if slot != Slot::Bearer => {
+                self.handshake_or_mint(reason, &self.cookies(progress)?, progress)
             }
             other => Ok(AuthState::signed_out(other)),
         }
+    }
+
+    /// How `azp` of a token that came with the request is judged: it may be absent from a cookie's
+    /// token of a session that is sealed (design, section 8, A1).
+    fn parties(&self, slot: Slot, progress: &Progress<'r>) -> Result<PartyRule, Question> {
+        if slot == Slot::Bearer || self.instance.authorized_parties.is_empty() {
+            return Ok(PartyRule::Listed);
+        }
+        let Ok(token) = &progress.token(slot)?.decoded else {
+            return Ok(PartyRule::Listed);
+        };
+        if token.claim("azp").is_some() {
+            return Ok(PartyRule::Listed);
+        }
+        let view = self.cookies(progress)?;
+        let seal = self.seal(view.family, progress)?;
+        Ok(match seal.filter(|seal| seal.is_of(token)) {
+            Some(_) => PartyRule::ListedOrAbsent,
+            None => PartyRule::Listed,
+        })
     }
 
     /// Tokens that come straight from Clerk carry no `azp` (design, section 8, A1).
@@ -348,6 +376,21 @@ impl<'r> Desk<'_, 'r> {
         }
     }
 
+    /// A page load goes to Clerk and back. Whatever cannot do that gets a new token by its seal: it
+    /// would be refused otherwise, and what it carries would be lost.
+    fn handshake_or_mint(
+        &self,
+        cause: impl Into<Cause>,
+        view: &CookieView,
+        progress: &Progress<'r>,
+    ) -> Result<AuthState, Question> {
+        let state = self.maybe_handshake(cause, view, progress);
+        if matches!(state.outcome, Outcome::Redirect(_)) {
+            return Ok(state);
+        }
+        Ok(self.mint(view, progress)?.unwrap_or(state))
+    }
+
     /// Sends the browser on, unless it has been sent on three times in a row (section 3.6).
     fn redirect(&self, location: String, cause: Cause, progress: &Progress<'r>) -> AuthState {
         let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
@@ -360,6 +403,7 @@ impl<'r> Desk<'_, 'r> {
                 cause: Some(cause),
             }),
             set_cookies: vec![handshake::counter_cookie(count)],
+            keepsakes: self.begins(Begun::Handshake),
             token_type: Some(TokenType::Session),
         }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use http::header::AUTHORIZATION;
 
+use super::continuity::{SEAL_COOKIE, STATE_COOKIE};
 use super::cookies::Cookies;
 use super::facts::{self, RequestFacts};
 use super::instance::Instance;
@@ -25,6 +26,10 @@ pub struct Credentials<'r> {
     pub dev_browser_parameter: Option<String>,
     /// `__refresh_<suffix>`; the un-suffixed copy is never read.
     pub refresh: Option<Cow<'r, str>>,
+    /// The gate's own seal and state, of this instance, as they came.
+    pub seal: Option<Cow<'r, str>>,
+    /// Likewise.
+    pub state: Option<Cow<'r, str>>,
     /// `__clerk_handshake`, query first.
     pub handshake: Option<Cow<'r, str>>,
     /// `__clerk_handshake_nonce`, query first.
@@ -89,6 +94,8 @@ impl<'r> Credentials<'r> {
             dev_browser: copies("__clerk_db_jwt"),
             dev_browser_parameter: parameter("__clerk_db_jwt"),
             refresh: cookies.suffixed("__refresh", suffix),
+            seal: cookies.suffixed(SEAL_COOKIE, suffix),
+            state: cookies.suffixed(STATE_COOKIE, suffix),
             handshake: query_first("__clerk_handshake"),
             handshake_nonce: query_first("__clerk_handshake_nonce"),
             redirect_count: cookies

@@ -117,6 +117,7 @@ pub fn not_served(facts: &RequestFacts<'_>) -> Verdict {
         standing: Standing::Unasked,
         who: None,
         set_cookies: Vec::new(),
+        keepsakes: Vec::new(),
         route: None,
     }
 }
@@ -185,8 +186,17 @@ impl<'r> Judge<'_, 'r> {
         Ok(self.judge(terms, state, progress))
     }
 
-    /// Session and requirements are known: what follows.
-    fn judge(&self, terms: Terms<'_>, state: AuthState, progress: &Progress<'r>) -> Verdict {
+    /// Session and requirements are known: what follows. The gate's own cookies are kept whatever that
+    /// is.
+    fn judge(&self, terms: Terms<'_>, mut state: AuthState, progress: &Progress<'r>) -> Verdict {
+        let mut kept = std::mem::take(&mut state.keepsakes);
+        let mut verdict = self.judge_state(terms, state, progress);
+        kept.append(&mut verdict.keepsakes);
+        verdict.keepsakes = kept;
+        verdict
+    }
+
+    fn judge_state(&self, terms: Terms<'_>, state: AuthState, progress: &Progress<'r>) -> Verdict {
         let Terms { route, open, .. } = terms;
         let machine = state.token_type != Some(TokenType::Session);
         let session = state.session(self.0.instance.pending).cloned();
@@ -200,6 +210,7 @@ impl<'r> Judge<'_, 'r> {
                 standing: Standing::Handshake,
                 who: None,
                 set_cookies: cookies,
+                keepsakes: Vec::new(),
                 route: progress.route().cloned(),
             },
             Outcome::Broken(reason) => {
@@ -336,6 +347,7 @@ impl<'r> Judge<'_, 'r> {
                 standing: Standing::SignedOut,
                 who: None,
                 set_cookies: cookies,
+                keepsakes: self.begins_to_sign_in(),
                 route: progress.route().cloned(),
             };
         }
@@ -361,6 +373,7 @@ impl<'r> Judge<'_, 'r> {
                 standing: Standing::SignedIn,
                 who: None,
                 set_cookies: Vec::new(),
+                keepsakes: Vec::new(),
                 route: progress.route().cloned(),
             };
         }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::auth;
+use super::continuity::OwnCookies;
 use super::decide::{self, Decision, Inputs, Page, Step, Verdict};
 use super::jwt::Token;
 use super::machine::Machine;
 use super::persona::Sender;
 use super::policy::{Route, RouteMatch};
-use super::question::{Progress, Question, Slot, TokenAnswer, TokenStanding};
+use super::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use super::reason::{Reason, RefreshFailure};
 use super::reply;
 use super::requirement::{Caller, Person};
@@ -107,6 +108,12 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     let machine = machine.map(|machine| Arc::new(machine.clone()));
                     self.progress
                         .answer_machine(machine.ok_or(Reason::TokenVerificationUnavailable));
+                }
+                // The keys that open them are not at hand: it is as if none had come.
+                Question::OwnCookies => self.progress.answer_own_cookies(OwnCookies::default()),
+                Question::Mint => {
+                    self.left_out.push(question);
+                    self.progress.answer_mint(Err(MintFailure::Refused));
                 }
                 Question::Refresh(_) => {
                     self.left_out.push(question);
@@ -233,6 +240,8 @@ fn effect(question: Question) -> &'static str {
         Question::HandshakePayload => "the handshake nonce would be exchanged at Clerk",
         Question::Refresh(_) => "the session would be refreshed at Clerk",
         Question::Machine(_) => "the token would be looked up at Clerk",
+        Question::Mint => "a session token would be minted at Clerk",
+        Question::OwnCookies => "the gate's own cookies would be opened",
         Question::Token(_) | Question::Signature(_) => "a token would be looked at",
     }
 }

@@ -5,9 +5,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::auth::{AuthRedirect, AuthState, CookieView, Desk, Outcome, SignedIn};
+use super::continuity::Keepsake;
 use super::credentials::{CookieFamily, Credentials};
 use super::facts::RequestFacts;
 use super::instance::Continuity;
+use super::jwt::Token;
 use super::machine::TokenType;
 use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason};
@@ -58,6 +60,9 @@ pub(super) fn consume<'r>(
     if desk.instance.continuity == Continuity::Full && !desk.facts.is_handshake_eligible() {
         return Ok(Consumed::Nothing);
     }
+    if !desk.may_consume(progress)? {
+        return Ok(Consumed::Nothing);
+    }
     if by_nonce {
         if progress.payload()?.is_err() {
             // A nonce that is spent says nothing about a session that still holds.
@@ -73,6 +78,7 @@ pub(super) fn consume<'r>(
                 return Ok(Consumed::State(AuthState {
                     outcome: Outcome::Broken(broken(reason)),
                     set_cookies: Vec::new(),
+                    keepsakes: Vec::new(),
                     token_type: Some(TokenType::Session),
                 }));
             }
@@ -82,10 +88,12 @@ pub(super) fn consume<'r>(
     let progress = &*progress;
     let set_cookies = progress.payload()?.clone().unwrap_or_default();
     if progress.raw(Slot::FromHandshake).is_none() {
+        let keepsakes = keepsakes(desk, None, progress)?;
         return Ok(Consumed::State(finished(
             desk,
             Err(Reason::SessionTokenMissing),
             set_cookies,
+            keepsakes,
         )));
     }
     let parties = desk.fresh_parties();
@@ -102,15 +110,27 @@ pub(super) fn consume<'r>(
     }
     match verdict {
         Ok(token) if token.identity().is_some() => {
+            let keepsakes = keepsakes(desk, Some(&token), progress)?;
             let session = SignedIn {
                 token,
                 slot: Slot::FromHandshake,
             };
-            Ok(Consumed::State(finished(desk, Ok(session), set_cookies)))
+            Ok(Consumed::State(finished(
+                desk,
+                Ok(session),
+                set_cookies,
+                keepsakes,
+            )))
         }
         // Its cookies count all the same: they are Clerk's word on the browser.
         Err(reason @ Reason::SessionRevoked) => {
-            Ok(Consumed::State(finished(desk, Err(reason), set_cookies)))
+            let keepsakes = keepsakes(desk, None, progress)?;
+            Ok(Consumed::State(finished(
+                desk,
+                Err(reason),
+                set_cookies,
+                keepsakes,
+            )))
         }
         _ => Ok(Consumed::Nothing),
     }
@@ -133,7 +153,8 @@ fn broken(reason: Reason) -> Reason {
 fn finished(
     desk: &Desk<'_, '_>,
     session: Result<SignedIn, Reason>,
-    set_cookies: Vec<String>,
+    mut set_cookies: Vec<String>,
+    keepsakes: Vec<Keepsake>,
 ) -> AuthState {
     let outcome = if desk.instance.is_development() || cleans_in_production(desk) {
         match without_parameters(desk.facts, &RESULT_PARAMETERS) {
@@ -145,15 +166,39 @@ fn finished(
         }
     } else {
         match session {
-            Ok(session) => Outcome::SignedIn(session),
+            Ok(session) => {
+                // It has arrived: what it took to get here says nothing about the next time.
+                if desk.instance.continuity == Continuity::Full {
+                    set_cookies.push(NO_COUNTER.to_owned());
+                }
+                Outcome::SignedIn(session)
+            }
             Err(reason) => Outcome::SignedOut(reason.into()),
         }
     };
     AuthState {
         outcome,
         set_cookies,
+        keepsakes,
         token_type: Some(TokenType::Session),
     }
+}
+
+/// What becomes of our own cookies with a result: the state has served, and a session that a handshake
+/// of ours brought is sealed.
+fn keepsakes(
+    desk: &Desk<'_, '_>,
+    session: Option<&Token>,
+    progress: &Progress<'_>,
+) -> Result<Vec<Keepsake>, Question> {
+    if !desk.began_here(progress)? {
+        return Ok(Vec::new());
+    }
+    let seal = match session {
+        Some(token) => desk.sealed(token, progress)?,
+        None => None,
+    };
+    Ok(std::iter::once(Keepsake::DropState).chain(seal).collect())
 }
 
 /// Whether a result that came in the query of a production request is cleaned away as well.
@@ -264,6 +309,9 @@ pub(super) fn counter_cookie(count: f64) -> String {
         count + 1.0
     )
 }
+
+/// Takes the counter away.
+const NO_COUNTER: &str = "__clerk_redirect_count=0; SameSite=Lax; HttpOnly; Max-Age=0";
 
 /// Whether a Set-Cookie string counts a redirect: of no use where that redirect is not followed.
 pub(super) fn counts_a_redirect(cookie: &str) -> bool {

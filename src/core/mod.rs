@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod authorization;
+pub mod continuity;
 pub mod cookies;
 pub mod credentials;
 pub mod decide;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::continuity::{self, OwnCookies, Seal};
 use super::credentials::Credentials;
 use super::jwt::{Malformed, Token};
 use super::machine::{Machine, TokenType};
@@ -23,6 +24,10 @@ pub enum Question {
     Signature(Slot),
     /// Effect: the directives behind the handshake nonce.
     HandshakePayload,
+    /// Pure: what do the gate's own cookies hold?
+    OwnCookies,
+    /// Effect: a new session token for the session of the seal.
+    Mint,
     /// Effect: a new session token for the refresh cookie.
     Refresh(Slot),
     /// Effect: whom the opaque machine token of the `Authorization` header stands for.
@@ -44,9 +49,11 @@ pub enum Slot {
     FromHandshake,
     /// The session token that a refresh brought.
     FromRefresh,
+    /// The session token that was minted.
+    FromMint,
 }
 
-const SLOTS: usize = 6;
+const SLOTS: usize = 7;
 
 /// What is known of a token.
 #[derive(Clone, Debug)]
@@ -71,6 +78,17 @@ pub enum TokenStanding {
     Outdated,
 }
 
+/// Why no token was minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MintFailure {
+    /// The session is over.
+    Ended,
+    /// Clerk could not be asked.
+    Unavailable,
+    /// Clerk would not.
+    Refused,
+}
+
 /// Set-Cookie strings from Clerk, or why there are none.
 pub type Directives<E> = Result<Vec<String>, E>;
 
@@ -83,6 +101,8 @@ pub struct Progress<'r> {
     payload: Option<Directives<()>>,
     refresh: Option<Directives<RefreshFailure>>,
     machine: Option<Result<Arc<Machine>, Reason>>,
+    own: Option<OwnCookies>,
+    minted: Option<Result<String, MintFailure>>,
     asked: Vec<Question>,
 }
 
@@ -116,6 +136,21 @@ impl<'r> Progress<'r> {
         self.machine = Some(machine);
     }
 
+    /// Notes what the gate's own cookies hold.
+    pub fn answer_own_cookies(&mut self, own: OwnCookies) {
+        self.own = Some(own);
+    }
+
+    /// Notes the token that was minted, or why none was.
+    pub fn answer_mint(&mut self, minted: Result<String, MintFailure>) {
+        self.minted = Some(minted);
+    }
+
+    /// The seal that came with the request, once it was opened.
+    pub fn opened_seal(&self) -> Option<&Seal> {
+        self.own.as_ref()?.seal.as_ref()
+    }
+
     /// The credentials, if they have been read.
     pub fn credentials(&self) -> Option<&Credentials<'r>> {
         self.credentials.as_ref()
@@ -136,6 +171,7 @@ impl<'r> Progress<'r> {
             Slot::Handshake => credentials.handshake.as_deref(),
             Slot::FromHandshake => session_directive(self.handshake_directives()?),
             Slot::FromRefresh => session_directive(self.refresh.as_ref()?.as_ref().ok()?),
+            Slot::FromMint => self.minted.as_ref()?.as_deref().ok(),
         }
     }
 
@@ -184,6 +220,19 @@ impl<'r> Progress<'r> {
         self.machine.as_ref().ok_or(Question::Machine(kind))
     }
 
+    /// What the gate's own cookies hold; nobody is asked where none came.
+    pub(super) fn own_cookies(&self) -> Result<&OwnCookies, Question> {
+        let came = |c: &Credentials<'_>| c.seal.is_some() || c.state.is_some();
+        if !self.credentials.as_ref().is_some_and(came) {
+            return Ok(&continuity::NONE);
+        }
+        self.own.as_ref().ok_or(Question::OwnCookies)
+    }
+
+    pub(super) fn minted(&self) -> Result<&Result<String, MintFailure>, Question> {
+        self.minted.as_ref().ok_or(Question::Mint)
+    }
+
     /// Keeps the directives of a handshake token where those of a nonce would be.
     pub(super) fn note_directives(&mut self, directives: Vec<String>) {
         self.payload.get_or_insert(Ok(directives));
@@ -214,6 +263,11 @@ impl fmt::Debug for Progress<'_> {
             .field("payload", &shown(self.payload.as_ref()))
             .field("refresh", &shown(self.refresh.as_ref()))
             .field("machine", &self.machine)
+            .field("own", &self.own)
+            .field(
+                "minted",
+                &self.minted.as_ref().map(|m| m.as_ref().map(|_| "…")),
+            )
             .field("asked", &self.asked)
             .finish()
     }

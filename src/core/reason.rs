@@ -94,6 +94,8 @@ reasons! {
     SessionRevoked => "session-revoked", "your session has ended";
     /// What the token says of its person has changed since it was issued.
     SessionTokenOutdated => "session-token-outdated", "your session has to be renewed";
+    /// The session may well go on, and Clerk could not be asked for a new token.
+    SessionRenewalUnavailable => "session-renewal-unavailable", "your session cannot be renewed at the moment; try again shortly";
     /// The session has tasks left before it can be used.
     SessionPending => "session-pending", "finish signing in first";
     /// The handshake result was not made by this instance.

@@ -228,6 +228,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::ShuttingDown
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid
+        | Reason::SessionRenewalUnavailable
         | Reason::TokenVerificationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         // Matters of a session are told by the kind of refusal; should one come here alone, it
         // is our mistake, and nobody gets in.

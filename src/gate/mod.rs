@@ -6,6 +6,8 @@
 pub mod denials;
 pub mod flights;
 pub mod machines;
+mod renewal;
+pub mod seals;
 pub mod token_cache;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::core::identity_headers::HeaderPlan;
 use crate::core::instance::Instance;
 use crate::core::jwt::Token;
 use crate::core::policy::Policy;
-use crate::core::question::{Progress, Question, Slot, TokenAnswer, TokenStanding};
+use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::RefreshFailure;
 use crate::core::verify::Signature;
 use crate::upstream::Upstream;
@@ -31,6 +33,8 @@ use crate::upstream::relay::FrontendApi;
 use denials::Denials;
 use flights::Flights;
 use machines::Machines;
+use renewal::Renewals;
+use seals::Seals;
 use token_cache::TokenCache;
 
 /// Everything that a request is judged by. Never changes; a new configuration is a new one.
@@ -65,6 +69,8 @@ pub struct Site {
     pub backend: Option<BackendApi>,
     /// What Clerk says about machine tokens of the instance; shared where the keys to ask are the same.
     pub machines: Arc<Machines>,
+    /// The keys of the gate's own cookies.
+    pub seals: Arc<Seals>,
     /// Clerk's Frontend API, if the gate is its proxy.
     pub frontend_api: Option<Arc<FrontendApi>>,
 }
@@ -82,7 +88,7 @@ pub struct Gate {
     clock: SharedClock,
     denials: Denials,
     tokens: TokenCache,
-    refreshes: Flights<(String, String, String), Result<Vec<String>, RefreshFailure>>,
+    renewals: Renewals,
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
     exchanges: Semaphore,
 }
@@ -103,7 +109,7 @@ impl Gate {
             clock,
             denials: Denials::new(DENIALS_LAST),
             tokens: TokenCache::new(),
-            refreshes: Flights::new(),
+            renewals: Renewals::new(),
             payloads: Flights::new(),
             exchanges: Semaphore::new(EXCHANGES),
         }
@@ -131,7 +137,18 @@ impl Gate {
         let mut progress = Progress::default();
         loop {
             match decide::decide(inputs, &mut progress) {
-                Step::Done(verdict) => return *verdict,
+                Step::Done(mut verdict) => {
+                    for keepsake in &verdict.keepsakes {
+                        let cookie = site.seals.cookie(
+                            &site.instance,
+                            &facts.origin,
+                            keepsake,
+                            inputs.now_ms,
+                        );
+                        verdict.set_cookies.extend(cookie);
+                    }
+                    return *verdict;
+                }
                 Step::Ask(question) => {
                     self.find_out(question, site, inputs, &mut progress).await;
                 }
@@ -176,8 +193,30 @@ impl Gate {
                 let machine = site.machines.verify(kind, token, inputs.now_ms).await;
                 progress.answer_machine(machine);
             }
+            Question::OwnCookies => {
+                let came = progress.credentials();
+                let own = site.seals.open(
+                    &site.instance,
+                    &inputs.facts.origin,
+                    came.and_then(|c| c.seal.as_deref()),
+                    came.and_then(|c| c.state.as_deref()),
+                );
+                progress.answer_own_cookies(own);
+            }
+            Question::Mint => {
+                let minted = match (&site.backend, progress.opened_seal()) {
+                    (Some(backend), Some(seal)) => {
+                        let (denials, number) = (&self.denials, inputs.facts.site);
+                        self.renewals
+                            .mint(backend, denials, number, seal, inputs.now_ms)
+                            .await
+                    }
+                    _ => Err(MintFailure::Refused),
+                };
+                progress.answer_mint(minted);
+            }
             Question::Refresh(slot) => {
-                let outcome = self.refresh(site, inputs.facts, slot, progress).await;
+                let outcome = self.refresh(site, inputs, slot, progress).await;
                 progress.answer_refresh(outcome);
             }
         }
@@ -228,10 +267,11 @@ impl Gate {
     async fn refresh(
         &self,
         site: &Site,
-        facts: &RequestFacts<'_>,
+        inputs: Inputs<'_, '_>,
         slot: Slot,
         progress: &Progress<'_>,
     ) -> Result<Vec<String>, RefreshFailure> {
+        let facts = inputs.facts;
         let Some(backend) = &site.backend else {
             return Err(RefreshFailure::NoSecretKey);
         };
@@ -248,13 +288,7 @@ impl Gate {
             origin: facts.origin.to_string(),
             headers: backend::header_lists(facts.headers),
         };
-        // Another site has another origin, and perhaps another instance; cookies are asked for one.
-        let key = (
-            call.origin.clone(),
-            call.session_id.clone(),
-            call.refresh_token.clone(),
-        );
-        self.refreshes.join(key, backend.refresh(&call)).await
+        self.renewals.refresh(backend, &call, inputs.now_ms).await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::config::{ClerkConfig, Config, KeySource};
 use crate::gate::Site;
 use crate::gate::machines::Machines;
+use crate::gate::seals::Seals;
 use crate::tls::ExtraRoots;
 use crate::upstream::head::HeaderRules;
 use crate::upstream::relay::FrontendApi;
@@ -29,6 +30,7 @@ struct Made<'c> {
     machines: Arc<Machines>,
     frontend_api: Option<Arc<FrontendApi>>,
     keys: KeyStore,
+    seals: Arc<Seals>,
 }
 
 /// Makes every site, in the order of their addresses. Connects to nothing.
@@ -71,12 +73,18 @@ pub(super) fn make(
             Some(other) => other.frontend_api.clone(),
             None => frontend_api(clerk, config, rules)?,
         };
+        // What is sealed is bound to its site, so one set of keys is enough.
+        let seals = match made.first() {
+            Some(first) if has_same_seal_keys(first.clerk, clerk) => Arc::clone(&first.seals),
+            _ => Arc::new(Seals::new(&clerk.seal_keys)?),
+        };
         made.push(Made {
             clerk,
             backend,
             machines,
             frontend_api,
             keys,
+            seals,
         });
     }
     let sites = made.into_iter().map(|site| Site {
@@ -84,6 +92,7 @@ pub(super) fn make(
         keys: site.keys,
         backend: site.backend.map(BackendApi::new),
         machines: site.machines,
+        seals: site.seals,
         frontend_api: site.frontend_api,
     });
     Ok(sites.collect())
@@ -104,6 +113,14 @@ fn has_same_machines(one: &ClerkConfig, other: &ClerkConfig) -> bool {
 fn has_same_frontend_api(one: &ClerkConfig, other: &ClerkConfig) -> bool {
     one.frontend_api_proxy == other.frontend_api_proxy
         && is_same(one.secret_key.as_ref(), other.secret_key.as_ref())
+}
+
+fn has_same_seal_keys(one: &ClerkConfig, other: &ClerkConfig) -> bool {
+    let keys = |clerk: &ClerkConfig| -> Vec<String> {
+        let keys = clerk.seal_keys.iter();
+        keys.map(|key| key.expose_secret().to_owned()).collect()
+    };
+    keys(one) == keys(other)
 }
 
 fn is_same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {

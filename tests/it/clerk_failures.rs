@@ -208,10 +208,10 @@ async fn faults(call: &'static ClerkCall, failure: Failure, wanted: &'static str
         }
         let forwarded = wanted == "200";
         if !forwarded
-            && !answer
-                .all("set-cookie")
-                .iter()
-                .all(|line| line.starts_with("__clerk_redirect_count="))
+            && !answer.all("set-cookie").iter().all(|line| {
+                line.starts_with("__clerk_redirect_count=")
+                    || line.starts_with("__Host-clerk-gate-state_")
+            })
         {
             found.push(format!("{answer:?}"));
         }

@@ -274,10 +274,14 @@ async fn what_a_browser_does_from_the_first_visit_to_the_members_page() {
         location.contains("__clerk_hs_reason=dev-browser-missing"),
         "{location}"
     );
+    let cookies = first.all("set-cookie");
+    assert_eq!(cookies.len(), 2, "{cookies:?}");
     assert_eq!(
-        first.all("set-cookie"),
-        ["__clerk_redirect_count=1; SameSite=Lax; HttpOnly; Max-Age=2"]
+        cookies[0],
+        "__clerk_redirect_count=1; SameSite=Lax; HttpOnly; Max-Age=2"
     );
+    let state = format!("__Host-clerk-gate-state_{}=", world.clerk.cookie_suffix());
+    assert!(cookies[1].starts_with(&state), "{}", cookies[1]);
     world.upstream.assert_untouched();
 }
 

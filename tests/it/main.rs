@@ -13,6 +13,7 @@ mod attacks;
 mod clerk_failures;
 mod cli;
 mod config;
+mod continuity;
 mod docs;
 mod ended;
 mod forwarding;

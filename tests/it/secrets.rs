@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clerk_gate::clerk::client::Answer;
 use clerk_gate::clock::ManualClock;
 use clerk_gate::core::auth;
+use clerk_gate::core::continuity::OwnCookies;
 use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
@@ -20,7 +21,7 @@ use clerk_gate::core::machine::{Accepts, TokenType};
 use clerk_gate::core::origin::{Origin, Scheme};
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::proxy_path::ProxyPath;
-use clerk_gate::core::question::{Progress, Question, TokenAnswer};
+use clerk_gate::core::question::{MintFailure, Progress, Question, TokenAnswer};
 use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
 use clerk_gate::core::verify::Signature;
@@ -162,6 +163,8 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
                 progress.answer_signature(slot, Signature::Good);
             }
             Step::Ask(Question::HandshakePayload) => progress.answer_payload(Ok(new_cookies())),
+            Step::Ask(Question::OwnCookies) => progress.answer_own_cookies(OwnCookies::default()),
+            Step::Ask(Question::Mint) => progress.answer_mint(Err(MintFailure::Unavailable)),
             Step::Ask(Question::Machine(_)) => {
                 progress.answer_machine(Err(Reason::TokenVerificationUnavailable));
             }

@@ -41,6 +41,7 @@ impl<'r> Desk<'_, 'r> {
             Ok(machine) => AuthState {
                 outcome: Outcome::Machine(machine),
                 set_cookies: Vec::new(),
+                keepsakes: Vec::new(),
                 token_type: Some(kind),
             },
             Err(reason) => AuthState::without(Some(kind), reason),

@@ -1,6 +1,7 @@
 //! Renewing a session whose token has expired (protocol reference, section 3.9).
 
 use super::{AuthState, Desk, Outcome, SignedIn};
+use crate::core::continuity::is_session_id;
 use crate::core::instance::{BackendApi, Continuity};
 use crate::core::machine::TokenType;
 use crate::core::question::{Progress, Question, Slot};
@@ -32,11 +33,7 @@ impl<'r> Desk<'_, 'r> {
         if session_id.is_empty() {
             return Ok(Err(RefreshFailure::NoSessionId));
         }
-        // SECURITY: the id becomes part of a path at the Backend API.
-        if !session_id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
+        if !is_session_id(session_id) {
             return Ok(Err(RefreshFailure::Unintelligible));
         }
         let directives = match progress.refreshed(source)? {
@@ -55,6 +52,7 @@ impl<'r> Desk<'_, 'r> {
         )?;
         Ok(match verified {
             Ok(token) if token.identity().is_some() => Ok(AuthState {
+                keepsakes: self.sealed(&token, progress)?.into_iter().collect(),
                 outcome: Outcome::SignedIn(SignedIn {
                     token,
                     slot: Slot::FromRefresh,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::continuity::Keepsake;
 use crate::core::identity::Identity;
 use crate::core::instance::PendingSessions;
 use crate::core::jwt::Token;
@@ -18,6 +19,8 @@ pub struct AuthState {
     pub outcome: Outcome,
     /// Set-Cookie strings for the answer, whatever the answer is. Clerk's are untouched.
     pub set_cookies: Vec<String>,
+    /// What becomes of the gate's own cookies.
+    pub keepsakes: Vec<Keepsake>,
     /// The kind of token that counted, or that was asked for; `None` where several are accepted and
     /// the one that came is none of them.
     pub token_type: Option<TokenType>,
@@ -61,6 +64,7 @@ impl AuthState {
         Self {
             outcome: Outcome::SignedOut(cause.into()),
             set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
             token_type: Some(TokenType::Session),
         }
     }
@@ -91,6 +95,7 @@ impl fmt::Debug for AuthState {
         f.debug_struct("AuthState")
             .field("outcome", &self.outcome)
             .field("set_cookies", &CookieLines(&self.set_cookies))
+            .field("keepsakes", &self.keepsakes)
             .field("token_type", &self.token_type)
             .finish()
     }

@@ -8,8 +8,10 @@ use super::{
     Standing, Verdict, Who,
 };
 use crate::core::auth::SignedIn;
+use crate::core::continuity::{Begun, Keepsake};
 use crate::core::facts::Audience;
 use crate::core::identity::Identity;
+use crate::core::instance::Continuity;
 use crate::core::policy::Route;
 use crate::core::protected_resource;
 use crate::core::question::Progress;
@@ -48,6 +50,7 @@ impl<'r> Judge<'_, 'r> {
             standing: Standing::Unasked,
             who: None,
             set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
             route: progress.route().cloned(),
         }
     }
@@ -76,6 +79,7 @@ impl<'r> Judge<'_, 'r> {
             standing: Standing::SignedOut,
             who: None,
             set_cookies,
+            keepsakes: Vec::new(),
             route: progress.route().cloned(),
         }
     }
@@ -132,6 +136,14 @@ impl<'r> Judge<'_, 'r> {
         .map(Url::into)
     }
 
+    /// The state of a sign-in that begins with this answer.
+    pub(super) fn begins_to_sign_in(&self) -> Vec<Keepsake> {
+        match self.0.instance.continuity {
+            Continuity::Faithful => Vec::new(),
+            Continuity::Full => vec![Keepsake::begin(Begun::SignIn, self.0.now_ms)],
+        }
+    }
+
     pub(super) fn dev_browser(&self, progress: &Progress<'r>) -> Option<String> {
         if !self.0.instance.is_development() {
             return None;
@@ -174,6 +186,7 @@ pub(super) fn is_our_trouble(reason: Reason) -> bool {
         reason,
         Reason::JwkRemoteFailedToLoad
             | Reason::SecretKeyInvalid
+            | Reason::SessionRenewalUnavailable
             | Reason::TokenVerificationUnavailable
     )
 }

@@ -69,6 +69,7 @@ impl<'r> Judge<'_, 'r> {
                         standing: Standing::Unasked,
                         who: None,
                         set_cookies: state.set_cookies,
+                        keepsakes: self.begins_to_sign_in(),
                         route: None,
                     }),
                     None => refuse(Reason::UnexpectedError, progress),
@@ -102,6 +103,7 @@ impl<'r> Judge<'_, 'r> {
                     standing: Standing::SignedIn,
                     who: Some(who(identity)),
                     set_cookies: state.set_cookies,
+                    keepsakes: state.keepsakes,
                     ..Self::own(Page::Me(Box::new(identity.clone())), progress)
                 })
             }
@@ -127,6 +129,7 @@ impl<'r> Judge<'_, 'r> {
             standing: Standing::Unasked,
             who: None,
             set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
             route: progress.route().cloned(),
         }
     }

@@ -61,6 +61,7 @@ impl<'r> Judge<'_, 'r> {
             standing: Standing::Unasked,
             who: None,
             set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
             route: None,
         })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::relay::FapiPermit;
+use crate::core::continuity::Keepsake;
 use crate::core::facts::Audience;
 use crate::core::identity::Identity;
 use crate::core::masked::{Address, CookieLines};
@@ -26,6 +27,8 @@ pub struct Verdict {
     pub who: Option<Who>,
     /// Set-Cookie strings for the answer, untouched.
     pub set_cookies: Vec<String>,
+    /// What becomes of the gate's own cookies. The gate seals them and puts them into `set_cookies`.
+    pub keepsakes: Vec<Keepsake>,
     /// The route that decided; `None` for our own pages.
     pub route: Option<RouteMatch>,
 }
@@ -193,6 +196,7 @@ impl fmt::Debug for Verdict {
             .field("standing", &self.standing)
             .field("who", &self.who)
             .field("set_cookies", &CookieLines(&self.set_cookies))
+            .field("keepsakes", &self.keepsakes)
             .field("route", &self.route)
             .finish()
     }

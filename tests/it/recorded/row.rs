@@ -239,6 +239,8 @@ impl<'a> Row<'a> {
                 let payload = self.payload(&nonce);
                 progress.answer_payload(payload);
             }
+            // As with the SDK, which has none of it.
+            Question::OwnCookies | Question::Mint => panic!("{question:?} was asked"),
             Question::Machine(kind) => {
                 let token = progress.raw(Slot::Bearer).unwrap();
                 progress.answer_machine(self.machine(kind, token).map(Arc::new));

@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clerk_gate::clerk::keys::KeySet;
+use clerk_gate::core::continuity::OwnCookies;
 use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
@@ -20,7 +21,9 @@ use clerk_gate::core::machine::Machine;
 use clerk_gate::core::origin::{Origin, Scheme};
 use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{Policy, Route};
-use clerk_gate::core::question::{Directives, Progress, Question, TokenAnswer, TokenStanding};
+use clerk_gate::core::question::{
+    Directives, MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding,
+};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
@@ -134,6 +137,8 @@ pub struct Oracle<'o> {
     pub refresh: Directives<RefreshFailure>,
     pub machine: Result<Arc<Machine>, Reason>,
     pub standing: TokenStanding,
+    pub own: OwnCookies,
+    pub minted: Result<String, MintFailure>,
 }
 
 impl Oracle<'_> {
@@ -145,6 +150,8 @@ impl Oracle<'_> {
             refresh: Err(RefreshFailure::Unreachable),
             machine: Err(Reason::TokenVerificationUnavailable),
             standing: TokenStanding::Stands,
+            own: OwnCookies::default(),
+            minted: Err(MintFailure::Unavailable),
         }
     }
 }
@@ -168,7 +175,11 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
                 let answer = TokenAnswer {
                     decoded,
                     signature: None,
-                    standing: oracle.standing,
+                    // What has just come from Clerk is not older than what is known.
+                    standing: match slot {
+                        Slot::FromMint | Slot::FromRefresh => TokenStanding::Stands,
+                        _ => oracle.standing,
+                    },
                 };
                 progress.answer_token(slot, answer);
             }
@@ -179,6 +190,8 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
                 progress.answer_signature(slot, signature);
             }
             Question::HandshakePayload => progress.answer_payload(oracle.payload.clone()),
+            Question::OwnCookies => progress.answer_own_cookies(oracle.own.clone()),
+            Question::Mint => progress.answer_mint(oracle.minted.clone()),
             Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
         }

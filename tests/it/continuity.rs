@@ -1,0 +1,522 @@
+//! Rules of the gate's own cookies: whom a seal speaks for, and which handshake results are taken.
+
+use clerk_gate::core::continuity::{Keepsake, OwnCookies, Seal, State};
+use clerk_gate::core::decide::{Decision, Standing, Verdict};
+use clerk_gate::core::edge::PublicAddress;
+use clerk_gate::core::instance::{BackendApi, Continuity};
+use clerk_gate::core::origin::Origin;
+use clerk_gate::core::policy::{PathReading, Policy};
+use clerk_gate::core::question::{MintFailure, TokenStanding};
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+
+use crate::support::pure::{self, Oracle, SIGNER, START_MS, Scene};
+
+const NOW: u64 = START_MS / 1000;
+
+/// A request, and what the gate finds out about it. As it stands: a program of Ada's whose token has run
+/// out, with a good seal and a Clerk that mints.
+struct Attempt {
+    scene: Scene,
+    method: Method,
+    /// The session cookie; `None` where the browser has thrown it away.
+    token: Option<String>,
+    client_uat: Option<String>,
+    more_cookies: String,
+    bearer: Option<String>,
+    accept: &'static str,
+    target: String,
+    oracle: Oracle<'static>,
+}
+
+fn scene() -> Scene {
+    Scene::with(Policy::compile(Vec::new(), PathReading::Leniently).unwrap())
+}
+
+fn seal() -> Seal {
+    Seal {
+        session: "sess_1".to_owned(),
+        user: "user_1".to_owned(),
+        first_ms: START_MS - 600_000,
+        sealed_ms: START_MS - 120_000,
+    }
+}
+
+fn token(claims: &Value) -> String {
+    SIGNER.token(&scene().instance, claims)
+}
+
+fn expired() -> Value {
+    json!({ "iat": NOW - 100, "nbf": NOW - 110, "exp": NOW - 40 })
+}
+
+impl Attempt {
+    fn new() -> Self {
+        Self {
+            scene: scene(),
+            method: Method::POST,
+            token: Some(token(&expired())),
+            client_uat: Some((NOW - 1_000).to_string()),
+            more_cookies: String::new(),
+            bearer: None,
+            accept: "application/json",
+            target: "/".to_owned(),
+            oracle: Oracle {
+                own: OwnCookies {
+                    seal: Some(seal()),
+                    state: None,
+                },
+                minted: Ok(token(&json!({}))),
+                ..Oracle::keys_only()
+            },
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut attempt = Self::new();
+        change(&mut attempt);
+        attempt
+    }
+
+    fn page_load(mut self) -> Self {
+        self.method = Method::GET;
+        self.accept = "text/html";
+        self
+    }
+
+    fn seal(&mut self) -> &mut Seal {
+        self.oracle.own.seal.as_mut().unwrap()
+    }
+
+    fn verdict(&self) -> Verdict {
+        let suffix = self.scene.instance.key.cookie_suffix();
+        let mut cookies = format!(
+            "__Host-clerk-gate-seal_{suffix}=x; __Host-clerk-gate-state_{suffix}=x{}",
+            self.more_cookies
+        );
+        for (name, value) in [
+            ("__session", &self.token),
+            ("__client_uat", &self.client_uat),
+        ] {
+            if let Some(value) = value {
+                cookies = format!("{cookies}; {name}={value}");
+            }
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, cookies.parse().unwrap());
+        headers.insert(ACCEPT, self.accept.parse().unwrap());
+        if let Some(bearer) = &self.bearer {
+            headers.insert(AUTHORIZATION, format!("Bearer {bearer}").parse().unwrap());
+        }
+        let target = self.target.parse().unwrap();
+        let judge = |inputs: clerk_gate::core::decide::Inputs<'_, '_>| {
+            Some(pure::judge(inputs, &self.oracle))
+        };
+        let verdict = self.scene.with_facts(&self.method, &target, headers, judge);
+        verdict.unwrap().unwrap()
+    }
+
+    fn is_let_in(&self) -> bool {
+        pure::is_forwarded(&self.verdict())
+    }
+
+    fn reason(&self) -> String {
+        let verdict = self.verdict();
+        assert!(!pure::is_forwarded(&verdict), "{verdict:?}");
+        verdict.cause.unwrap().to_string()
+    }
+}
+
+const EXPIRED: &str = "session-token-expired-refresh-non-eligible-no-refresh-cookie";
+
+#[test]
+fn whatever_cannot_go_to_clerk_and_back_goes_on_with_a_minted_token() {
+    for method in [
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::GET,
+        Method::HEAD,
+    ] {
+        for token in [Some(token(&expired())), None] {
+            let attempt = Attempt::with(|attempt| {
+                attempt.method = method.clone();
+                attempt.token = token;
+            });
+            let verdict = attempt.verdict();
+            let Decision::Forward(permit) = &verdict.decision else {
+                panic!("{method}: {verdict:?}");
+            };
+            let user = permit
+                .identity()
+                .iter()
+                .find(|(name, _)| name == "x-user-id");
+            assert_eq!(user.unwrap().1, "user_1");
+            let minted = attempt.oracle.minted.as_ref().unwrap();
+            let cookie =
+                format!("__session={minted}; Path=/; Max-Age=31536000; SameSite=Lax; Secure");
+            assert_eq!(verdict.set_cookies, [cookie]);
+            assert_eq!(verdict.keepsakes, [], "a minted token proves no handshake");
+        }
+    }
+}
+
+#[test]
+fn both_copies_of_the_cookie_are_renewed_where_both_are_in_use() {
+    let attempt = Attempt::with(|attempt| {
+        let suffix = attempt.scene.instance.key.cookie_suffix().to_owned();
+        let uat = NOW - 1_000;
+        let token = token(&expired());
+        attempt.more_cookies = format!("; __session_{suffix}={token}; __client_uat_{suffix}={uat}");
+    });
+    let lines = attempt.verdict().set_cookies;
+    let names: Vec<_> = lines.iter().map(|l| l.split('=').next().unwrap()).collect();
+    assert_eq!(names, ["__session", "__session_naoXFJnI"]);
+}
+
+#[test]
+fn a_page_load_goes_to_clerk_and_back_until_that_goes_in_circles() {
+    let verdict = Attempt::new().page_load().verdict();
+    assert_eq!(verdict.standing, Standing::Handshake);
+    let circling = Attempt::with(|attempt| {
+        attempt.more_cookies = "; __clerk_redirect_count=3".to_owned();
+    });
+    assert!(circling.page_load().is_let_in());
+}
+
+fn with(change: impl FnOnce(&mut Attempt)) -> Attempt {
+    Attempt::with(change)
+}
+
+/// Attempts that must not be let in by their seal, and what is wrong with each.
+fn refused() -> Vec<(&'static str, Attempt)> {
+    let foreign = |name: &str| {
+        let mut claims = expired();
+        claims[name] = json!("other_1");
+        Some(token(&claims))
+    };
+    vec![
+        ("no client", with(|a| a.client_uat = None)),
+        ("signed out", with(|a| a.client_uat = Some("0".to_owned()))),
+        ("negative", with(|a| a.client_uat = Some("-5".to_owned()))),
+        (
+            "the client has changed since",
+            with(|a| a.client_uat = Some((NOW - 119).to_string())),
+        ),
+        ("no seal opens", with(|a| a.oracle.own.seal = None)),
+        (
+            "older than a seal may be",
+            with(|a| a.seal().first_ms = START_MS - 7 * 86_400_000 - 1),
+        ),
+        (
+            "seal of another session",
+            with(|a| "sess_2".clone_into(&mut a.seal().session)),
+        ),
+        (
+            "seal of another user",
+            with(|a| "user_2".clone_into(&mut a.seal().user)),
+        ),
+        (
+            "token of another session",
+            with(|a| a.token = foreign("sid")),
+        ),
+        ("token of another user", with(|a| a.token = foreign("sub"))),
+        (
+            "token signed by somebody else",
+            with(|a| a.oracle.signature = &|_, _| clerk_gate::core::verify::Signature::Bad),
+        ),
+        (
+            "no token at all",
+            with(|a| a.token = Some("x.y".to_owned())),
+        ),
+        (
+            "session that is over",
+            with(|a| a.oracle.standing = TokenStanding::Revoked),
+        ),
+        (
+            "minted for another session",
+            with(|a| a.oracle.minted = Ok(token(&json!({ "sid": "sess_2" })))),
+        ),
+        (
+            "minted for another user",
+            with(|a| a.oracle.minted = Ok(token(&json!({ "sub": "user_2" })))),
+        ),
+        (
+            "minted and expired",
+            with(|a| a.oracle.minted = Ok(token(&expired()))),
+        ),
+        (
+            "minted nonsense",
+            with(|a| a.oracle.minted = Ok("x.y.z".to_owned())),
+        ),
+        (
+            "minted for another party",
+            with(|a| {
+                a.scene.instance.authorized_parties = vec!["https://app.example.com".to_owned()];
+                a.oracle.minted = Ok(token(&json!({ "azp": "https://evil.example" })));
+            }),
+        ),
+        (
+            "no secret key",
+            with(|a| a.scene.instance.backend_api = BackendApi::NoSecretKey),
+        ),
+        (
+            "faithful",
+            with(|a| a.scene.instance.continuity = Continuity::Faithful),
+        ),
+        ("bearer", with(|a| a.bearer = Some(token(&expired())))),
+    ]
+}
+
+#[test]
+fn a_seal_speaks_for_its_own_session_and_browser_alone() {
+    let all = refused();
+    assert_eq!(all.len(), 21);
+    for (what, attempt) in all {
+        let verdict = attempt.verdict();
+        assert!(!pure::is_forwarded(&verdict), "{what}: {verdict:?}");
+        assert_eq!(verdict.set_cookies, Vec::<String>::new(), "{what}");
+    }
+}
+
+#[test]
+fn a_token_without_a_client_is_no_case_for_a_seal() {
+    let attempt = Attempt::with(|attempt| attempt.client_uat = Some((NOW - 50).to_string()));
+    assert_eq!(attempt.reason(), "session-token-iat-before-client-uat");
+}
+
+#[test]
+fn who_cannot_be_renewed_is_told_why() {
+    for (failure, expected) in [
+        (MintFailure::Ended, "session-revoked"),
+        (MintFailure::Unavailable, "session-renewal-unavailable"),
+        (MintFailure::Refused, EXPIRED),
+    ] {
+        let attempt = Attempt::with(|attempt| attempt.oracle.minted = Err(failure));
+        assert_eq!(attempt.reason(), expected);
+    }
+    let without = Attempt::with(|attempt| {
+        attempt.token = None;
+        attempt.oracle.minted = Err(MintFailure::Refused);
+    });
+    assert_eq!(without.reason(), "client-uat-but-no-session-token");
+}
+
+#[test]
+fn an_outdated_token_is_renewed_by_its_seal() {
+    let outdated = Attempt::with(|attempt| {
+        attempt.token = Some(token(&json!({})));
+        attempt.oracle.standing = TokenStanding::Outdated;
+    });
+    assert!(outdated.is_let_in());
+    let ended = Attempt::with(|attempt| {
+        attempt.token = Some(token(&json!({})));
+        attempt.oracle.standing = TokenStanding::Outdated;
+        attempt.oracle.minted = Err(MintFailure::Ended);
+    });
+    assert_eq!(ended.reason(), "session-revoked");
+}
+
+/// A page load that brings what a handshake ended with.
+fn arrival(claims: &Value, state: Option<State>) -> Attempt {
+    let brought = token(claims);
+    let result = token(&json!({ "handshake": [format!("__session={brought}; Path=/")] }));
+    Attempt::with(|attempt| {
+        attempt.token = None;
+        attempt.client_uat = None;
+        attempt.oracle.own = OwnCookies { seal: None, state };
+        attempt.more_cookies = format!("; __clerk_handshake={result}");
+    })
+    .page_load()
+}
+
+fn begun() -> State {
+    State {
+        until_ms: START_MS + 1,
+    }
+}
+
+#[test]
+fn a_handshake_that_began_here_is_taken_and_sealed() {
+    let verdict = arrival(&json!({}), Some(begun())).verdict();
+    assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+    let sealed = Seal {
+        first_ms: START_MS,
+        sealed_ms: START_MS,
+        ..seal()
+    };
+    assert_eq!(
+        verdict.keepsakes,
+        [Keepsake::DropState, Keepsake::Seal(sealed)]
+    );
+}
+
+#[test]
+fn a_handshake_that_began_elsewhere_signs_nobody_in() {
+    let over = State { until_ms: START_MS };
+    for state in [None, Some(over)] {
+        let attempt = arrival(&json!({}), state);
+        let verdict = attempt.verdict();
+        assert!(!pure::is_forwarded(&verdict), "{verdict:?}");
+        let session = |line: &String| line.starts_with("__session");
+        assert!(!verdict.set_cookies.iter().any(session), "{verdict:?}");
+        assert_eq!(attempt.reason(), "session-token-and-uat-missing");
+    }
+}
+
+#[test]
+fn a_handshake_is_taken_as_the_sdk_takes_it_where_browsers_keep_no_state() {
+    let mut plain = arrival(&json!({}), None);
+    let address = Origin::parse("http://app.example.com").unwrap();
+    plain.scene.edge.public = PublicAddress::Fixed(address);
+    let mut faithful = arrival(&json!({}), None);
+    faithful.scene.instance.continuity = Continuity::Faithful;
+    for attempt in [plain, faithful] {
+        let verdict = attempt.verdict();
+        assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+        assert_eq!(
+            verdict.keepsakes,
+            [],
+            "what did not begin here is not sealed"
+        );
+    }
+}
+
+#[test]
+fn nothing_but_a_page_load_takes_a_handshake() {
+    let mut attempt = arrival(&json!({}), Some(begun()));
+    attempt.method = Method::POST;
+    assert_eq!(attempt.reason(), "session-token-and-uat-missing");
+    assert_eq!(attempt.verdict().keepsakes, []);
+}
+
+#[test]
+fn a_seal_keeps_its_first_issue_for_as_long_as_the_session_is_the_same() {
+    let sealed_at = |own: Seal| {
+        let mut attempt = arrival(&json!({}), Some(begun()));
+        attempt.oracle.own.seal = Some(own);
+        match attempt.verdict().keepsakes.as_slice() {
+            [Keepsake::DropState, Keepsake::Seal(seal)] => (seal.first_ms, seal.sealed_ms),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(sealed_at(seal()), (START_MS - 600_000, START_MS));
+    let other = Seal {
+        session: "sess_2".to_owned(),
+        ..seal()
+    };
+    assert_eq!(sealed_at(other), (START_MS, START_MS));
+}
+
+#[test]
+fn an_impersonated_session_is_not_sealed() {
+    let verdict = arrival(&json!({ "act": { "sub": "user_9" } }), Some(begun())).verdict();
+    assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+    assert_eq!(verdict.keepsakes, [Keepsake::DropState]);
+}
+
+#[test]
+fn a_session_that_ended_meanwhile_comes_back_signed_out() {
+    let mut attempt = arrival(&json!({}), Some(begun()));
+    attempt.oracle.standing = TokenStanding::Revoked;
+    assert_eq!(attempt.reason(), "session-revoked");
+    assert_eq!(attempt.verdict().keepsakes[0], Keepsake::DropState);
+}
+
+#[test]
+fn an_arrival_counts_no_redirect_for_the_next_time() {
+    let counter = "__clerk_redirect_count=0; SameSite=Lax; HttpOnly; Max-Age=0";
+    let verdict = arrival(&json!({}), Some(begun())).verdict();
+    assert!(verdict.set_cookies.iter().any(|line| line == counter));
+    let mut faithful = arrival(&json!({}), None);
+    faithful.scene.instance.continuity = Continuity::Faithful;
+    let lines = faithful.verdict().set_cookies;
+    assert!(
+        !lines
+            .iter()
+            .any(|line| line.contains("__clerk_redirect_count"))
+    );
+}
+
+#[test]
+fn a_refresh_is_sealed() {
+    let brought = format!("__session={}; Path=/", token(&json!({})));
+    let attempt = Attempt::with(|attempt| {
+        let suffix = attempt.scene.instance.key.cookie_suffix().to_owned();
+        attempt.more_cookies = format!("; __refresh_{suffix}=r");
+        attempt.oracle.own.seal = None;
+        attempt.oracle.refresh = Ok(vec![brought]);
+    });
+    let verdict = attempt.verdict();
+    assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+    assert!(matches!(verdict.keepsakes.as_slice(), [Keepsake::Seal(_)]));
+}
+
+#[test]
+fn a_good_token_is_never_sealed_because_it_is_good() {
+    for (cookie, bearer) in [(true, false), (false, true)] {
+        let attempt = Attempt::with(|attempt| {
+            attempt.oracle.own.seal = None;
+            attempt.token = cookie.then(|| token(&json!({})));
+            attempt.bearer = bearer.then(|| token(&json!({})));
+        });
+        let verdict = attempt.verdict();
+        assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+        assert_eq!(verdict.keepsakes, []);
+    }
+}
+
+#[test]
+fn what_begins_here_is_remembered() {
+    let handshake = Attempt::new().page_load().verdict();
+    let until = |minutes: u64| {
+        Keepsake::State(State {
+            until_ms: START_MS + minutes * 60_000,
+        })
+    };
+    assert_eq!(handshake.keepsakes, [until(2)]);
+    let nobody = || {
+        Attempt::with(|attempt| {
+            attempt.token = None;
+            attempt.client_uat = None;
+        })
+        .page_load()
+    };
+    let sign_in = nobody().verdict();
+    assert!(matches!(sign_in.decision, Decision::Redirect(_)));
+    assert_eq!(sign_in.keepsakes, [until(60)]);
+    let mut page = nobody();
+    page.target = "/_gate/sign-in".to_owned();
+    assert_eq!(page.verdict().keepsakes, [until(60)]);
+    let mut faithful = nobody();
+    faithful.scene.instance.continuity = Continuity::Faithful;
+    assert_eq!(faithful.verdict().keepsakes, []);
+}
+
+/// Tokens of page loads name no party, and this application lists its own.
+fn without_party() -> Attempt {
+    Attempt::with(|attempt| {
+        attempt.scene.instance.authorized_parties = vec!["https://app.example.com".to_owned()];
+        attempt.token = Some(token(&json!({})));
+    })
+}
+
+#[test]
+fn a_cookie_token_without_a_party_is_taken_if_its_session_is_sealed() {
+    assert!(without_party().is_let_in());
+    let cases: [fn(&mut Attempt); 6] = [
+        |a| a.token = Some(token(&json!({ "azp": "https://evil.example" }))),
+        |a| a.oracle.own.seal = None,
+        |a| "sess_2".clone_into(&mut a.seal().session),
+        |a| "user_2".clone_into(&mut a.seal().user),
+        |a| a.scene.instance.continuity = Continuity::Faithful,
+        |a| a.bearer = a.token.take(),
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        let mut attempt = without_party();
+        case(&mut attempt);
+        let reason = attempt.reason();
+        assert_eq!(reason, "token-invalid-authorized-parties", "case {number}");
+    }
+}
