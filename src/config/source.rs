@@ -59,7 +59,9 @@ impl Source {
                 return cover_keys(line);
             }
             let mut quotes = [r#"""""#, "'''"].into_iter();
-            open = quotes.find(|quotes| value.matches(quotes).count() == 1);
+            open = quotes
+                .find(|quotes| value.matches(quotes).count() == 1)
+                .or_else(|| (value.contains('[') && !value.contains(']')).then_some("]"));
             cover_value(line)
         };
         self.text
@@ -133,6 +135,15 @@ mod tests {
         assert_eq!(
             Source::new("x", text).shown(),
             "seal-key = \"\"\"\n****\n***\"\"\"\nseal-max-age = \"1d\"\n"
+        );
+    }
+
+    #[test]
+    fn a_list_of_secrets_is_covered_to_its_end() {
+        let text = "secret = [\n  \"abc\", # x\n  'def']\nlisten = \"ghi\"\n";
+        assert_eq!(
+            Source::new("x", text).shown(),
+            "secret = *\n  \"***\"* * *\n  '***'*\nlisten = \"ghi\"\n"
         );
     }
 }
