@@ -153,5 +153,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
         debug_headers: false,
         upstreams: Vec::new(),
         max_body: None,
+        body_timeout: Duration::from_secs(30),
+        webhooks: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Clerk's servers, as the gate calls them: keys, the Backend API, machine tokens.
+//! Clerk's servers, as the gate calls them: keys, the Backend API, machine tokens, events.
 //!
 //! Knows nothing of requests or policy; answers questions of the gate.
 pub mod backend;
@@ -7,3 +7,4 @@ pub mod client;
 pub mod jwks;
 pub mod keys;
 pub mod machines;
+pub mod webhooks;

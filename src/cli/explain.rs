@@ -175,6 +175,7 @@ impl Explain {
             policy: &snapshot.policy,
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
+            webhooks: snapshot.webhooks(),
             now_ms,
         };
         let mut rehearsal = Rehearsal::new(inputs, trust);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use super::persona;
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
-use crate::core::decide::Inputs;
+use crate::core::decide::{Inputs, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::explain::{Act, Explanation, Outcome, Rehearsal, Trust};
 use crate::core::facts::{RequestFacts, WireRequest};
@@ -39,6 +39,7 @@ pub(super) struct World<'w> {
     pub(super) edge: &'w Edge,
     pub(super) headers: &'w HeaderPlan,
     pub(super) pages_prefix: &'w str,
+    pub(super) webhooks: Webhooks,
 }
 
 /// Reads every `[[test]]`. What cannot be read has been reported.
@@ -182,6 +183,7 @@ impl Assertion {
             policy: world.policy,
             headers: world.headers,
             pages_prefix: world.pages_prefix,
+            webhooks: world.webhooks,
             now_ms: NOW_MS,
         };
         let mut rehearsal = Rehearsal::new(inputs, Trust::Sender(&self.sender));

@@ -18,20 +18,21 @@ pub struct FlagValue {
 }
 
 /// Names that Clerk's own SDKs read, and the keys they stand for.
-const CLERK_NAMES: [(&str, &str); 13] = [
-    ("CLERK_PUBLISHABLE_KEY", "publishable-key"),
-    ("CLERK_SECRET_KEY", "secret-key"),
-    ("CLERK_MACHINE_SECRET_KEY", "machine-secret-key"),
-    ("CLERK_JWT_KEY", "jwt-key"),
-    ("CLERK_API_URL", "api-url"),
-    ("CLERK_PROXY_URL", "proxy-url"),
-    ("CLERK_FAPI_URL", "frontend-api-proxy.url"),
-    ("CLERK_DOMAIN", "domain"),
-    ("CLERK_IS_SATELLITE", "is-satellite"),
-    ("CLERK_SATELLITE_AUTO_SYNC", "satellite-auto-sync"),
-    ("CLERK_SIGN_IN_URL", "sign-in-url"),
-    ("CLERK_SIGN_UP_URL", "sign-up-url"),
-    ("CLERK_AUTHORIZED_PARTIES", "authorized-parties"),
+const CLERK_NAMES: [(&str, &str); 14] = [
+    ("CLERK_PUBLISHABLE_KEY", "clerk.publishable-key"),
+    ("CLERK_SECRET_KEY", "clerk.secret-key"),
+    ("CLERK_MACHINE_SECRET_KEY", "clerk.machine-secret-key"),
+    ("CLERK_JWT_KEY", "clerk.jwt-key"),
+    ("CLERK_API_URL", "clerk.api-url"),
+    ("CLERK_PROXY_URL", "clerk.proxy-url"),
+    ("CLERK_FAPI_URL", "clerk.frontend-api-proxy.url"),
+    ("CLERK_DOMAIN", "clerk.domain"),
+    ("CLERK_IS_SATELLITE", "clerk.is-satellite"),
+    ("CLERK_SATELLITE_AUTO_SYNC", "clerk.satellite-auto-sync"),
+    ("CLERK_SIGN_IN_URL", "clerk.sign-in-url"),
+    ("CLERK_SIGN_UP_URL", "clerk.sign-up-url"),
+    ("CLERK_AUTHORIZED_PARTIES", "clerk.authorized-parties"),
+    ("CLERK_WEBHOOK_SIGNING_SECRET", "webhooks.secret"),
 ];
 
 /// Every key has a variable of its own below this name.
@@ -53,7 +54,7 @@ pub(super) fn overlay(
     for (variable, key) in CLERK_NAMES {
         if let Some((name, value)) = variables.iter().find(|(name, _)| name == variable) {
             let keys = key.split('.').map(str::to_owned);
-            let path: Vec<String> = std::iter::once("clerk".to_owned()).chain(keys).collect();
+            let path: Vec<String> = keys.collect();
             if let Some(node) = Node::of_variable(name, value, problems) {
                 table.put(&path, node);
             }

@@ -62,7 +62,7 @@ pub(super) fn value_or_file(
 
 impl Placed<String> {
     /// The contents of the file that this path names, without white space at its ends.
-    fn into_file(
+    pub(super) fn into_file(
         self,
         section: &Section<'_>,
         key: &'static str,

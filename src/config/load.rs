@@ -17,6 +17,8 @@ use super::sites;
 use super::source::Source;
 use super::tree::Table;
 use super::upstream;
+use super::webhooks;
+use crate::core::decide::Webhooks;
 use crate::core::edge::{Edge, PublicAddress, SiteAddress};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
@@ -85,6 +87,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let limits = settings::limits(root.section("limits"));
     let admin_listen = settings::admin(root.section("admin"));
     let pages_prefix = settings::pages_prefix(root.section("pages"));
+    let webhooks = webhooks::read(root.section("webhooks"), files);
     let identity = settings::identity(root.section("identity"));
     let log = settings::log(root.section("log"));
     let drain = settings::drain(root.section("shutdown"));
@@ -143,6 +146,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         edge: &edge,
         headers: &HeaderPlan::new(identity.headers.clone()),
         pages_prefix: &pages_prefix,
+        webhooks: Webhooks::of(webhooks.as_ref()),
     };
     assertions::run(&assertions, &world, problems);
     let upstreams = upstreams.into_all();
@@ -161,6 +165,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         identity,
         limits,
         pages_prefix,
+        webhooks,
         log,
         drain,
     })

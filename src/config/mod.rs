@@ -29,6 +29,7 @@ mod source;
 mod table;
 mod tree;
 mod upstream;
+mod webhooks;
 
 pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};

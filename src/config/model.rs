@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::clerk::webhooks::WebhookSecrets;
 use crate::core::edge::Edge;
 use crate::core::identity_headers::MappedHeader;
 use crate::core::instance::Instance;
@@ -39,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// The path below which the gate's own pages are, with a slash at both ends.
     pub pages_prefix: String,
+    /// What Clerk's events are signed with; `None` if none are taken.
+    pub webhooks: Option<WebhookSecrets>,
     /// How we log.
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.

@@ -2,6 +2,7 @@
 //! credentials, session, requirement, identity.
 
 mod answers;
+mod order;
 mod pages;
 mod relay;
 mod verdict;
@@ -22,6 +23,7 @@ use super::redirect::Destination;
 use super::requirement::{Caller, Person, Requirement};
 
 use answers::{is_our_trouble, who};
+pub use order::{Order, Owner, Task, Webhooks};
 pub use relay::FapiPermit;
 pub use verdict::{
     BodyRule, Challenge, ChallengeError, Decision, Page, Permit, Redirect, Refusal, RefusalKind,
@@ -41,6 +43,8 @@ pub struct Inputs<'a, 'r> {
     pub headers: &'a HeaderPlan,
     /// The prefix of our own pages, with a slash at both ends.
     pub pages_prefix: &'a str,
+    /// Whether events of Clerk's are taken in.
+    pub webhooks: Webhooks,
     /// Now, in milliseconds since the epoch: one reading of the clock for the whole request.
     pub now_ms: u64,
 }
@@ -68,6 +72,9 @@ pub fn decide<'r>(inputs: Inputs<'_, 'r>, progress: &mut Progress<'r>) -> Step {
         ))),
     }
 }
+
+/// The methods of pages that are only read.
+pub const READING: &str = "GET, HEAD";
 
 /// What our own pages take.
 const SESSION: Accepts = Accepts::One(TokenType::Session);
@@ -112,6 +119,7 @@ pub fn not_served(facts: &RequestFacts<'_>) -> Verdict {
             audience: facts.audience,
             sign_in_url: None,
             challenge: Challenge::default(),
+            methods: READING,
         }),
         cause: Some(Reason::HostNotServed.into()),
         standing: Standing::Unasked,

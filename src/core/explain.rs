@@ -153,7 +153,8 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             Decision::Relay(_)
             | Decision::Redirect(_)
             | Decision::Refuse(_)
-            | Decision::Page(_) => Vec::new(),
+            | Decision::Page(_)
+            | Decision::Serve(_) => Vec::new(),
         };
         Explanation {
             method: facts.method.to_string(),
@@ -249,7 +250,8 @@ fn effect(question: Question) -> &'static str {
 /// The status and the `Location` of the answer; none where the upstream answers.
 fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
     match &verdict.decision {
-        Decision::Forward(_) | Decision::Relay(_) => (None, None),
+        // What an order comes to is known once it is carried out.
+        Decision::Forward(_) | Decision::Relay(_) | Decision::Serve(_) => (None, None),
         Decision::Redirect(redirect) => (
             Some(StatusCode::TEMPORARY_REDIRECT),
             Some(redirect.location.clone()),

@@ -148,6 +148,10 @@ reasons! {
     PageUnknown => "page-unknown", "there is no such page";
     /// The method is not one that this page takes.
     MethodNotAllowed => "method-not-allowed", "this page does not take that method";
+    /// What came to the webhook is no event.
+    WebhookMalformed => "webhook-malformed", "this is no event of Clerk's";
+    /// The event is not signed with a secret of ours, or too long ago.
+    WebhookInvalid => "webhook-invalid", "the signature of the event is wrong or too old";
     /// The upstream cannot be reached.
     UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
     /// The upstream did not answer in time.

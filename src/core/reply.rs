@@ -90,7 +90,7 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
         headers.push((RETRY_AFTER, HeaderValue::from_static("5")));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.push((ALLOW, HeaderValue::from_static("GET, HEAD")));
+        headers.push((ALLOW, HeaderValue::from_static(refusal.methods)));
     }
     let told = if refusal.kind == RefusalKind::Hidden {
         // Nothing may tell that there is something.
@@ -216,7 +216,9 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::HostInvalid
         | Reason::FramingAmbiguous
         | Reason::UpgradeUnsupported
-        | Reason::HandshakeInvalid => StatusCode::BAD_REQUEST,
+        | Reason::HandshakeInvalid
+        | Reason::WebhookMalformed => StatusCode::BAD_REQUEST,
+        Reason::WebhookInvalid => StatusCode::UNAUTHORIZED,
         Reason::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
         Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -292,6 +294,7 @@ fn title(status: StatusCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::decide::READING;
 
     fn refusal(kind: RefusalKind, reason: Reason, audience: Audience) -> Refusal {
         Refusal {
@@ -300,6 +303,7 @@ mod tests {
             audience,
             sign_in_url: None,
             challenge: Challenge::default(),
+            methods: READING,
         }
     }
 

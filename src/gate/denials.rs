@@ -39,6 +39,7 @@ struct Notes {
 enum Subject {
     Session(Box<str>),
     User(Box<str>),
+    Organization(Box<str>),
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,6 +84,13 @@ impl Denials {
         });
     }
 
+    /// The same of everybody whose token names this organisation as the active one.
+    pub fn expire_tokens_in(&self, organization: &str, issued_before: u64, now_ms: u64) {
+        self.note(Subject::Organization(organization.into()), now_ms, |note| {
+            note.outdated_before = note.outdated_before.max(issued_before);
+        });
+    }
+
     /// Whether a session is known to be over.
     pub fn is_denied(&self, session: &str, now_ms: u64) -> bool {
         self.noted.load(Ordering::Acquire)
@@ -102,6 +110,10 @@ impl Denials {
         };
         let session = of(token.text("sid").map(|sid| Subject::Session(sid.into())));
         let user = of(token.text("sub").map(|sub| Subject::User(sub.into())));
+        let organization = token
+            .identity()
+            .and_then(|identity| identity.organization_id());
+        let organization = of(organization.map(|id| Subject::Organization(id.into())));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -111,7 +123,7 @@ impl Denials {
         let issued = token.number("iat").map_or(0, |iat| iat as u64);
         if session.revoked_to > 0 || (user.revoked_to > 0 && issued <= user.revoked_to) {
             TokenStanding::Revoked
-        } else if issued < user.outdated_before {
+        } else if issued < user.outdated_before.max(organization.outdated_before) {
             TokenStanding::Outdated
         } else {
             TokenStanding::Stands

@@ -9,6 +9,7 @@ pub mod machines;
 mod renewal;
 pub mod seals;
 pub mod token_cache;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,9 @@ use tokio::sync::Semaphore;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::jwks::KeyStore;
+use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
-use crate::core::decide::{self, Inputs, Step, Verdict};
+use crate::core::decide::{self, Inputs, Step, Verdict, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::facts::RequestFacts;
 use crate::core::identity_headers::HeaderPlan;
@@ -36,6 +38,7 @@ use machines::Machines;
 use renewal::Renewals;
 use seals::Seals;
 use token_cache::TokenCache;
+use webhooks::SeenEvents;
 
 /// Everything that a request is judged by. Never changes; a new configuration is a new one.
 #[derive(Debug)]
@@ -56,6 +59,10 @@ pub struct Snapshot {
     pub upstreams: Vec<Upstream>,
     /// The largest body in bytes where a route does not say.
     pub max_body: Option<u64>,
+    /// How long a body that is ours to read may take.
+    pub body_timeout: Duration,
+    /// What Clerk's events are signed with; `None` if none are taken.
+    pub webhooks: Option<WebhookSecrets>,
 }
 
 /// What a site has of its own: its instance, and what depends on that.
@@ -80,6 +87,11 @@ impl Snapshot {
     pub fn site(&self, number: usize) -> Option<&Site> {
         self.sites.get(number)
     }
+
+    /// Whether events of Clerk's are taken.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::of(self.webhooks.as_ref())
+    }
 }
 
 /// The gate: decides about requests.
@@ -91,6 +103,7 @@ pub struct Gate {
     renewals: Renewals,
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
     exchanges: Semaphore,
+    events: SeenEvents,
 }
 
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
@@ -112,6 +125,7 @@ impl Gate {
             renewals: Renewals::new(),
             payloads: Flights::new(),
             exchanges: Semaphore::new(EXCHANGES),
+            events: SeenEvents::default(),
         }
     }
 
@@ -132,6 +146,7 @@ impl Gate {
             policy: &snapshot.policy,
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
+            webhooks: snapshot.webhooks(),
             now_ms: self.clock.now_ms(),
         };
         let mut progress = Progress::default();

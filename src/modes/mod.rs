@@ -4,3 +4,4 @@
 //! it came to.
 
 pub mod proxy;
+mod serve;

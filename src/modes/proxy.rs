@@ -15,10 +15,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::serve;
 use crate::core::decide::{
-    Challenge, Decision, FapiPermit, Permit, Refusal, RefusalKind, Standing, Verdict,
+    Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Verdict,
 };
-use crate::core::facts::{self, BodyLength, RequestFacts, WireRequest};
+use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
@@ -108,6 +109,7 @@ pub async fn answer(
     let mut inbound = Request::new(body);
     *inbound.extensions_mut() = parts.extensions.clone();
     let desk = Desk {
+        gate,
         snapshot,
         facts: &facts,
         verdict: &verdict,
@@ -133,7 +135,7 @@ pub async fn answer(
         Decision::Relay(_) => "relay",
         Decision::Redirect(_) => "redirect",
         Decision::Refuse(_) => "refuse",
-        Decision::Page(_) => "page",
+        Decision::Page(_) | Decision::Serve(_) => "page",
     };
     line.reason = asked
         .as_ref()
@@ -148,7 +150,7 @@ pub async fn answer(
     line.status = response.status().as_u16();
     if let Some(asked) = &asked {
         line.upstream_status = asked.status;
-        line.upstream = Some(asked.took);
+        line.upstream = asked.took;
     }
     line.write();
     response
@@ -158,11 +160,13 @@ pub async fn answer(
 struct Asked {
     status: Option<u16>,
     failure: Option<Reason>,
-    took: std::time::Duration,
+    /// How long somebody else took to answer; `None` if nobody was asked.
+    took: Option<std::time::Duration>,
 }
 
 /// A verdict on its way onto the wire.
 struct Desk<'a, 'r> {
+    gate: &'a Gate,
     snapshot: &'a Arc<Snapshot>,
     facts: &'a RequestFacts<'r>,
     verdict: &'a Verdict,
@@ -180,7 +184,7 @@ impl Desk<'_, '_> {
             Decision::Forward(permit) => {
                 let began = Instant::now();
                 let outcome = self.forward(permit, inbound, tunnels).await;
-                let took = began.elapsed();
+                let took = Some(began.elapsed());
                 match outcome {
                     Ok(response) => {
                         let status = Some(response.status().as_u16());
@@ -214,7 +218,7 @@ impl Desk<'_, '_> {
                 let asked = Asked {
                     status: outcome.as_ref().ok().map(|answer| answer.status().as_u16()),
                     failure: outcome.as_ref().err().map(|error| error.reason()),
-                    took: began.elapsed(),
+                    took: Some(began.elapsed()),
                 };
                 let response = outcome
                     .unwrap_or_else(|error| own(pages::relay_failure(error), self.request_id));
@@ -232,6 +236,22 @@ impl Desk<'_, '_> {
                 None,
             ),
             Decision::Page(page) => (own(pages::page(page, self.id()), self.request_id), None),
+            Decision::Serve(order) => {
+                let served = serve::carry_out(order, self.gate, self.snapshot, self.facts, inbound);
+                match served.await {
+                    Ok(document) => (own(document, self.request_id), None),
+                    Err(reason) => {
+                        let refusal = request_refusal(reason, Audience::Program);
+                        let document = pages::refusal(reply::reply(&refusal, self.id()));
+                        let asked = Asked {
+                            status: None,
+                            failure: Some(reason),
+                            took: None,
+                        };
+                        (own(document, self.request_id), Some(asked))
+                    }
+                }
+            }
         };
         for cookie in &self.verdict.set_cookies {
             if let Ok(value) = HeaderValue::from_str(cookie) {
@@ -347,6 +367,7 @@ fn request_refusal(reason: Reason, audience: facts::Audience) -> Refusal {
         audience,
         sign_in_url: None,
         challenge: Challenge::default(),
+        methods: READING,
     }
 }
 

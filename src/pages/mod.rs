@@ -195,6 +195,17 @@ fn common(content_type: &'static str) -> HeaderMap {
     headers
 }
 
+/// The answer that something is done, and that there is nothing to say about it.
+pub fn nothing() -> Document {
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Document {
+        status: StatusCode::NO_CONTENT,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
 /// A redirect: 307, never stored.
 pub fn redirect(location: &str) -> Document {
     let mut headers = HeaderMap::new();

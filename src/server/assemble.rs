@@ -40,6 +40,8 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         debug_headers: config.debug_headers,
         upstreams,
         max_body: config.limits.body_bytes,
+        body_timeout: config.limits.body_timeout,
+        webhooks: config.webhooks.clone(),
     })
 }
 

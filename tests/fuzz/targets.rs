@@ -56,6 +56,7 @@ fn sign(verdict: &Verdict) -> String {
         Decision::Redirect(_) => "redirect".to_owned(),
         Decision::Refuse(refusal) => format!("refuse {:?}", refusal.kind),
         Decision::Page(_) => "page".to_owned(),
+        Decision::Serve(order) => format!("serve {:?}", order.task()),
     };
     let stricter = verdict.route.as_ref().map(|found| found.stricter.len());
     let cause = verdict.cause.as_ref().map(ToString::to_string);

@@ -15,6 +15,8 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config");
 fn files(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("/run/secrets/test") => Ok(b"sk_test_fromafile\n".to_vec()),
+        Some("/run/secrets/webhooks") => Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n\n whsec_b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVy \n".to_vec()),
+        Some("/run/secrets/webhooks-broken") => Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\nwhsec_hunter2hunter2\n".to_vec()),
         Some("/run/secrets/empty") => Ok(b"\n".to_vec()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     }

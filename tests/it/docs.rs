@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
-use clerk_gate::core::decide::{Challenge, Refusal, RefusalKind};
+use clerk_gate::core::decide::{self, Challenge, Refusal, RefusalKind};
 use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
@@ -78,7 +78,9 @@ fn load(name: &str, text: &str) -> Result<Loaded, Report> {
         } else {
             "sk_test_x"
         };
-        if path.starts_with("/run/secrets") {
+        if path.ends_with("webhooks") {
+            Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
+        } else if path.starts_with("/run/secrets") {
             Ok(key.as_bytes().to_vec())
         } else {
             Err(io::Error::from(io::ErrorKind::NotFound))
@@ -210,8 +212,8 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
         // The tables themselves are headings, requirements have a table of their own.
         .filter(|key| {
             let tables = [
-                "clerk", "session", "upstream", "limits", "admin", "pages", "identity", "log",
-                "shutdown", "site", "route", "test",
+                "clerk", "session", "upstream", "limits", "admin", "pages", "webhooks", "identity",
+                "log", "shutdown", "site", "route", "test",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
@@ -453,6 +455,7 @@ async fn every_header_that_answers_get_is_in_the_reference() {
                     audience,
                     sign_in_url: None,
                     challenge: Challenge::default(),
+                    methods: decide::READING,
                 };
                 ours.extend(names(
                     pages::refusal(reply::reply(&refusal, "r1")).headers.keys(),

@@ -38,3 +38,4 @@ mod sites;
 mod streaming;
 mod strictest;
 mod support;
+mod webhooks;

@@ -10,7 +10,7 @@ use clerk_gate::clerk::client::Answer;
 use clerk_gate::clock::ManualClock;
 use clerk_gate::core::auth;
 use clerk_gate::core::continuity::OwnCookies;
-use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
+use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict, Webhooks};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
 use clerk_gate::core::identity_headers::HeaderPlan;
@@ -120,6 +120,10 @@ fn requests() -> Vec<Asked> {
         ),
         asked("/members?__clerk_db_jwt=dvb_hidden", &[page]),
         asked("/__clerk/v1/client?token=hidden", &[session(0)]),
+        Asked {
+            method: Method::POST,
+            ..asked("/_gate/webhooks/clerk?x=hidden", &[session(0)])
+        },
     ]
 }
 
@@ -131,6 +135,7 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
         policy,
         headers: &HeaderPlan::default(),
         pages_prefix: "/_gate/",
+        webhooks: Webhooks::Taken,
         now_ms: START_MS,
     };
     assert_shows_nothing("`Inputs`", &inputs);
@@ -185,7 +190,7 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
         hosts: Vec::new(),
         sites: Vec::new(),
     };
-    let mut decisions = [0; 5];
+    let mut decisions = [0; 6];
     for request in requests() {
         let target: Uri = request.target.parse().unwrap();
         let mut headers = HeaderMap::new();
@@ -229,6 +234,10 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
             Decision::Relay(permit) => {
                 assert_shows_nothing("`FapiPermit`", permit);
                 4
+            }
+            Decision::Serve(order) => {
+                assert_shows_nothing("`Order`", order);
+                5
             }
         };
         decisions[kind] += 1;

@@ -4,8 +4,8 @@ use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::{
-    BodyRule, Challenge, ChallengeError, Decision, Inputs, Judge, Permit, Refusal, RefusalKind,
-    Standing, Verdict, Who,
+    BodyRule, Challenge, ChallengeError, Decision, Inputs, Judge, Permit, READING, Refusal,
+    RefusalKind, Standing, Verdict, Who,
 };
 use crate::core::auth::SignedIn;
 use crate::core::continuity::{Begun, Keepsake};
@@ -74,6 +74,7 @@ impl<'r> Judge<'_, 'r> {
                     None
                 },
                 challenge: self.challenge(cause.reason, progress),
+                methods: READING,
             }),
             cause: Some(cause),
             standing: Standing::SignedOut,

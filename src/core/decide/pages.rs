@@ -5,7 +5,8 @@ use url::Url;
 
 use super::answers::{is_our_trouble, who};
 use super::{
-    Decision, Inputs, Judge, Page, Redirect, RefusalKind, SESSION, Standing, Terms, Verdict,
+    Decision, Inputs, Judge, Order, Page, Redirect, RefusalKind, SESSION, Standing, Task, Terms,
+    Verdict, Webhooks,
 };
 use crate::core::auth::{self, AuthState, Outcome};
 use crate::core::handshake;
@@ -107,7 +108,38 @@ impl<'r> Judge<'_, 'r> {
                     ..Self::own(Page::Me(Box::new(identity.clone())), progress)
                 })
             }
+            // Whoever sends events has no session: the signature of each is all that counts.
+            "webhooks/clerk" if self.0.webhooks == Webhooks::Taken => {
+                if *facts.method == Method::POST {
+                    Ok(Self::serve(Task::Webhook, progress))
+                } else {
+                    Ok(self.other_method("POST", progress))
+                }
+            }
             _ => refuse(Reason::PageUnknown, progress),
+        }
+    }
+
+    /// The refusal of a method that a page does not take, with those that it does.
+    pub(super) fn other_method(&self, methods: &'static str, progress: &Progress<'r>) -> Verdict {
+        let reason = Reason::MethodNotAllowed.into();
+        let mut verdict = self.refuse(RefusalKind::Request, reason, Vec::new(), progress);
+        if let Decision::Refuse(refusal) = &mut verdict.decision {
+            refusal.methods = methods;
+        }
+        verdict
+    }
+
+    /// An order that is about nobody in particular.
+    pub(super) fn serve(task: Task, progress: &Progress<'r>) -> Verdict {
+        Verdict {
+            decision: Decision::Serve(Order { task, owner: None }),
+            cause: None,
+            standing: Standing::Unasked,
+            who: None,
+            set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
+            route: progress.route().cloned(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use super::order::Order;
 use super::relay::FapiPermit;
 use crate::core::continuity::Keepsake;
 use crate::core::facts::Audience;
@@ -70,6 +71,8 @@ pub enum Decision {
     Refuse(Refusal),
     /// One of our own pages answers it.
     Page(Page),
+    /// One of our own pages does something and answers with what came of it.
+    Serve(Order),
 }
 
 /// Leave to reach an upstream with one request. Only [`decide`](super::decide) makes one.
@@ -138,6 +141,8 @@ pub struct Refusal {
     pub sign_in_url: Option<String>,
     /// What a client is told that could come again with a better token.
     pub challenge: Challenge,
+    /// The methods that a page of ours takes, for who came with another one.
+    pub methods: &'static str,
 }
 
 /// What `WWW-Authenticate` says (RFC 6750, section 3; RFC 9728, section 5.1).
@@ -218,6 +223,7 @@ impl fmt::Debug for Refusal {
             .field("audience", &self.audience)
             .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
             .field("challenge", &self.challenge)
+            .field("methods", &self.methods)
             .finish()
     }
 }

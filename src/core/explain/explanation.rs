@@ -62,7 +62,7 @@ impl Outcome {
         match &verdict.decision {
             Decision::Forward(_) => Self::Allowed,
             Decision::Relay(_) => Self::Relayed,
-            Decision::Page(_) => Self::Page,
+            Decision::Page(_) | Decision::Serve(_) => Self::Page,
             Decision::Redirect(_) if verdict.standing == Standing::SignedIn => Self::Forbidden,
             Decision::Redirect(_) => Self::SignedOut,
             Decision::Refuse(refusal) => match refusal.kind {
@@ -109,7 +109,8 @@ impl Relay {
             Decision::Forward(_)
             | Decision::Redirect(_)
             | Decision::Refuse(_)
-            | Decision::Page(_) => None,
+            | Decision::Page(_)
+            | Decision::Serve(_) => None,
         }
     }
 }

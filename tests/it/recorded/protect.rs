@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clerk_gate::core::auth::{self, Outcome};
-use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
+use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict, Webhooks};
 use clerk_gate::core::identity_headers::HeaderPlan;
 use clerk_gate::core::instance::{Instance, PendingSessions};
 use clerk_gate::core::machine::Accepts;
@@ -98,6 +98,7 @@ fn protected(row: &Row<'_>) -> Option<Answer> {
             policy: &policy,
             headers: &HeaderPlan::default(),
             pages_prefix: "/_gate/",
+            webhooks: Webhooks::NotTaken,
             now_ms: row.now_ms,
         };
         match decide::decide(inputs, progress) {
@@ -178,6 +179,7 @@ fn answer(verdict: &Verdict) -> Answer {
             }
         }
         Decision::Page(_) => ("page", None),
+        Decision::Serve(_) => ("serve", None),
     };
     Answer {
         kind,

@@ -208,7 +208,7 @@ pub fn redirects_stay(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     let sign_in = match &verdict.decision {
         Decision::Redirect(redirect) => Some(&redirect.location),
         Decision::Refuse(refusal) => refusal.sign_in_url.as_ref(),
-        Decision::Forward(_) | Decision::Relay(_) | Decision::Page(_) => None,
+        Decision::Forward(_) | Decision::Relay(_) | Decision::Page(_) | Decision::Serve(_) => None,
     };
     let Some(location) = sign_in else {
         return Ok(());

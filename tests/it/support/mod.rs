@@ -284,6 +284,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             connections: 1000,
         },
         pages_prefix: "/_gate/".to_owned(),
+        webhooks: None,
         log: LogConfig {
             format: LogFormat::Json,
             level: LogLevel::Info,

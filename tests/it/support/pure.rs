@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clerk_gate::clerk::keys::KeySet;
 use clerk_gate::core::continuity::OwnCookies;
-use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict};
+use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict, Webhooks};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
 use clerk_gate::core::identity_headers::HeaderPlan;
@@ -125,6 +125,7 @@ impl Scene {
             policy: &self.policy,
             headers: &self.headers,
             pages_prefix: "/_gate/",
+            webhooks: Webhooks::Taken,
             now_ms: self.now_ms,
         }
     }

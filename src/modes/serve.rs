@@ -1,0 +1,74 @@
+//! Orders: pages of the gate's own that do something.
+//!
+//! What may be done, and in whose name, stands in the order; here it is done and answered.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tracing::info;
+
+use crate::clerk::webhooks::MAX_EVENT_BYTES;
+use crate::core::decide::{Order, Task};
+use crate::core::facts::{BodyLength, RequestFacts};
+use crate::core::reason::Reason;
+use crate::gate::{Gate, Snapshot};
+use crate::pages::{self, Document};
+
+/// Carries out an order. The reason of an error is what the sender is refused with.
+pub(super) async fn carry_out(
+    order: &Order,
+    gate: &Gate,
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    inbound: Request<Incoming>,
+) -> Result<Document, Reason> {
+    match order.task() {
+        Task::Webhook => webhook(gate, snapshot, facts, inbound).await,
+    }
+}
+
+/// Takes in an event of Clerk's.
+async fn webhook(
+    gate: &Gate,
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    inbound: Request<Incoming>,
+) -> Result<Document, Reason> {
+    // INVARIANT: there is an order only where there are secrets.
+    let secrets = snapshot.webhooks.as_ref().ok_or(Reason::PageUnknown)?;
+    let turned_away = |headers: &HeaderMap, error: crate::clerk::webhooks::EventError| {
+        let signed = ["svix-id", "webhook-id"].map(|name| headers.contains_key(name));
+        info!(cause = %error, named = signed.contains(&true), "an event was turned away");
+        error.reason()
+    };
+    // SECURITY: nothing is read for whoever could not possibly be Clerk.
+    let claim = gate
+        .claim(facts.headers)
+        .map_err(|error| turned_away(facts.headers, error))?;
+    let body = read(facts, snapshot, inbound, MAX_EVENT_BYTES).await?;
+    gate.take(secrets, &claim, &body)
+        .map_err(|error| turned_away(facts.headers, error))?;
+    Ok(pages::nothing())
+}
+
+/// Reads a body of at most `limit` bytes, which has to arrive as a whole within `body-timeout`.
+async fn read(
+    facts: &RequestFacts<'_>,
+    snapshot: &Snapshot,
+    inbound: Request<Incoming>,
+    limit: usize,
+) -> Result<Bytes, Reason> {
+    if let BodyLength::Exactly(length) = facts.body
+        && usize::try_from(length).is_ok_and(|length| length > limit)
+    {
+        return Err(Reason::BodyTooLarge);
+    }
+    let body = Limited::new(inbound.into_body(), limit).collect();
+    match tokio::time::timeout(snapshot.body_timeout, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reason::BodyTooLarge),
+        Ok(Err(_)) => Err(Reason::FramingAmbiguous),
+        Err(_) => Err(Reason::BodyTimeout),
+    }
+}
