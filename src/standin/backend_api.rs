@@ -31,7 +31,12 @@ pub(super) fn answer(instance: &Instance, call: &Call, path: &[&str]) -> Answer 
             let client = instance.state().client(id);
             client.map(|client| resources::client(instance, &client))
         }
-        (&Method::GET, ["users", id]) => instance.person(id).map(resources::user),
+        (&Method::GET, ["users", id]) => {
+            let found = instance.person(id);
+            found.map(|person| resources::user(instance, person))
+        }
+        (&Method::POST, ["users", id, "ban"]) => instance.ban(id),
+        (&Method::POST, ["users", id, "unban"]) => instance.unban(id),
         (&Method::GET, ["users", id, "organization_memberships"]) => {
             let found = instance.person(id).map(resources::memberships);
             found.map(|found| listing::part(call, found, Form::Counted))
@@ -43,8 +48,7 @@ pub(super) fn answer(instance: &Instance, call: &Call, path: &[&str]) -> Answer 
             session.as_ref().map(resources::session)
         }
         (&Method::POST, ["sessions", id, "revoke"]) => {
-            let now = instance.now();
-            let session = instance.state().end(id, Status::Revoked, now);
+            let session = instance.end(id, Status::Revoked);
             session.as_ref().map(resources::session)
         }
         (&Method::POST, ["sessions", id, "refresh"]) => return refresh(instance, call, id),
@@ -156,6 +160,8 @@ fn refresh(instance: &Instance, call: &Call, id: &str) -> Answer {
             "the session has ended",
         );
     }
+    let now = instance.now();
+    instance.state().seen(&session.id, now);
     let Some(jwt) = instance.session_token(&session, None, None) else {
         return not_found();
     };

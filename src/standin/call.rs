@@ -1,10 +1,15 @@
 //! One request, read whole.
 
-use http::header::COOKIE;
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use url::form_urlencoded;
+
+use super::devices::Activity;
+use super::server::Peer;
 
 /// The most that a body may hold: the refresh call repeats all headers of a request.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -14,6 +19,7 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
+    peer: IpAddr,
     query: Vec<(String, String)>,
     body: Bytes,
 }
@@ -38,6 +44,10 @@ impl Call {
                 .into_owned()
                 .collect(),
             headers: head.headers,
+            peer: match head.extensions.get::<Peer>() {
+                Some(Peer(address)) => *address,
+                None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            },
             body: body.map_err(|_| Unreadable)?.to_bytes(),
         })
     }
@@ -85,6 +95,12 @@ impl Call {
         pairs
             .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
             .filter(|value| !value.is_empty())
+    }
+
+    /// What is known of the browser that sent it.
+    pub(super) fn activity(&self) -> Activity {
+        let user_agent = self.header(USER_AGENT.as_str()).unwrap_or_default();
+        Activity::of(user_agent, self.peer)
     }
 
     /// A header that is readable text.

@@ -23,8 +23,18 @@ pub enum Endpoint {
     Refresh,
     /// Session tokens and template tokens, of both APIs.
     Tokens,
+    /// Those of the Backend API alone.
+    MintedTokens,
     /// The Backend API's sessions: list, read, revoke.
     Sessions,
+    /// The list of them alone.
+    SessionList,
+    /// The reading of one alone.
+    Session,
+    /// The revocation of one alone.
+    Revoke,
+    /// The ban of a person, and its end.
+    Ban,
     /// The Backend API's verification of machine tokens, of each kind.
     MachineTokens,
     /// Whatever is asked, listed here or not.
@@ -65,15 +75,34 @@ impl Endpoint {
             (_, ["v1", "client", "handshake"]) => Some(Self::Handshake),
             (_, ["v1", "clients", "handshake_payload"]) => Some(Self::HandshakePayload),
             (_, ["v1", "sessions", _, "refresh"]) => Some(Self::Refresh),
-            (
-                _,
-                ["v1", "sessions", _, "tokens", ..] | ["v1", "client", "sessions", _, "tokens", ..],
-            ) => Some(Self::Tokens),
+            (_, ["v1", "sessions", _, "tokens", ..]) => Some(Self::MintedTokens),
+            (_, ["v1", "client", "sessions", _, "tokens", ..]) => Some(Self::Tokens),
+            (_, ["v1", "sessions"]) => Some(Self::SessionList),
+            (_, ["v1", "sessions", _]) => Some(Self::Session),
+            (_, ["v1", "sessions", _, "revoke"]) => Some(Self::Revoke),
             (_, ["v1", "sessions", ..]) => Some(Self::Sessions),
+            (_, ["v1", "users", _, "ban" | "unban"]) => Some(Self::Ban),
             (_, ["v1", rest @ ..] | rest) if MachineKind::verified_at(rest).is_some() => {
                 Some(Self::MachineTokens)
             }
             _ => None,
+        }
+    }
+
+    /// What it is counted among as well.
+    fn group(self) -> Self {
+        match self {
+            Self::SessionList | Self::Session | Self::Revoke => Self::Sessions,
+            Self::MintedTokens => Self::Tokens,
+            Self::Jwks
+            | Self::Handshake
+            | Self::HandshakePayload
+            | Self::Refresh
+            | Self::Tokens
+            | Self::Sessions
+            | Self::Ban
+            | Self::MachineTokens
+            | Self::All => Self::All,
         }
     }
 }
@@ -118,14 +147,17 @@ impl Faults {
         inner.calls.get(&endpoint).copied().unwrap_or_default()
     }
 
-    /// Counts a request and names the fault it meets; that of its endpoint goes before that of all.
+    /// Counts a request and names the fault it meets; the narrowest goes before that of all.
     pub(super) fn meet(&self, endpoint: Option<Endpoint>) -> Option<Fault> {
         let mut inner = self.inner();
-        for counted in endpoint.into_iter().chain([Endpoint::All]) {
+        let mut met = None;
+        let mut next = Some(endpoint.unwrap_or(Endpoint::All));
+        while let Some(counted) = next {
             *inner.calls.entry(counted).or_default() += 1;
+            met = met.or_else(|| inner.faults.get(&counted).copied());
+            next = (counted != Endpoint::All).then(|| counted.group());
         }
-        let own = endpoint.and_then(|endpoint| inner.faults.get(&endpoint));
-        own.or_else(|| inner.faults.get(&Endpoint::All)).copied()
+        met
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

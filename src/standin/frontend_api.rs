@@ -155,6 +155,9 @@ fn handshake(instance: &Instance, call: &Call) -> Answer {
             (dev_browser, _) => state.client_or_new(dev_browser, now),
         };
         let current = state.current(&client, now);
+        if let Some(session) = &current {
+            state.seen(&session.id, now);
+        }
         if let (Some(session), Some(asked)) = (current, call.param_or_empty("organization_id"))
             && let Some(organization) = Organization::asked(instance, &session, asked)
         {
@@ -257,18 +260,15 @@ impl Own<'_> {
         if self.session(id).is_none() {
             return not_found();
         }
-        let now = self.instance.now();
-        let ended = self.instance.state().end(id, how, now);
+        let ended = self.instance.end(id, how);
         ended.map_or_else(not_found, |session| self.answered(&session))
     }
 
     fn end_all(&self) -> Answer {
         let now = self.instance.now();
-        {
-            let mut state = self.instance.state();
-            for session in state.live_sessions(&self.client.id, now) {
-                state.end(&session.id, Status::Removed, now);
-            }
+        let live = self.instance.state().live_sessions(&self.client.id, now);
+        for session in live {
+            self.instance.end(&session.id, Status::Removed);
         }
         let shown = self.shown();
         answer::json(
@@ -290,6 +290,8 @@ impl Own<'_> {
             };
             session.organization_id = organization.0;
         }
+        let now = self.instance.now();
+        self.instance.state().seen(id, now);
         let jwt = match template {
             Some(template) => self
                 .instance

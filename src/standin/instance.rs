@@ -1,7 +1,7 @@
 //! The one Clerk instance a stand-in serves: its keys, people and memory, and the cookies it hands out.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -18,6 +18,7 @@ use super::random;
 use super::redirect::AllowedOrigins;
 use super::state::{Client, Session, State};
 use super::tokens::{self, Occasion};
+use super::webhooks::Webhooks;
 
 /// How long cookies stay in the browser, in seconds: a year.
 const COOKIE_AGE: u32 = 31_536_000;
@@ -46,6 +47,7 @@ pub(super) struct Instance {
     state: Mutex<State>,
     issued: Mutex<Issued>,
     oauth: Mutex<OAuth>,
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 /// Which copies of Clerk's cookies to write.
@@ -67,7 +69,12 @@ impl Copies {
 
 impl Instance {
     /// A new instance behind this host and port.
-    pub(super) fn new(authority: String, keys: KeyRing, options: StandInOptions) -> Self {
+    pub(super) fn new(
+        authority: String,
+        keys: KeyRing,
+        options: StandInOptions,
+        webhooks: Webhooks,
+    ) -> Self {
         let host = match options.clerk_js {
             Some(_) => DEVELOPMENT_HOST.to_owned(),
             None => authority.clone(),
@@ -92,6 +99,7 @@ impl Instance {
             state: Mutex::default(),
             issued: Mutex::default(),
             oauth: Mutex::default(),
+            webhooks: Arc::new(webhooks),
         }
     }
 

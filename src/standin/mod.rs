@@ -10,6 +10,7 @@ mod answer;
 mod app;
 mod backend_api;
 mod call;
+mod devices;
 mod faults;
 mod frontend_api;
 mod instance;
@@ -30,24 +31,29 @@ mod state;
 mod tests;
 mod tokens;
 mod visit;
+mod webhooks;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 
+use self::devices::{Activity, SEED_ADDRESS, SEED_BROWSER};
 use self::instance::Instance;
 use self::keys::KeyRing;
 use self::server::Server;
 use self::state::{Session, Status};
+use self::webhooks::Webhooks;
 
 pub use self::app::SampleApp;
 pub use self::faults::{Endpoint, Fault};
 pub use self::machines::{MachineGrant, MachineKind, MachineToken};
 pub use self::people::{Membership, Organization, Permission, Person, SessionStart, seed_people};
 pub use self::scripts::ClerkJs;
+pub use self::webhooks::{WebhookDelivery, WebhookFault};
 
 /// Tells the time in Unix milliseconds.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -132,7 +138,8 @@ impl StandIn {
         let keys = tokio::task::spawn_blocking(KeyRing::generate)
             .await
             .map_err(io::Error::other)??;
-        let instance = Arc::new(Instance::new(authority, keys, options));
+        let webhooks = Webhooks::new(Arc::clone(&options.now), Handle::current());
+        let instance = Arc::new(Instance::new(authority, keys, options, webhooks));
         let serving = Arc::clone(&instance);
         let server = Server::start(listener, move |request| {
             router::answer(Arc::clone(&serving), request)
@@ -193,6 +200,7 @@ impl StandIn {
     /// Ends all misbehaviour.
     pub fn behave(&self) {
         self.instance.faults.clear();
+        self.instance.webhooks.fail(None);
     }
 
     /// How often an endpoint was asked, faults included.
@@ -219,15 +227,51 @@ impl StandIn {
     ///
     /// # Panics
     ///
-    /// If there is nobody with this key.
+    /// If there is nobody with this key, or they are banned.
     pub fn sign_in(&self, person_key: &str, origin: Option<&str>) -> TestSession {
+        self.sign_in_at(None, person_key, origin, SEED_BROWSER, SEED_ADDRESS)
+    }
+
+    /// The same, on a browser that says this of itself, at this address.
+    ///
+    /// # Panics
+    ///
+    /// As above.
+    pub fn sign_in_from(&self, person_key: &str, user_agent: &str, address: IpAddr) -> TestSession {
+        self.sign_in_at(None, person_key, None, user_agent, address)
+    }
+
+    /// Signs somebody in on a browser on which somebody is signed in already. Both stay; page loads
+    /// get the new one.
+    ///
+    /// # Panics
+    ///
+    /// As above.
+    pub fn sign_in_beside(&self, other: &TestSession, person_key: &str) -> TestSession {
+        let browser = Some(&*other.dev_browser);
+        self.sign_in_at(browser, person_key, None, SEED_BROWSER, SEED_ADDRESS)
+    }
+
+    fn sign_in_at(
+        &self,
+        browser: Option<&str>,
+        person_key: &str,
+        origin: Option<&str>,
+        user_agent: &str,
+        address: IpAddr,
+    ) -> TestSession {
         #[expect(clippy::expect_used, reason = "the test names its own people")]
         let person = self.instance.person(person_key).expect("a known person");
         let now = self.instance.now();
         let (client, session) = {
             let mut state = self.instance.state();
-            let client = state.client_or_new(None, now);
-            let session = state.sign_in(&client.id, person, now);
+            assert!(
+                !state.is_banned(&person.user_id),
+                "`{person_key}` is banned"
+            );
+            let client = state.client_or_new(browser, now);
+            let activity = Activity::of(user_agent, address);
+            let session = state.sign_in(&client.id, person, activity, now);
             (client, session)
         };
         let token = self.instance.session_token(&session, origin, None);
@@ -281,8 +325,32 @@ impl StandIn {
 
     /// Revokes a session, as an administrator would; tokens already issued stay as they are.
     pub fn revoke(&self, session_id: &str) {
-        let now = self.instance.now();
-        self.instance.state().end(session_id, Status::Revoked, now);
+        self.instance.end(session_id, Status::Revoked);
+    }
+
+    /// Bans somebody, as an administrator would: every session is revoked.
+    pub fn ban(&self, person_key: &str) {
+        self.instance.ban(person_key);
+    }
+
+    /// Sends events to this address from now on: an `http` one, of this machine.
+    pub fn send_events_to(&self, address: &str) -> io::Result<()> {
+        self.instance.webhooks.aim(address)
+    }
+
+    /// What events are signed with, `whsec_…`.
+    pub fn webhook_secret(&self) -> &str {
+        &self.instance.webhooks.secret
+    }
+
+    /// Makes events arrive otherwise than they should, from now on.
+    pub fn misdeliver(&self, fault: WebhookFault) {
+        self.instance.webhooks.fail(Some(fault));
+    }
+
+    /// The events that were sent, once none is under way any more.
+    pub async fn events_sent(&self) -> Vec<WebhookDelivery> {
+        self.instance.webhooks.sent().await
     }
 
     fn session(&self, id: &str) -> Option<Session> {

@@ -92,12 +92,16 @@ fn sign_in(visit: &Visit<'_>) -> Answer {
             "There is no such person",
         );
     };
+    if visit.instance.state().is_banned(&person.user_id) {
+        let title = "This person is banned";
+        return problem(visit.instance, StatusCode::FORBIDDEN, title);
+    }
     let now = visit.instance.now();
     let (client, session) = {
         let mut state = visit.instance.state();
         let dev_browser = visit.client.as_ref().map(|client| &*client.dev_browser);
         let client = state.client_or_new(dev_browser, now);
-        let session = state.sign_in(&client.id, person, now);
+        let session = state.sign_in(&client.id, person, visit.call.activity(), now);
         (client, session)
     };
     match session.status {
@@ -137,7 +141,6 @@ fn user(visit: &Visit<'_>) -> Answer {
 }
 
 fn sign_out(visit: &Visit<'_>) -> Answer {
-    let now = visit.instance.now();
     let Some(client) = &visit.client else {
         return answer::redirect(StatusCode::SEE_OTHER, "/sign-in");
     };
@@ -146,8 +149,7 @@ fn sign_out(visit: &Visit<'_>) -> Answer {
         None => visit.sessions().into_iter().map(|(held, _)| held).collect(),
     };
     for session in ended {
-        let mut state = visit.instance.state();
-        state.end(&session.id, Status::Ended, now);
+        visit.instance.end(&session.id, Status::Ended);
     }
     visit.onwards(client, "/user")
 }

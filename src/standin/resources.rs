@@ -7,7 +7,7 @@ use super::people::{Membership, Organization, Person};
 use super::state::{Client, SESSION_LIFETIME, Session, Status};
 
 /// A user, as the Backend API shows one.
-pub(super) fn user(person: &Person) -> Value {
+pub(super) fn user(instance: &Instance, person: &Person) -> Value {
     let email_id = format!("idn_2{}", person.key);
     json!({
         "object": "user",
@@ -36,7 +36,7 @@ pub(super) fn user(person: &Person) -> Value {
         "public_metadata": {},
         "private_metadata": {},
         "unsafe_metadata": {},
-        "banned": false,
+        "banned": instance.state().is_banned(&person.user_id),
         "locked": false,
         "two_factor_enabled": false,
         "password_enabled": true,
@@ -61,8 +61,8 @@ pub(super) fn session(session: &Session) -> Value {
         "status": session.status.name(),
         "actor": null,
         "last_active_organization_id": session.organization_id,
-        "last_active_at": session.updated_at,
-        "latest_activity": null,
+        "last_active_at": session.last_active_at,
+        "latest_activity": session.activity.shown(),
         "expire_at": session.created_at + SESSION_LIFETIME,
         "abandon_at": session.created_at + 4 * SESSION_LIFETIME,
         "created_at": session.created_at,
@@ -94,14 +94,17 @@ pub(super) fn own_session(instance: &Instance, held: &Session, origin: Option<&s
     let mut value = session(held);
     let person = instance.person(&held.user_id);
     if let (Some(fields), Some(person)) = (value.as_object_mut(), person) {
-        let mut own_user = user(person);
+        let mut own_user = user(instance, person);
         if let Some(own) = own_user.as_object_mut() {
             own.remove("private_metadata");
             own.insert("organization_memberships".to_owned(), memberships(person));
         }
         fields.insert("user".to_owned(), own_user);
         fields.insert("public_user_data".to_owned(), public_user_data(person));
-        fields.insert("factor_verification_age".to_owned(), json!([0, -1]));
+        fields.insert(
+            "factor_verification_age".to_owned(),
+            json!([held.minutes(instance.now()), -1]),
+        );
         let token = instance
             .session_token(held, origin, None)
             .map(|jwt| json!({ "object": "token", "jwt": jwt }));

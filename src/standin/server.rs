@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server on a loopback address, whose tasks end when it is told to stop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +21,10 @@ use super::faults::{BreakOff, Closed};
 
 /// How long to wait after a failed accept, so that a lack of descriptors is no busy loop.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The address that a request came from, as an extension of it.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// A listener that serves until it is dropped.
 pub(super) struct Server {
@@ -57,12 +61,13 @@ impl Server {
         let (stop, tasks) = (server.stop.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-                let Ok((stream, _)) = accepted else {
+                let Ok((stream, peer)) = accepted else {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 };
                 let (stop, handle) = (stop.clone(), handle.clone());
-                let send = move |request| {
+                let send = move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Peer(peer.ip()));
                     let answer = handle(request);
                     async move { Ok::<_, Closed>(Sent::of(answer.await?)) }
                 };

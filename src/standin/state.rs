@@ -2,8 +2,9 @@
 //!
 //! Nothing here knows HTTP or tokens. Times are Unix milliseconds, handed in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::devices::Activity;
 use super::people::{Person, SessionStart};
 use super::random;
 
@@ -18,6 +19,7 @@ pub(super) struct State {
     clients: Vec<Client>,
     sessions: Vec<Session>,
     payloads: HashMap<String, Payload>,
+    banned: HashSet<String>,
 }
 
 /// One browser, known by its dev browser token.
@@ -42,6 +44,8 @@ pub(super) struct Session {
     pub(super) status: Status,
     pub(super) organization_id: Option<String>,
     pub(super) refresh_token: String,
+    pub(super) activity: Activity,
+    pub(super) last_active_at: u64,
     pub(super) created_at: u64,
     pub(super) updated_at: u64,
 }
@@ -115,7 +119,13 @@ impl State {
     }
 
     /// Starts a session, which becomes the client's current one.
-    pub(super) fn sign_in(&mut self, client_id: &str, person: &Person, now: u64) -> Session {
+    pub(super) fn sign_in(
+        &mut self,
+        client_id: &str,
+        person: &Person,
+        activity: Activity,
+        now: u64,
+    ) -> Session {
         let (status, first) = match person.start {
             SessionStart::Active => (Status::Active, person.memberships.first()),
             SessionStart::Pending => (Status::Pending, None),
@@ -127,6 +137,8 @@ impl State {
             status,
             organization_id: first.map(|membership| membership.organization.id.clone()),
             refresh_token: random::id("rt"),
+            activity,
+            last_active_at: now,
             created_at: now,
             updated_at: now,
         };
@@ -170,7 +182,30 @@ impl State {
             return None;
         }
         self.changed(&session.client_id, Some(id), now);
+        self.seen(id, now);
         Some(session)
+    }
+
+    /// Notes that somebody uses a session.
+    pub(super) fn seen(&mut self, id: &str, now: u64) {
+        if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
+            session.last_active_at = now;
+        }
+    }
+
+    /// Whether a person is banned.
+    pub(super) fn is_banned(&self, user_id: &str) -> bool {
+        self.banned.contains(user_id)
+    }
+
+    /// Bans a person. The sessions are somebody else's affair.
+    pub(super) fn ban(&mut self, user_id: &str) {
+        self.banned.insert(user_id.to_owned());
+    }
+
+    /// Lifts a ban.
+    pub(super) fn unban(&mut self, user_id: &str) {
+        self.banned.remove(user_id);
     }
 
     /// Activates an organisation, or none, for a session; a pending one is complete with that.
@@ -234,6 +269,11 @@ impl State {
 }
 
 impl Session {
+    /// How many minutes ago the person signed in.
+    pub(super) fn minutes(&self, now: u64) -> u64 {
+        now.saturating_sub(self.created_at) / 60_000
+    }
+
     /// The session as it stands at a time: a live one expires in the end.
     fn at(&self, now: u64) -> Self {
         let mut session = self.clone();
@@ -247,15 +287,20 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::standin::devices::{SEED_ADDRESS, SEED_BROWSER};
     use crate::standin::people::seed_people;
+
+    fn activity() -> Activity {
+        Activity::of(SEED_BROWSER, SEED_ADDRESS)
+    }
 
     #[test]
     fn ending_the_newest_session_brings_the_older_one_back() {
         let people = seed_people();
         let (mut state, now) = (State::default(), 5_000);
         let client = state.client_or_new(None, now);
-        let first = state.sign_in(&client.id, &people[0], now);
-        let second = state.sign_in(&client.id, &people[1], now);
+        let first = state.sign_in(&client.id, &people[0], activity(), now);
+        let second = state.sign_in(&client.id, &people[1], activity(), now);
         let client = state.client(&client.id).expect("a client");
         assert_eq!(client.current, Some(second.id.clone()));
 
@@ -273,7 +318,7 @@ mod tests {
         let people = seed_people();
         let mut state = State::default();
         let client = state.client_or_new(None, 0);
-        let id = state.sign_in(&client.id, &people[0], 0).id;
+        let id = state.sign_in(&client.id, &people[0], activity(), 0).id;
         let status = |now| state.session(&id, now).map(|session| session.status);
         assert_eq!(status(SESSION_LIFETIME - 1), Some(Status::Active));
         assert_eq!(status(SESSION_LIFETIME), Some(Status::Expired));

@@ -52,11 +52,10 @@ pub(super) struct Occasion<'a> {
 
 /// The claims of a session token, version 2.
 pub(super) fn session_claims(occasion: &Occasion<'_>, session: &Session, person: &Person) -> Value {
-    let minutes = occasion.now.saturating_sub(session.created_at) / 60_000;
     let mut claims = common_claims(occasion, &person.user_id);
     claims.insert("sid".to_owned(), json!(session.id));
     claims.insert("sts".to_owned(), json!(session.status.name()));
-    claims.insert("fva".to_owned(), json!([minutes, -1]));
+    claims.insert("fva".to_owned(), json!([session.minutes(occasion.now), -1]));
     claims.insert("v".to_owned(), json!(2));
     let membership = session
         .organization_id

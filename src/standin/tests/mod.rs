@@ -6,6 +6,8 @@ mod frontend_api;
 mod machines;
 mod portal;
 mod scripts;
+mod sessions;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
