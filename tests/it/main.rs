@@ -24,6 +24,7 @@ mod identity;
 mod keys;
 mod limits;
 mod machines;
+mod minting;
 mod ordinary;
 mod properties;
 mod readers;
