@@ -2,12 +2,14 @@
 
 use clerk_gate::clerk::keys::KeySet;
 use clerk_gate::core::authorization::{Asked, Level, Reverification};
+use clerk_gate::core::continuity::{OwnCookies, Seal, State};
 use clerk_gate::core::identity_headers::{HeaderPlan, MappedHeader};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::machine::{TokenType, TokenTypes};
 use clerk_gate::core::persona;
 use clerk_gate::core::policy::{OnSignedOut, PathReading, Policy, Route};
 use clerk_gate::core::proxy_path::ProxyPath;
+use clerk_gate::core::question::{MintFailure, TokenStanding};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::{Caller, ClaimRule, ClaimTest, Person, Requirement};
 use clerk_gate::core::verify::Signature;
@@ -302,6 +304,38 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
     })
 }
 
+/// What the gate's own cookies may hold, made for the session of most tokens or for another.
+fn own_cookies() -> impl Strategy<Value = OwnCookies> {
+    let times = || select(vec![0, START_MS - 60_000, START_MS, START_MS + 60_000]);
+    let ids = select(vec![
+        ("sess_1", "user_1"),
+        ("sess_2", "user_1"),
+        ("sess_1", "user_2"),
+    ]);
+    let seal = (ids, times(), times()).prop_map(|((session, user), first_ms, sealed_ms)| Seal {
+        session: session.to_owned(),
+        user: user.to_owned(),
+        first_ms,
+        sealed_ms,
+    });
+    let state = times().prop_map(|until_ms| State { until_ms });
+    (prop::option::of(seal), prop::option::of(state))
+        .prop_map(|(seal, state)| OwnCookies { seal, state })
+}
+
+/// What minting may come to.
+fn minted() -> impl Strategy<Value = Result<String, MintFailure>> {
+    prop_oneof![
+        select(vec![
+            MintFailure::Ended,
+            MintFailure::Unavailable,
+            MintFailure::Refused
+        ])
+        .prop_map(Err),
+        claims().prop_map(|claims| Ok(SIGNER.token(&scene(LIVE).instance, &claims))),
+    ]
+}
+
 /// Set-Cookie strings as they come from Clerk, and others.
 fn directives() -> impl Strategy<Value = Vec<String>> {
     let good = SIGNER.token(&scene(LIVE).instance, &json!({}));
@@ -461,6 +495,9 @@ proptest! {
         ]),
         payload in prop::option::of(directives()),
         refresh in prop::option::of(directives()),
+        own in own_cookies(),
+        minted in minted(),
+        standing in select(vec![TokenStanding::Stands, TokenStanding::Revoked, TokenStanding::Outdated]),
     ) {
         let scene = scene(if development { TEST } else { LIVE });
         let Ok(target) = path.parse::<Uri>() else {
@@ -470,17 +507,24 @@ proptest! {
         if cookie {
             let token = SIGNER.token(&scene.instance, &claims);
             let suffix = scene.instance.key.cookie_suffix();
-            let cookies = format!("__session={token}; __client_uat=1; __clerk_db_jwt=d; __refresh_{suffix}=r");
+            let cookies = format!(
+                "__session={token}; __client_uat=1; __clerk_db_jwt=d; __refresh_{suffix}=r; \
+                 __Host-clerk-gate-seal_{suffix}=s; __Host-clerk-gate-state_{suffix}=s"
+            );
             lines.append("cookie", cookies.parse().unwrap());
         }
         let oracle = Oracle {
             signature: &|_, _| signature,
             payload: payload.ok_or(()),
             refresh: refresh.ok_or(RefreshFailure::Unreachable),
+            own,
+            minted,
+            standing,
             ..Oracle::keys_only()
         };
         holds(scene.holds(&method, &target, lines, |inputs| {
             let verdict = invariants::decides(inputs, &oracle)?;
+            invariants::seals_only_what_came_from_clerk(&verdict)?;
             invariants::only_good_signatures_open(inputs, &verdict, signature == Signature::Good)
         }))?;
     }

@@ -3,6 +3,7 @@
 //! Each says what is broken, if anything is.
 
 use clerk_gate::config::{self, Colour, Severity, Source, Surroundings};
+use clerk_gate::core::continuity::Keepsake;
 use clerk_gate::core::cookies::Cookies;
 use clerk_gate::core::decide::{Decision, Inputs, Verdict};
 use clerk_gate::core::jwt::Token;
@@ -320,6 +321,18 @@ pub fn decides(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, S
     identity_is_ours(inputs, &verdict)?;
     relays(inputs, &verdict)?;
     Ok(verdict)
+}
+
+/// A seal goes out beside cookies that Clerk has just sent, and with nothing else.
+pub fn seals_only_what_came_from_clerk(verdict: &Verdict) -> Holds {
+    let sealed = verdict
+        .keepsakes
+        .iter()
+        .any(|kept| matches!(kept, Keepsake::Seal(_)));
+    let session = |line: &String| line.starts_with("__session");
+    ensure(!sealed || verdict.set_cookies.iter().any(session), || {
+        format!("sealed without a session of Clerk's: {verdict:?}")
+    })
 }
 
 /// Without a good signature nobody gets past a route that asks something.
