@@ -76,6 +76,11 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
     let Ok(address) = bound.address() else {
         return Ending::Failed;
     };
+    let webhook = format!("http://{address}{}webhooks/clerk", config.pages_prefix);
+    if let Err(error) = company.clerk.send_events_to(&webhook) {
+        complain(&format!("the stand-in cannot tell the gate: {error}"), None);
+        return Ending::Failed;
+    }
     let ready = Ready {
         // Not 127.0.0.1: cookies ignore ports, and the stand-in's must stay its own.
         gate: format!("http://localhost:{}", address.port()),
@@ -155,7 +160,7 @@ async fn start_company(dev: &Dev, clerk_js: Option<ClerkJs>) -> std::io::Result<
     Ok(Company { clerk, app })
 }
 
-/// The configuration of the gate, as it is shown: the secret key is handed over beside it.
+/// The configuration of the gate, as it is shown: the secrets are handed over beside it.
 fn policy(dev: &Dev, company: &Company, upstream: &str) -> String {
     let Company { clerk, app } = company;
     let listen = dev.listen;
@@ -239,11 +244,18 @@ fn load(policy: &str, clerk: &StandIn, environment: &Environment) -> Result<Load
     let surroundings = Surroundings {
         // Settings of the surroundings are for `run`: here everything is as printed.
         environment: &Vec::new(),
-        flags: &[FlagValue {
-            path: &["clerk", "secret-key"],
-            flag: "the stand-in",
-            value: clerk.secret_key().to_owned(),
-        }],
+        flags: &[
+            FlagValue {
+                path: &["clerk", "secret-key"],
+                flag: "the stand-in",
+                value: clerk.secret_key().to_owned(),
+            },
+            FlagValue {
+                path: &["webhooks", "secret"],
+                flag: "the stand-in",
+                value: clerk.webhook_secret().to_owned(),
+            },
+        ],
         files: &|path| std::fs::read(path),
     };
     config::load(&source, &surroundings).map_err(|report| {
@@ -272,6 +284,7 @@ impl Ready<'_> {
             "admin": self.admin,
             "publishable_key": self.clerk.publishable_key(),
             "secret_key": self.clerk.secret_key(),
+            "webhook_secret": self.clerk.webhook_secret(),
         })
     }
 

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
@@ -62,6 +63,7 @@ pub struct WorldBuilder {
     routes: Vec<Route>,
     clerk: Box<dyn FnOnce(&mut StandInOptions) + Send>,
     change: Box<dyn FnOnce(&mut Config) + Send>,
+    told: bool,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             routes,
             clerk: Box::new(|_| {}),
             change: Box::new(|_| {}),
+            told: false,
         }
     }
 
@@ -120,6 +123,11 @@ impl WorldBuilder {
             }),
             ..self
         }
+    }
+
+    /// Has the stand-in send its events to the gate.
+    pub fn told_by_clerk(self) -> Self {
+        Self { told: true, ..self }
     }
 
     /// Lets Clerk end a handshake with a nonce instead of a token.
@@ -176,8 +184,16 @@ impl WorldBuilder {
         let upstream = RecordingUpstream::start().await;
         let mut config = config(&clerk, upstream.address, self.routes);
         (self.change)(&mut config);
+        if self.told {
+            let secret = clerk.webhook_secret();
+            config.webhooks = Some(WebhookSecrets::parse([secret]).unwrap());
+        }
         let bound = server::build(&config, clock.clone()).await.unwrap();
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
+        if self.told {
+            let page = format!("http://{gate}/_gate/webhooks/clerk");
+            clerk.send_events_to(&page).unwrap();
+        }
         let stop = CancellationToken::new();
         let token = stop.clone();
         let running = tokio::spawn(async move { bound.run(token).await.unwrap() });
