@@ -3,12 +3,12 @@
 //! What may be done, and in whose name, stands in the order; here it is done and answered.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tracing::info;
 
-use crate::clerk::webhooks::MAX_EVENT_BYTES;
+use crate::clerk::webhooks::{EventError, MAX_EVENT_BYTES};
 use crate::core::decide::{Order, Task};
 use crate::core::facts::{BodyLength, RequestFacts};
 use crate::core::reason::Reason;
@@ -37,19 +37,17 @@ async fn webhook(
 ) -> Result<Document, Reason> {
     // INVARIANT: there is an order only where there are secrets.
     let secrets = snapshot.webhooks.as_ref().ok_or(Reason::PageUnknown)?;
-    let turned_away = |headers: &HeaderMap, error: crate::clerk::webhooks::EventError| {
-        let signed = ["svix-id", "webhook-id"].map(|name| headers.contains_key(name));
-        info!(cause = %error, named = signed.contains(&true), "an event was turned away");
-        error.reason()
-    };
     // SECURITY: nothing is read for whoever could not possibly be Clerk.
-    let claim = gate
-        .claim(facts.headers)
-        .map_err(|error| turned_away(facts.headers, error))?;
+    let claim = gate.claim(facts.headers).map_err(turned_away)?;
     let body = read(facts, snapshot, inbound, MAX_EVENT_BYTES).await?;
-    gate.take(secrets, &claim, &body)
-        .map_err(|error| turned_away(facts.headers, error))?;
+    gate.take(secrets, &claim, &body).map_err(turned_away)?;
     Ok(pages::nothing())
+}
+
+/// The reason to refuse an event with; which of several it is stands in the log alone.
+fn turned_away(error: EventError) -> Reason {
+    info!(cause = %error, "an event was turned away");
+    error.reason()
 }
 
 /// Reads a body of at most `limit` bytes, which has to arrive as a whole within `body-timeout`.

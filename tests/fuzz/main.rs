@@ -54,6 +54,11 @@ fn jwks() {
 }
 
 #[test]
+fn event() {
+    fuzz("event", &targets::event, &[]);
+}
+
+#[test]
 fn redirect() {
     fuzz("redirect", &targets::redirect, &[]);
 }

@@ -3,7 +3,11 @@
 use std::fs;
 use std::sync::LazyLock;
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clerk_gate::clerk::keys::KeySet;
+use clerk_gate::clerk::webhooks::{Claim, EventError, News, WebhookSecrets};
 use clerk_gate::core::decide::{Decision, Verdict};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::path::CanonicalPath;
@@ -189,6 +193,53 @@ pub fn token(input: &[u8]) -> Outcome {
 
 pub fn key_sets() -> Vec<Vec<u8>> {
     vec![SIGNER.jwks.to_string().into_bytes()]
+}
+
+/// An event: lines of a head, an empty line, and a body.
+pub fn event(input: &[u8]) -> Outcome {
+    const KEY: &[u8; 24] = b"of whom nobody is told..";
+    let secret = STANDARD.encode(KEY);
+    let secrets = WebhookSecrets::parse([&*secret]).unwrap();
+    let at = input.windows(2).position(|pair| pair == b"\n\n");
+    let (lines, body) = input.split_at(at.unwrap_or(input.len()));
+    let body = body.trim_ascii();
+    let claim = match Claim::read(&head(lines), START_MS) {
+        Ok(claim) => claim.verify(&secrets, body).map(|_| ()),
+        Err(error) => Err(error),
+    };
+    let Err(refused) = claim else {
+        return Err("an event was taken that nobody has signed".to_owned());
+    };
+    // The same body from somebody who knows the secret.
+    let sent = START_MS / 1000;
+    let content = [format!("msg_1.{sent}.").as_bytes(), body].concat();
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, KEY), &content);
+    let signature = format!("v1,{}", STANDARD.encode(tag.as_ref()));
+    let time = sent.to_string();
+    let signed = invariants::header_map([
+        ("svix-id", b"msg_1".as_slice()),
+        ("svix-timestamp", time.as_bytes()),
+        ("svix-signature", signature.as_bytes()),
+    ]);
+    let claim = Claim::read(&signed, START_MS).map_err(|error| error.to_string())?;
+    let event = match claim.verify(&secrets, body) {
+        Err(EventError::Content) => return Ok(format!("{refused:?} none")),
+        Err(error) => return Err(format!("a signed event is refused: {error}")),
+        Ok(event) => event,
+    };
+    let news = event.news.as_ref();
+    let ids = [
+        news.and_then(News::session),
+        news.and_then(News::user),
+        news.and_then(News::organization),
+    ];
+    let plain = |id: &str| !id.is_empty() && id.len() <= 128 && !id.contains(['\n', '"', ' ']);
+    ensure(ids.iter().flatten().all(|id| plain(id)), || {
+        format!("{ids:?} are no ids")
+    })?;
+    ensure(event.name.is_ascii(), || event.name.clone())?;
+    let kinds: Vec<bool> = ids.iter().map(Option::is_some).collect();
+    Ok(format!("{refused:?} {kinds:?}"))
 }
 
 pub fn jwks(input: &[u8]) -> Outcome {

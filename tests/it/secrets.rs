@@ -317,8 +317,8 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test]
-async fn no_log_line_shows_what_a_request_carries() {
+/// Has everything logged on this thread kept, as long as the second of these is.
+fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let lines = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -326,7 +326,48 @@ async fn no_log_line_shows_what_a_request_carries() {
         .with_ansi(false)
         .with_writer(move || lines.clone())
         .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_shows_what_an_event_carries() {
+    let (log, _logging) = listen();
+    let world = World::with(usual_routes()).told_by_clerk().start().await;
+    let event = json!({
+        "type": "user.updated",
+        "data": { "id": "user_1", "first_name": "hidden", "hidden": { "id": "hidden" } },
+    });
+    let event = event.to_string();
+    let now = START_MS / 1000;
+    let secret = world.clerk.webhook_secret();
+    let signature = crate::webhooks::sign(secret, "msg_1", now, &event);
+    for (body, status) in [(&*event, 204), ("hidden", 401), ("", 401)] {
+        let call = world
+            .request(Method::POST, "/_gate/webhooks/clerk?x=hidden")
+            .header("svix-id", "msg_1")
+            .header("svix-timestamp", &now.to_string())
+            .header("svix-signature", &signature)
+            .header("x-own", "hidden");
+        assert_eq!(call.body(body).send().await.status, status, "{body}");
+    }
+    let log = log.text();
+    assert!(log.contains("clerk sent an event") && log.contains("msg_1"));
+    assert_eq!(log.matches("an event was turned away").count(), 2, "{log}");
+    for unsaid in [secret, &signature["v1,".len()..], "hidden", "first_name"] {
+        assert!(!log.contains(unsaid), "{unsaid} is in the log:\n{log}");
+    }
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn no_log_line_shows_what_a_request_carries() {
+    let (log, _logging) = listen();
     let world = World::with(usual_routes()).relaying().start().await;
     let ada = world.clerk.sign_in("ada", None);
     let refresh_token = ada.refresh_token.clone().unwrap();
@@ -383,7 +424,7 @@ async fn no_log_line_shows_what_a_request_carries() {
         statuses,
         [200, 401, 200, 200, 307, 307, 200, 307, 400, 200, 502]
     );
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(
         log.matches("clerk_gate::access").count() >= statuses.len(),
         "{log}"
