@@ -10,9 +10,10 @@ use super::environment::{self, Environment, FlagValue};
 use super::lints;
 use super::model::{ClerkConfig, Config};
 use super::report::{Place, Problem, Problems, Report};
-use super::routes;
+use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
 use super::settings;
+use super::signed_assertion;
 use super::sites;
 use super::source::Source;
 use super::tree::Table;
@@ -23,7 +24,7 @@ use crate::core::edge::{Edge, PublicAddress, SiteAddress};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
-use crate::core::policy::{HostPattern, Policy};
+use crate::core::policy::{HostPattern, PathReading, Policy};
 
 /// A configuration that can be used, and what ought to be looked at.
 #[derive(Debug)]
@@ -83,6 +84,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         mut upstreams,
         reading,
         url: upstream_url,
+        assertion_audience: audience,
     } = upstream::read(root.section("upstream"), files);
     let limits = settings::limits(root.section("limits"));
     let admin_listen = settings::admin(root.section("admin"));
@@ -93,25 +95,13 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let drain = settings::drain(root.section("shutdown"));
     let written = routes::read(root.sections("route"), &mut upstreams);
     let assertions = assertions::read(root.sections("test"));
+    let audiences = audience
+        .iter()
+        .chain(written.iter().flat_map(|route| &route.assertion_audience));
+    let assertion = signed_assertion::read(&mut root, audiences, files);
     root.finish();
 
-    let policy = Policy::compile(
-        written
-            .iter()
-            .map(|written| written.route.clone())
-            .collect(),
-        reading,
-    );
-    let policy = match policy {
-        Ok(policy) => policy,
-        Err(error) => {
-            problems.add(Problem::error(
-                &Place::Nowhere,
-                format!("the routes cannot be compiled: {error}"),
-            ));
-            return None;
-        }
-    };
+    let policy = policy(&written, reading, problems)?;
     lints::routes(&written, &policy, &pages_prefix, problems);
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());
@@ -163,12 +153,28 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         policy,
         upstreams,
         identity,
+        assertion,
         limits,
         pages_prefix,
         webhooks,
         log,
         drain,
     })
+}
+
+/// The routes, compiled.
+fn policy(written: &[WrittenRoute], reading: PathReading, problems: &Problems) -> Option<Policy> {
+    let routes = written.iter().map(|written| written.route.clone());
+    match Policy::compile(routes.collect(), reading) {
+        Ok(policy) => Some(policy),
+        Err(error) => {
+            problems.add(Problem::error(
+                &Place::Nowhere,
+                format!("the routes cannot be compiled: {error}"),
+            ));
+            None
+        }
+    }
 }
 
 /// Hosts that the first site has because routes name them. Beside other sites there are none: which

@@ -24,6 +24,7 @@ mod satellite;
 mod section;
 mod session;
 mod settings;
+mod signed_assertion;
 mod sites;
 mod source;
 mod table;
@@ -34,8 +35,8 @@ mod webhooks;
 pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
-    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
-    LogFormat, LogLevel, UpstreamConfig,
+    AssertionConfig, ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource,
+    Limits, LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -14,6 +15,7 @@ use crate::core::instance::Instance;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::Policy;
+use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// What the upstream learns of a person.
     pub identity: IdentityConfig,
+    /// What it is told under a signature; `None` if nothing is.
+    pub assertion: Option<AssertionConfig>,
     /// What a stranger may cost us.
     pub limits: Limits,
     /// The path below which the gate's own pages are, with a slash at both ends.
@@ -113,6 +117,19 @@ pub struct UpstreamConfig {
     pub host: HostHeader,
     /// Certificate authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whom signed assertions are for; `None` for its `url`.
+    pub assertion_audience: Option<String>,
+}
+
+/// What upstreams are told under a signature.
+#[derive(Clone, Debug)]
+pub struct AssertionConfig {
+    /// The keys, the first of which signs.
+    pub signer: Arc<Signer>,
+    /// `iss`; `None` for the public address of the site.
+    pub issuer: Option<String>,
+    /// How long an assertion holds.
+    pub lifetime: Duration,
 }
 
 /// Which `Host` an upstream sees.

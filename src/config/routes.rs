@@ -8,6 +8,7 @@ use super::address;
 use super::report::{Place, Problem};
 use super::requirement;
 use super::section::{Placed, Section};
+use super::signed_assertion;
 use super::upstream::Upstreams;
 use crate::core::pattern::{PathPattern, PatternError};
 use crate::core::policy::{
@@ -25,6 +26,7 @@ pub(super) struct WrittenRoute {
     pub(super) requirement: Place,
     pub(super) on_signed_out: Option<Placed<String>>,
     pub(super) on_forbidden: Option<Placed<String>>,
+    pub(super) assertion_audience: Option<Place>,
 }
 
 /// Reads every route. What cannot be read has been reported and is left out.
@@ -108,6 +110,7 @@ fn route(
     let upstream = section
         .parsed("upstream", address::origin)
         .map_or(0, |url| upstreams.index_of(url.value));
+    let audience = section.parsed("assertion-audience", signed_assertion::audience);
     section.finish();
 
     let requirement = requirement?;
@@ -174,6 +177,8 @@ fn route(
     route.max_body = max_body;
     route.response_timeout = response_timeout;
     route.upstream = upstream;
+    let (audience, audience_place) = audience.map(|read| (read.value, read.place)).unzip();
+    route.assertion_audience = audience;
     Some(WrittenRoute {
         route,
         name: name.place,
@@ -183,6 +188,7 @@ fn route(
         requirement: requirement_place.unwrap_or(place),
         on_signed_out,
         on_forbidden,
+        assertion_audience: audience_place,
     })
 }
 

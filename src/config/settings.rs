@@ -13,6 +13,7 @@ use super::requirement::claim_path;
 use super::section::{Placed, Section};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
+use crate::core::signed_assertion::ASSERTION_HEADER;
 
 /// What stands at the top level.
 pub(super) struct Top {
@@ -210,6 +211,7 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
     let squashed = squashed(name.as_str());
     let taken = IDENTITY_HEADERS
         .iter()
+        .chain([&ASSERTION_HEADER])
         .any(|known| self::squashed(known.as_str()) == squashed);
     if taken {
         return Err("the gate sets it already".to_owned());

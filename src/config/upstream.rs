@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::address;
 use super::clerk::ReadFile;
 use super::model::{HostHeader, UpstreamConfig};
-use super::report::Problem;
+use super::report::{Place, Problem};
 use super::section::{Placed, Section};
+use super::signed_assertion;
 use crate::core::origin::Origin;
 use crate::core::policy::PathReading;
 use crate::tls::{self, ExtraRoots};
@@ -24,7 +25,12 @@ impl Upstreams {
             return at;
         }
         if let Some(first) = self.all.first().cloned() {
-            self.all.push(UpstreamConfig { url, ..first });
+            self.all.push(UpstreamConfig {
+                url,
+                // SECURITY: what is said to one server must be worth nothing at another.
+                assertion_audience: None,
+                ..first
+            });
         }
         self.all.len().saturating_sub(1)
     }
@@ -40,6 +46,8 @@ pub(super) struct UpstreamSection {
     pub(super) reading: PathReading,
     /// The address as written.
     pub(super) url: Option<Placed<Origin>>,
+    /// Where `assertion-audience` is written.
+    pub(super) assertion_audience: Option<Place>,
 }
 
 /// Reads `[upstream]`.
@@ -86,6 +94,7 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> UpstreamSec
         ));
         None
     });
+    let audience = section.parsed("assertion-audience", signed_assertion::audience);
     section.finish();
     let all = url
         .iter()
@@ -98,11 +107,13 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> UpstreamSec
                 .as_ref()
                 .map_or(HostHeader::Preserve, |host| host.value),
             ca_file: ca_file.clone(),
+            assertion_audience: audience.as_ref().map(|read| read.value.clone()),
         })
         .collect();
     UpstreamSection {
         upstreams: Upstreams { all },
         reading: reading.map_or(PathReading::Leniently, |reading| reading.value),
         url,
+        assertion_audience: audience.map(|read| read.place),
     }
 }

@@ -21,6 +21,7 @@ use super::question::{Progress, Question};
 use super::reason::{Cause, Reason};
 use super::redirect::Destination;
 use super::requirement::{Caller, Person, Requirement};
+use super::signed_assertion::Subject;
 
 use answers::{is_our_trouble, who};
 pub use order::{Order, Owner, Task, Webhooks};
@@ -307,7 +308,8 @@ impl<'r> Judge<'_, 'r> {
         let verdict = match terms.judge(Caller::Machine(machine)) {
             Ok(()) => {
                 let identity = self.0.headers.of_machine(machine);
-                Self::forward_as(route, identity, BodyRule::Stream, progress)
+                let subject = Subject::Machine(machine);
+                self.forward_as(route, identity, subject, BodyRule::Stream, progress)
             }
             Err(reason) => {
                 let kind = match (reason, route.disclosure) {

@@ -260,7 +260,9 @@ fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
             Some(reply::status(refusal.kind, refusal.cause.reason)),
             None,
         ),
-        Decision::Page(Page::Me(_) | Page::ProtectedResource(_)) => (Some(StatusCode::OK), None),
+        Decision::Page(Page::Me(_) | Page::ProtectedResource(_) | Page::AssertionKeys(_)) => {
+            (Some(StatusCode::OK), None)
+        }
         Decision::Page(Page::Unauthorized) => (Some(StatusCode::FORBIDDEN), None),
     }
 }

@@ -1,11 +1,14 @@
 //! The identity that the upstream is told: which headers, and what may stand in them.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::identity::Identity;
 use super::jwt::Token;
 use super::machine::{Machine, TokenType};
+use super::signed_assertion::{ASSERTION_HEADER, AssertionPlan};
 
 /// The headers of every forwarded request, whoever sent it. Removed from what clients send.
 pub static IDENTITY_HEADERS: [HeaderName; 11] = [
@@ -32,6 +35,7 @@ const MAX_VALUE_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct HeaderPlan {
     mapped: Vec<MappedHeader>,
+    assertion: Option<Arc<AssertionPlan>>,
 }
 
 /// A header that takes its value from a claim.
@@ -46,13 +50,31 @@ pub struct MappedHeader {
 impl HeaderPlan {
     /// A plan with these headers on top of the fixed ones.
     pub fn new(mapped: Vec<MappedHeader>) -> Self {
-        Self { mapped }
+        Self {
+            mapped,
+            assertion: None,
+        }
     }
 
-    /// Every header that this plan may set: all of them are ours alone.
+    /// The same plan with a signed assertion on every request.
+    #[must_use]
+    pub fn asserting(self, assertion: Arc<AssertionPlan>) -> Self {
+        Self {
+            assertion: Some(assertion),
+            ..self
+        }
+    }
+
+    /// What signed assertions say, if there are any.
+    pub fn assertion(&self) -> Option<&AssertionPlan> {
+        self.assertion.as_deref()
+    }
+
+    /// Every header that a plan may set: all of them are ours alone, set or not.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         IDENTITY_HEADERS
             .iter()
+            .chain([&ASSERTION_HEADER])
             .chain(self.mapped.iter().map(|header| &header.name))
     }
 
@@ -177,13 +199,13 @@ impl MappedHeader {
 }
 
 /// Whoever acts without a name still acts: the application has to see it.
-fn actor_name(act: &Value) -> &str {
+pub(super) fn actor_name(act: &Value) -> &str {
     let sub = act.get("sub").and_then(Value::as_str);
     sub.filter(|sub| !sub.is_empty()).unwrap_or("unknown")
 }
 
 /// Scopes as OAuth lists them (RFC 6749, section 3.3); one with a space in it never makes another.
-fn spaced(scopes: &[String]) -> String {
+pub(super) fn spaced(scopes: &[String]) -> String {
     let encoded: Vec<String> = scopes
         .iter()
         .filter(|scope| !scope.is_empty())

@@ -36,5 +36,6 @@ pub mod reason;
 pub mod redirect;
 pub mod reply;
 pub mod requirement;
+pub mod signed_assertion;
 pub mod verify;
 mod wording;

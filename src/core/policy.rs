@@ -46,6 +46,8 @@ pub struct Route {
     pub response_timeout: Option<Duration>,
     /// Which of the configured upstreams it goes to; 0 is `[upstream]`.
     pub upstream: usize,
+    /// Whom signed assertions are for; `None` for the upstream as such.
+    pub assertion_audience: Option<String>,
 }
 
 /// Whether a route looks at credentials.
@@ -162,6 +164,7 @@ impl Route {
             max_body: None,
             response_timeout: None,
             upstream: 0,
+            assertion_audience: None,
         }
     }
 

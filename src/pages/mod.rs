@@ -97,6 +97,7 @@ pub fn page(page: &Page, request_id: &str) -> Document {
         ),
         Page::Me(identity) => json_document(StatusCode::OK, &me(identity)),
         Page::ProtectedResource(resource) => protected_resource(resource),
+        Page::AssertionKeys(keys) => for_anybody(keys, "public, max-age=300"),
     }
 }
 
@@ -108,9 +109,14 @@ fn protected_resource(resource: &ProtectedResource) -> Document {
         "bearer_methods_supported": ["header"],
         "scopes_supported": resource.scopes,
     });
-    let mut document = json_document(StatusCode::OK, &description);
+    for_anybody(&description, "private, max-age=300")
+}
+
+/// What scripts of any origin may read.
+fn for_anybody(value: &Value, caching: &'static str) -> Document {
+    let mut document = json_document(StatusCode::OK, value);
     for (name, value) in [
-        (CACHE_CONTROL, "private, max-age=300"),
+        (CACHE_CONTROL, caching),
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
         (ACCESS_CONTROL_ALLOW_HEADERS, "*"),

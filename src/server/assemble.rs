@@ -10,8 +10,10 @@ use rustls::ClientConfig;
 use super::sites;
 use crate::clock::SharedClock;
 use crate::config::{self, ClerkConfig, Config, HostHeader, UpstreamConfig};
+use crate::core::edge::PublicAddress;
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Origin;
+use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
 use crate::tls::{self, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
@@ -21,6 +23,10 @@ use crate::upstream::{Upstream, UpstreamTimes};
 /// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
 pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
     let headers = HeaderPlan::new(config.identity.headers.clone());
+    let headers = match assertion_plan(config) {
+        Some(plan) => headers.asserting(Arc::new(plan)),
+        None => headers,
+    };
     let cookies = match config.identity.clerk_cookies {
         config::ClerkCookies::Strip => ClerkCookies::Strip,
         config::ClerkCookies::Keep => ClerkCookies::Keep,
@@ -42,6 +48,31 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         max_body: config.limits.body_bytes,
         body_timeout: config.limits.body_timeout,
         webhooks: config.webhooks.clone(),
+    })
+}
+
+/// What signed assertions say, by site and by upstream, in the order in which requests number them.
+fn assertion_plan(config: &Config) -> Option<AssertionPlan> {
+    let assertion = config.assertion.as_ref()?;
+    assertion.signer.warm_up();
+    let further = config.edge.sites.iter().map(|site| &site.public);
+    let issuers = std::iter::once(&config.edge.public)
+        .chain(further)
+        .map(|public| match (&assertion.issuer, public) {
+            (Some(issuer), _) => Some(issuer.clone()),
+            (None, PublicAddress::Fixed(origin)) => Some(origin.to_string()),
+            (None, PublicAddress::Loopback) => None,
+        })
+        .collect();
+    let audience = |upstream: &UpstreamConfig| {
+        let written = upstream.assertion_audience.clone();
+        written.unwrap_or_else(|| upstream.url.to_string())
+    };
+    Some(AssertionPlan {
+        issuers,
+        audiences: config.upstreams.iter().map(audience).collect(),
+        lifetime_s: assertion.lifetime.as_secs(),
+        keys: Arc::clone(assertion.signer.keys()),
     })
 }
 
@@ -80,13 +111,16 @@ fn upstream(
         HostHeader::Preserve => HostRule::Preserve,
         HostHeader::Upstream => HostRule::Upstream(upstream.url.host().clone()),
     };
+    let signer = config.assertion.as_ref();
+    let signer = signer.map(|assertion| Arc::clone(&assertion.signer));
     Ok(Upstream::new(
         authority,
         host,
         times(upstream, config),
         Arc::clone(rules),
         tls,
-    ))
+    )
+    .signing_with(signer))
 }
 
 fn times(upstream: &UpstreamConfig, config: &Config) -> UpstreamTimes {

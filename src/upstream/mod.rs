@@ -6,6 +6,7 @@ mod connector;
 pub mod head;
 mod pool;
 pub mod relay;
+pub mod signer;
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -26,11 +27,13 @@ use tokio_util::task::TaskTracker;
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
+use crate::core::signed_assertion::ASSERTION_HEADER;
 use body::{ClientBody, Watch};
 use connector::Connector;
 use head::{HeaderRules, HostRule};
 pub use pool::UpstreamBody;
 use pool::{Pool, SendError};
+use signer::Signer;
 
 /// One upstream.
 pub struct Upstream {
@@ -38,6 +41,7 @@ pub struct Upstream {
     host: HostRule,
     times: UpstreamTimes,
     rules: Arc<HeaderRules>,
+    signer: Option<Arc<Signer>>,
     pool: Pool,
 }
 
@@ -156,8 +160,15 @@ impl Upstream {
             host,
             times,
             rules,
+            signer: None,
             pool: Pool::new(connector, times.idle),
         }
+    }
+
+    /// The same upstream, told under a signature what permits say has to be.
+    #[must_use]
+    pub fn signing_with(self, signer: Option<Arc<Signer>>) -> Self {
+        Self { signer, ..self }
     }
 
     /// Forwards a request and gives the head of the answer; both bodies are streamed.
@@ -241,7 +252,8 @@ impl Upstream {
         }
     }
 
-    /// The head of the request to the upstream. `None` if no address comes of it.
+    /// The head of the request to the upstream. `None` if no address comes of it, or if something has
+    /// to be signed and cannot be.
     fn head(&self, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
         let facts = outbound.facts;
         let mut head = Request::new(());
@@ -257,6 +269,11 @@ impl Upstream {
             outbound.peer,
             outbound.request_id,
         );
+        if let Some(assertion) = outbound.permit.assertion() {
+            // SECURITY: last, and always: an upstream has to be able to rely on it.
+            let signed = self.signer.as_ref()?.sign(assertion)?;
+            head.headers_mut().insert(&ASSERTION_HEADER, signed);
+        }
         if outbound.permit.body() == BodyRule::Drop {
             head.headers_mut().remove(http::header::CONTENT_LENGTH);
         } else {

@@ -35,6 +35,7 @@ mod robust;
 mod satellites;
 mod secrets;
 mod sessions;
+mod signed_assertion;
 mod sites;
 mod streaming;
 mod strictest;

@@ -32,6 +32,7 @@ use clerk_gate::standin::{Endpoint, Fault, StandIn, StandInOptions};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
+use crate::signed_assertion::{assertion, secret_of};
 use crate::support::{START_MS, World, add_site, config, cookies, usual_routes};
 
 /// A test key whose instance is nowhere.
@@ -368,7 +369,11 @@ async fn no_log_line_shows_what_an_event_carries() {
 #[tokio::test]
 async fn no_log_line_shows_what_a_request_carries() {
     let (log, _logging) = listen();
-    let world = World::with(usual_routes()).relaying().start().await;
+    let world = World::with(usual_routes())
+        .relaying()
+        .configure(|config| config.assertion = Some(assertion("p256")))
+        .start()
+        .await;
     let ada = world.clerk.sign_in("ada", None);
     let refresh_token = ada.refresh_token.clone().unwrap();
     let all = format!(
@@ -435,11 +440,15 @@ async fn no_log_line_shows_what_a_request_carries() {
     assert_eq!(relays.count(), 2, "{log}");
     let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
     let cookie = answers[6].header("set-cookie").unwrap();
+    let received = world.upstream.received();
+    let asserted = received[0].header("x-clerk-gate-assertion").unwrap();
     let renewed = cookie.split(['=', ';']).nth(1).unwrap();
     for secret in [
         signature(&ada.token),
         signature(&handshake),
         signature(renewed),
+        signature(&asserted),
+        secret_of("p256"),
         refresh_token,
         ada.dev_browser,
         world.clerk.secret_key().to_owned(),

@@ -17,6 +17,7 @@ use crate::core::protected_resource;
 use crate::core::question::Progress;
 use crate::core::reason::{Cause, Reason};
 use crate::core::redirect::{self, Destination};
+use crate::core::signed_assertion::Subject;
 
 impl<'r> Judge<'_, 'r> {
     pub(super) fn forward(
@@ -26,22 +27,29 @@ impl<'r> Judge<'_, 'r> {
         body: BodyRule,
         progress: &Progress<'r>,
     ) -> Verdict {
-        let identity = session
+        let identity = session.and_then(|session| session.token.identity());
+        let headers = session
             .map(|session| self.0.headers.headers(&session.token))
             .unwrap_or_default();
-        Self::forward_as(route, identity, body, progress)
+        let subject = identity.map_or(Subject::Nobody, Subject::Person);
+        self.forward_as(route, headers, subject, body, progress)
     }
 
     pub(super) fn forward_as(
+        &self,
         route: &Route,
         identity: Vec<(HeaderName, HeaderValue)>,
+        subject: Subject<'_>,
         body: BodyRule,
         progress: &Progress<'r>,
     ) -> Verdict {
+        let Inputs { facts, now_ms, .. } = self.0;
+        let plan = self.0.headers.assertion();
         Verdict {
             decision: Decision::Forward(Permit {
                 upstream: route.upstream,
                 identity,
+                assertion: plan.map(|plan| plan.assert(facts, route, subject, now_ms)),
                 max_body: route.max_body,
                 response_timeout: route.response_timeout,
                 body,

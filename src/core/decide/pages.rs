@@ -1,5 +1,7 @@
 //! The gate's own pages, below its own prefix.
 
+use std::sync::Arc;
+
 use http::Method;
 use url::Url;
 
@@ -13,6 +15,9 @@ use crate::core::handshake;
 use crate::core::question::{Progress, Question};
 use crate::core::reason::Reason;
 use crate::core::redirect::{self, Destination};
+
+/// Where the keys of signed assertions are.
+const ASSERTION_KEYS: &str = "assertion/jwks.json";
 
 impl<'r> Judge<'_, 'r> {
     /// Our own pages. Whatever is under the prefix and is no page never reaches the upstream.
@@ -32,7 +37,7 @@ impl<'r> Judge<'_, 'r> {
             Ok(self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress))
         };
         match page {
-            "unauthorized" | "me" | "sign-in" | "sign-up" if !reading => {
+            "unauthorized" | "me" | "sign-in" | "sign-up" | ASSERTION_KEYS if !reading => {
                 refuse(Reason::MethodNotAllowed, progress)
             }
             "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
@@ -115,6 +120,10 @@ impl<'r> Judge<'_, 'r> {
                 } else {
                     Ok(self.other_method("POST", progress))
                 }
+            }
+            ASSERTION_KEYS if let Some(plan) = self.0.headers.assertion() => {
+                let keys = Page::AssertionKeys(Arc::clone(&plan.keys));
+                Ok(Self::own(keys, progress))
             }
             _ => refuse(Reason::PageUnknown, progress),
         }

@@ -1,9 +1,11 @@
 //! What a verdict is: what is done with a request, and why.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::Value;
 
 use super::order::Order;
 use super::relay::FapiPermit;
@@ -14,6 +16,7 @@ use crate::core::masked::{Address, CookieLines};
 use crate::core::policy::RouteMatch;
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reason::Cause;
+use crate::core::signed_assertion::SignedAssertion;
 
 /// The verdict on a request.
 #[derive(Clone)]
@@ -80,6 +83,7 @@ pub enum Decision {
 pub struct Permit {
     pub(super) upstream: usize,
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    pub(super) assertion: Option<SignedAssertion>,
     pub(super) max_body: Option<u64>,
     pub(super) response_timeout: Option<Duration>,
     pub(super) body: BodyRule,
@@ -103,6 +107,11 @@ impl Permit {
     /// The identity headers to set, after every one a client sent has been removed.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
         &self.identity
+    }
+
+    /// What has to be said under a signature as well.
+    pub fn assertion(&self) -> Option<&SignedAssertion> {
+        self.assertion.as_ref()
     }
 
     /// The largest body in bytes, if the route limits it.
@@ -191,6 +200,8 @@ pub enum Page {
     Me(Box<Identity>),
     /// What an OAuth client has to know.
     ProtectedResource(Box<ProtectedResource>),
+    /// `/_gate/assertion/jwks.json`: the keys that signed assertions are checked with.
+    AssertionKeys(Arc<Value>),
 }
 
 impl fmt::Debug for Verdict {

@@ -285,11 +285,13 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             idle_timeout: Duration::from_secs(4),
             host: HostHeader::Preserve,
             ca_file: None,
+            assertion_audience: None,
         }],
         identity: IdentityConfig {
             headers: Vec::new(),
             clerk_cookies: ClerkCookies::Strip,
         },
+        assertion: None,
         limits: Limits {
             head_bytes: 64 * 1024,
             head_count: 200,
