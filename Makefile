@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-mcp test-differential test-browser test-clerkjs test-app test-packaging ## run every test
+test: deps test-rust test-node test-mcp test-differential test-browser test-clerkjs test-app test-assertion test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -65,6 +65,11 @@ test-clerkjs: binary ## Clerk's script for browsers and the gate see the same pe
 test-app: binary ## an application of somebody else's learns who its user is
 	tests/deps.sh app
 	$(call node-test,tests/e2e/app.test.mjs)
+
+.PHONY: test-assertion
+test-assertion: binary ## the programs in the documents verify what the gate signs
+	tests/deps.sh app
+	$(call node-test,tests/e2e/assertion.test.mjs)
 
 .PHONY: test-packaging
 test-packaging: ## the image's parts: Dockerfile, compose file, static binary in an empty root

@@ -30,7 +30,7 @@ debian_packages() {
         ;;
       node) need_node; command_from openssl openssl ;;
       browser) need_node; command_from chromium chromium ;;
-      app) need_node; need_python ;;
+      app) need_node; need_python; command_from openssl openssl ;;
       packaging)
         need_python
         command_from cc gcc
