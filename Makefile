@@ -32,9 +32,9 @@ test-rust: ## unit and integration tests
 	$(call closing,FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked)
 
 .PHONY: test-node
-test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out
+test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out, and acts on what the gate says
 	tests/deps.sh node
-	$(call node-test,tests/e2e/node.test.mjs)
+	$(call node-test,tests/e2e/node.test.mjs tests/e2e/reverification.test.mjs)
 
 .PHONY: test-mcp
 test-mcp: binary ## MCP clients find their way to a server behind the gate

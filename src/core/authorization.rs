@@ -42,7 +42,16 @@ pub enum Level {
     MultiFactor,
 }
 
+/// The presets of Clerk's SDK, the most demanding first.
+const PRESETS: [&str; 4] = ["strict_mfa", "strict", "moderate", "lax"];
+
 impl Reverification {
+    /// What this is called in Clerk's SDK, if it has a name there.
+    pub fn preset_name(self) -> Option<&'static str> {
+        let named = |name: &&str| Self::preset(name) == Some(self);
+        PRESETS.into_iter().find(named)
+    }
+
     /// The presets of Clerk's SDK.
     pub fn preset(name: &str) -> Option<Self> {
         let (level, after_minutes) = match name {

@@ -2,6 +2,7 @@
 //! credentials, session, requirement, identity.
 
 mod answers;
+mod forbidden;
 mod order;
 mod pages;
 mod relay;
@@ -285,7 +286,7 @@ impl<'r> Judge<'_, 'r> {
         };
         let verdict = match terms.judge(Caller::Person(person)) {
             Ok(()) => self.forward(terms.route, Some(session), BodyRule::Stream, progress),
-            Err(reason) => self.forbidden(terms.route, reason, progress),
+            Err(reason) => self.forbidden(terms, person, reason, progress),
         };
         Verdict {
             standing: Standing::SignedIn,
@@ -366,31 +367,5 @@ impl<'r> Judge<'_, 'r> {
             Disclosure::Hidden => RefusalKind::Hidden,
         };
         self.refuse(kind, cause, cookies, progress)
-    }
-
-    /// Somebody who is signed in and may not.
-    fn forbidden(&self, route: &Route, reason: Reason, progress: &Progress<'r>) -> Verdict {
-        let navigation = self.0.facts.audience == Audience::Navigation;
-        if navigation
-            && let Some(location) = route
-                .on_forbidden
-                .as_deref()
-                .and_then(|address| self.address(address, progress))
-        {
-            return Verdict {
-                decision: Decision::Redirect(Redirect { location }),
-                cause: Some(reason.into()),
-                standing: Standing::SignedIn,
-                who: None,
-                set_cookies: Vec::new(),
-                keepsakes: Vec::new(),
-                route: progress.route().cloned(),
-            };
-        }
-        let kind = match route.disclosure {
-            Disclosure::Open => RefusalKind::Forbidden,
-            Disclosure::Hidden => RefusalKind::Hidden,
-        };
-        self.refuse(kind, reason.into(), Vec::new(), progress)
     }
 }

@@ -113,7 +113,7 @@ reasons! {
     /// The first factor was verified too long ago.
     FactorTooOld => "factor-too-old", "you signed in too long ago for this";
     /// The token was issued too long ago.
-    TokenTooOld => "token-too-old", "the token is too old for this";
+    TokenTooOld => "token-too-old", "the token is too old for this; get a new one";
     /// A claim is not what the route asks.
     ClaimMismatch => "claim-mismatch", "a claim of your session does not allow this";
     /// The token's scopes do not include what the route asks for.

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::decide::{Challenge, ChallengeError, Refusal, RefusalKind, Standing};
 use super::facts::Audience;
 use super::masked::Address;
+use super::notice::{self, Again, Notice};
 use super::reason::{Cause, Reason};
+use super::step_up::{self, StepUp};
 
 /// An answer of ours, before it is written onto a wire.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,21 +33,6 @@ pub enum Content {
     Notice(Notice),
 }
 
-/// What a page for people says.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The heading.
-    pub title: &'static str,
-    /// What happened, and what to do.
-    pub message: &'static str,
-    /// The reason code, in small print.
-    pub code: &'static str,
-    /// Where to sign in, if that helps.
-    pub sign_in_url: Option<String>,
-    /// The id to quote.
-    pub request_id: String,
-}
-
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,18 +48,6 @@ impl fmt::Debug for Content {
     }
 }
 
-impl fmt::Debug for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Notice")
-            .field("title", &self.title)
-            .field("message", &self.message)
-            .field("code", &self.code)
-            .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
-            .field("request_id", &self.request_id)
-            .finish()
-    }
-}
-
 /// Header names of Clerk's SDK.
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
 const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
@@ -82,8 +57,13 @@ const AUTH_MESSAGE: HeaderName = HeaderName::from_static("x-clerk-auth-message")
 pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
     let status = status(refusal.kind, refusal.cause.reason);
     let mut headers = Vec::new();
-    let scope = refusal.challenge.error == Some(ChallengeError::InsufficientScope);
-    if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && scope) {
+    let insufficient = match refusal.challenge.error {
+        Some(ChallengeError::InsufficientScope | ChallengeError::InsufficientAuthentication) => {
+            true
+        }
+        Some(ChallengeError::InvalidToken) | None => false,
+    };
+    if status == StatusCode::UNAUTHORIZED || (status == StatusCode::FORBIDDEN && insufficient) {
         headers.extend(challenge(&refusal.challenge));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -98,6 +78,7 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             code: "not-found",
             message: "there is no such page",
             sign_in_url: None,
+            step_up: None,
         }
     } else {
         headers.extend(
@@ -113,22 +94,40 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             code: reason.code(),
             message: reason.message(),
             sign_in_url: refusal.sign_in_url.clone(),
+            step_up: refusal.challenge.step_up.as_ref(),
         }
     };
     let content = match refusal.audience {
-        Audience::Program => Content::Json(json!({ "error": {
-            "code": told.code,
-            "message": told.message,
-            "sign_in_url": told.sign_in_url,
-            "request_id": request_id,
-        }})),
-        Audience::Navigation | Audience::Submission => Content::Notice(Notice {
-            title: title(status),
-            message: told.message,
-            code: told.code,
-            sign_in_url: told.sign_in_url,
-            request_id: request_id.to_owned(),
-        }),
+        Audience::Program => {
+            let mut body = json!({ "error": {
+                "code": told.code,
+                "message": told.message,
+                "sign_in_url": told.sign_in_url,
+                "request_id": request_id,
+            }});
+            if let (Some(step_up), Value::Object(body)) = (told.step_up, &mut body) {
+                let error = step_up::clerk_error(step_up.wanted);
+                body.insert("clerk_error".to_owned(), error);
+            }
+            Content::Json(body)
+        }
+        Audience::Navigation | Audience::Submission => {
+            let again = told
+                .step_up
+                .map(|step_up| Again::of(step_up, refusal.audience));
+            let (title, message) = match &again {
+                None => (notice::title(status), told.message),
+                Some(again) => again.words(),
+            };
+            Content::Notice(Notice {
+                title,
+                message,
+                code: told.code,
+                sign_in_url: told.sign_in_url,
+                again,
+                request_id: request_id.to_owned(),
+            })
+        }
     };
     Reply {
         status,
@@ -153,6 +152,12 @@ fn challenge(challenge: &Challenge) -> Option<(HeaderName, HeaderValue)> {
         None => {}
         Some(ChallengeError::InvalidToken) => say("error", "invalid_token"),
         Some(ChallengeError::InsufficientScope) => say("error", "insufficient_scope"),
+        Some(ChallengeError::InsufficientAuthentication) => {
+            say("error", "insufficient_user_authentication");
+        }
+    }
+    if let Some(step_up) = &challenge.step_up {
+        say("max_age", &step_up::seconds(step_up.wanted).to_string());
     }
     if !challenge.scopes.is_empty() {
         say("scope", &challenge.scopes.join(" "));
@@ -164,10 +169,11 @@ fn challenge(challenge: &Challenge) -> Option<(HeaderName, HeaderValue)> {
     Some((WWW_AUTHENTICATE, HeaderValue::from_str(&text).ok()?))
 }
 
-struct Told {
+struct Told<'a> {
     code: &'static str,
     message: &'static str,
     sign_in_url: Option<String>,
+    step_up: Option<&'a StepUp>,
 }
 
 /// The debug headers of Clerk's SDK for a state.
@@ -274,20 +280,6 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::ScopeMissing
         | Reason::Impersonated
         | Reason::RequirementUnmet => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The heading of a page with this status.
-fn title(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED => "Please sign in",
-        StatusCode::FORBIDDEN => "You may not open this page",
-        StatusCode::NOT_FOUND => "Page not found",
-        StatusCode::SERVICE_UNAVAILABLE => "Not available at the moment",
-        StatusCode::BAD_GATEWAY => "The application cannot be reached",
-        StatusCode::GATEWAY_TIMEOUT => "The application did not answer",
-        StatusCode::PAYLOAD_TOO_LARGE => "That was too large",
-        _ => "This request cannot be answered",
     }
 }
 

@@ -241,8 +241,8 @@ impl Requirement {
             }
             Self::NotImpersonated => met(machine.actor.is_none(), Reason::Impersonated),
             Self::Has(asked) => Err(first_asked(asked)),
-            Self::MaxAge(_) => Err(Reason::FactorTooOld),
-            Self::MaxTokenAge(_) => Err(Reason::TokenTooOld),
+            // There is none of either that a machine could get anew.
+            Self::MaxAge(_) | Self::MaxTokenAge(_) => Err(Reason::TokenTypeMismatch),
             // Judged before.
             Self::Public | Self::Token(_) | Self::All(_) | Self::Any(_) => {
                 Err(Reason::RequirementUnmet)

@@ -2,6 +2,7 @@
 //!
 //! Pages are small, work without JavaScript and carry a policy under which nothing else can load.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -19,8 +20,9 @@ use serde_json::{Value, json};
 
 use crate::core::decide::{Page, RefusalKind};
 use crate::core::identity::Identity;
+use crate::core::notice::{Again, Notice, Tab};
 use crate::core::protected_resource::ProtectedResource;
-use crate::core::reply::{self, Content, Notice, Reply};
+use crate::core::reply::{self, Content, Reply};
 use crate::upstream::UpstreamError;
 
 /// The style of every page, without a line break at its end.
@@ -65,6 +67,10 @@ struct NoticePage<'a> {
     code: &'a str,
     request_id: &'a str,
     sign_in_url: Option<&'a str>,
+    /// Where a form goes that signs in anew.
+    again: Option<&'a str>,
+    /// Whether it opens a tab of its own.
+    new_tab: bool,
     /// Whether the start page is a way on: for whoever is here and may not go further.
     start: bool,
     style: &'static str,
@@ -92,6 +98,7 @@ pub fn page(page: &Page, request_id: &str) -> Document {
                 message: "your account does not allow this; ask whoever runs this site, or sign in as somebody else",
                 code: "unauthorized",
                 sign_in_url: None,
+                again: None,
                 request_id: request_id.to_owned(),
             },
         ),
@@ -166,13 +173,16 @@ fn notice_document(status: StatusCode, notice: &Notice) -> Document {
         code: notice.code,
         request_id: &notice.request_id,
         sign_in_url: notice.sign_in_url.as_deref(),
-        start: matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND),
+        again: notice.again.as_ref().map(|again| again.action.as_str()),
+        new_tab: notice.again.as_ref().is_some_and(|a| a.tab == Tab::New),
+        start: matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+            && notice.again.is_none(),
         style: STYLE,
     };
     // Rendering fails only if writing into a string does.
     let body = page.render().unwrap_or_else(|_| notice.title.to_owned());
     let mut headers = common("text/html; charset=utf-8");
-    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+    if let Ok(policy) = HeaderValue::from_str(&policy(notice.again.as_ref())) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -180,6 +190,17 @@ fn notice_document(status: StatusCode, notice: &Notice) -> Document {
         status,
         headers,
         body: body.into(),
+    }
+}
+
+/// The policy of a page. Browsers stop a form whose answer leads where the page may not send forms.
+fn policy(again: Option<&Again>) -> Cow<'static, str> {
+    match again {
+        Some(again) if !again.through.is_empty() => {
+            let targets = format!("form-action 'self' {}", again.through.join(" "));
+            Cow::Owned(POLICY.replace("form-action 'self'", &targets))
+        }
+        _ => Cow::Borrowed(&POLICY),
     }
 }
 

@@ -37,6 +37,7 @@ mod secrets;
 mod sessions;
 mod signed_assertion;
 mod sites;
+mod step_up;
 mod streaming;
 mod strictest;
 mod support;

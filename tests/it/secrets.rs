@@ -24,6 +24,7 @@ use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::question::{MintFailure, Progress, Question, TokenAnswer};
 use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
+use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::flights::Flights;
 use clerk_gate::pages;
@@ -33,7 +34,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
 use crate::signed_assertion::{assertion, secret_of};
-use crate::support::{START_MS, World, add_site, config, cookies, usual_routes};
+use crate::support::{START_MS, World, add_site, config, cookies, route, usual_routes};
 
 /// A test key whose instance is nowhere.
 const KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
@@ -112,6 +113,8 @@ fn requests() -> Vec<Asked> {
         asked("/members", &[known.clone(), page.clone()]),
         asked("/members", std::slice::from_ref(&known)),
         asked("/admin", &[session(0)]),
+        asked("/lately?token=hidden", &[session(0), page.clone()]),
+        asked("/lately?token=hidden", &[session(0)]),
         asked("/_gate/me", &[session(0)]),
         asked("/_gate/sign-in", &[known.clone(), page.clone()]),
         asked(&handshake, &[known.clone(), page.clone()]),
@@ -184,7 +187,10 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
     let mut instance = Instance::of(PublishableKey::parse(KEY).unwrap(), BackendApi::Available);
     instance.sign_in_url = Some("https://accounts.example.com/sign-in".to_owned());
     instance.frontend_api_proxy = ProxyPath::parse("/__clerk");
-    let policy = Policy::compile(usual_routes(), PathReading::Leniently).unwrap();
+    let mut routes = usual_routes();
+    let hour = Requirement::MaxAge(Duration::from_hours(1));
+    routes.push(route("lately", &["/lately/**"], hour));
+    let policy = Policy::compile(routes, PathReading::Leniently).unwrap();
     let edge = Edge {
         public: PublicAddress::Loopback,
         trusted_proxies: Vec::new(),

@@ -17,6 +17,7 @@ use crate::core::policy::RouteMatch;
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reason::Cause;
 use crate::core::signed_assertion::SignedAssertion;
+use crate::core::step_up::StepUp;
 
 /// The verdict on a request.
 #[derive(Clone)]
@@ -138,7 +139,7 @@ pub struct Redirect {
 }
 
 /// A refusal, to be turned into an answer by `reply`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Refusal {
     /// What kind of refusal it is.
     pub kind: RefusalKind,
@@ -154,8 +155,9 @@ pub struct Refusal {
     pub methods: &'static str,
 }
 
-/// What `WWW-Authenticate` says (RFC 6750, section 3; RFC 9728, section 5.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What `WWW-Authenticate` says (RFC 6750, section 3; RFC 9728, section 5.1; RFC 9470, section 3),
+/// and what else there is to do.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Challenge {
     /// What is wrong with the token that came; `None` if none came.
     pub error: Option<ChallengeError>,
@@ -163,6 +165,8 @@ pub struct Challenge {
     pub scopes: Vec<String>,
     /// Where the resource is described, if it takes OAuth tokens.
     pub resource_metadata: Option<String>,
+    /// What a person can verify again, if that is all that is missing.
+    pub step_up: Option<StepUp>,
 }
 
 /// What is wrong with a token.
@@ -172,6 +176,8 @@ pub enum ChallengeError {
     InvalidToken,
     /// It may not do this.
     InsufficientScope,
+    /// Whoever holds it verified too long ago that it is them.
+    InsufficientAuthentication,
 }
 
 /// What kind of refusal it is.
