@@ -12,12 +12,14 @@ use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::question::{MintFailure, TokenStanding};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::{Caller, ClaimRule, ClaimTest, Person, Requirement};
+use clerk_gate::core::signed_assertion::AssertionPlan;
 use clerk_gate::core::verify::Signature;
 use http::{HeaderMap, HeaderName, Method, Uri};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::invariants::{self, Holds};
@@ -364,6 +366,13 @@ proptest! {
             name: HeaderName::from_static("remote-user"),
             claim: vec!["tier".to_owned()],
         }]);
+        let plan = AssertionPlan {
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            lifetime_s: 60,
+            keys: Arc::default(),
+        };
+        scene.headers = scene.headers.asserting(Arc::new(plan));
         let mut lines = lines;
         if signed_in {
             let token = SIGNER.token(&scene.instance, &claims);
@@ -372,6 +381,7 @@ proptest! {
         let target = Uri::from_static("/public/x");
         holds(scene.holds(&Method::GET, &target, lines, |inputs| {
             let verdict = judge(inputs, &Oracle::keys_only())?;
+            invariants::assertion_is_of_the_request(inputs, &verdict)?;
             invariants::identity_is_ours(inputs, &verdict)
         }))?;
     }

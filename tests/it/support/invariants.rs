@@ -13,6 +13,7 @@ use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use http::header::{CONNECTION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde_json::Value;
 use url::Url;
 
 use super::pure::{Oracle, SIGNER, Scene, is_forwarded, judge};
@@ -85,6 +86,45 @@ pub fn identity_is_ours(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
     ensure(!hop_by_hop, || {
         format!("{:?} went on", head.get(CONNECTION))
     })
+}
+
+/// What is signed is about this request, and names whom the identity headers name.
+pub fn assertion_is_of_the_request(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
+    let Decision::Forward(permit) = &verdict.decision else {
+        return Ok(());
+    };
+    let Some(assertion) = permit.assertion() else {
+        return ensure(inputs.headers.assertion().is_none(), || {
+            "nothing is signed".to_owned()
+        });
+    };
+    let claims = assertion.claims();
+    let said = |name: &str| claims.get(name).and_then(Value::as_str);
+    let facts = inputs.facts;
+    let request = (Some(facts.method.as_str()), Some(facts.path.as_str()));
+    ensure((said("htm"), said("path")) == request, || {
+        format!("{claims:?} is of another request")
+    })?;
+    let somebody = !permit.identity().is_empty();
+    ensure(said("sub").is_some() == somebody, || {
+        format!("{claims:?} for {:?}", permit.identity())
+    })?;
+    for (name, header) in [
+        ("sub", "x-user-id"),
+        ("sid", "x-session-id"),
+        ("org_id", "x-org-id"),
+        ("org_role", "x-org-role"),
+        ("token_type", "x-token-type"),
+    ] {
+        let told = permit.identity().iter().find(|(known, _)| known == header);
+        let told = told.map(|(_, value)| value.to_str().unwrap_or_default());
+        // A header encodes what is no plain text, and leaves out what is too long.
+        let same = told.is_none_or(|told| said(name) == Some(told) || told.contains('%'));
+        ensure(same, || {
+            format!("{name} is {:?}, {header} {told:?}", said(name))
+        })?;
+    }
+    Ok(())
 }
 
 /// Cookies are read alike in one line and in crumbs, and Clerk's stay here; the others go on.
