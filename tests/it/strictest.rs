@@ -240,6 +240,8 @@ fn the_spellings_found_so_far_reach_nothing() {
         // Dot segments that nobody resolves, or that take an empty name away.
         "/%2561dmin/%252e%252e/public",
         "/%2561dmin%252F%252F../x",
+        // Escaped dots that are resolved before an escaped slash is one.
+        "/public/%252e%252e/admin%252f..%252fpublic",
         // An extension that a public pattern names, behind a second decoding.
         "/docs/..%252f..%252fadmin.json;.css",
     ]

@@ -183,6 +183,7 @@ impl Text {
         if self.form == Form::Decoded {
             step(ReadingKind::Decoded, self.form, before(bytes, b"?#"));
             step(ReadingKind::Decoded, self.form, with_slashes(bytes));
+            step(ReadingKind::Decoded, self.form, with_dots(bytes));
             step(ReadingKind::Decoded, self.form, with_unchecked_utf8(bytes));
         }
         if bytes.windows(2).any(|two| matches!(two, b"/." | b"//")) {
@@ -248,6 +249,22 @@ fn before(bytes: &[u8], delimiters: &[u8]) -> Vec<u8> {
 fn with_slashes(bytes: &[u8]) -> Vec<u8> {
     let slash = |byte: &u8| if *byte == b'\\' { b'/' } else { *byte };
     bytes.iter().map(slash).collect()
+}
+
+/// Takes an escaped dot for a dot and leaves all other escapes, as the URL standard does before it
+/// resolves a path.
+fn with_dots(bytes: &[u8]) -> Vec<u8> {
+    let mut read = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, others @ ..] = rest {
+        let (byte, behind) = match others {
+            [b'2', b'e' | b'E', behind @ ..] if *first == b'%' => (b'.', behind),
+            _ => (*first, others),
+        };
+        read.push(byte);
+        rest = behind;
+    }
+    read
 }
 
 /// Reads a two-byte form of an ASCII character without a look at its second byte, as IIS once did:
