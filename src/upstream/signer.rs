@@ -81,7 +81,7 @@ pub enum KeyFileError {
     /// The same key twice.
     #[error("a key is in it twice")]
     Twice,
-    /// More than [`MAX_KEYS`].
+    /// More than anybody needs.
     #[error("there are more than {MAX_KEYS} keys in it")]
     TooMany,
 }
