@@ -79,6 +79,26 @@ pub fn authenticate<'r>(
     }
 }
 
+/// Renews the session of the cookies for `reason`, although its token holds: by a handshake or by its
+/// seal. Not what the SDK does.
+pub(super) fn renew<'r>(
+    facts: &RequestFacts<'r>,
+    instance: &Instance,
+    reason: Reason,
+    now_ms: u64,
+    progress: &Progress<'r>,
+) -> Result<AuthState, Question> {
+    if instance.continuity == Continuity::Faithful {
+        return Ok(AuthState::signed_out(reason));
+    }
+    let desk = Desk {
+        facts,
+        instance,
+        now_ms,
+    };
+    desk.handshake_or_mint(reason, &desk.cookies(progress)?, progress)
+}
+
 impl<'r> Desk<'_, 'r> {
     /// Section 3.4: the header token alone decides.
     fn by_header(&self, progress: &Progress<'r>) -> Result<AuthState, Question> {

@@ -18,7 +18,7 @@ use super::policy::{
     CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Policy, Preflight, Route,
 };
 use super::protected_resource::{self};
-use super::question::{Progress, Question};
+use super::question::{Progress, Question, Slot};
 use super::reason::{Cause, Reason};
 use super::redirect::Destination;
 use super::requirement::{Caller, Person, Requirement};
@@ -193,7 +193,44 @@ impl<'r> Judge<'_, 'r> {
             return Ok(self.forward(route, None, BodyRule::Stream, progress));
         }
         let state = auth::authenticate(facts, instance, terms.accepts(), self.0.now_ms, progress)?;
+        let state = self.renewed(terms, state, progress)?;
         Ok(self.judge(terms, state, progress))
+    }
+
+    /// Where a cookie's token holds and is only too old for the route, the session as it is once it has
+    /// been renewed; where it cannot be, as it was.
+    fn renewed(
+        &self,
+        terms: Terms<'_>,
+        state: AuthState,
+        progress: &Progress<'r>,
+    ) -> Result<AuthState, Question> {
+        let Inputs {
+            facts,
+            instance,
+            now_ms,
+            ..
+        } = self.0;
+        let Some(session) = state.session(instance.pending) else {
+            return Ok(state);
+        };
+        let came = matches!(session.slot, Slot::Session | Slot::SuffixedSession);
+        let too_old = session.token.identity().is_some_and(|identity| {
+            let person = Person {
+                identity,
+                token: &session.token,
+                now_ms,
+            };
+            terms.judge(Caller::Person(person)) == Err(Reason::TokenTooOld)
+        });
+        if !came || !too_old {
+            return Ok(state);
+        }
+        let renewed = auth::renew(facts, instance, Reason::TokenTooOld, now_ms, progress)?;
+        Ok(match renewed.outcome {
+            Outcome::SignedIn(_) | Outcome::Redirect(_) => renewed,
+            Outcome::SignedOut(_) | Outcome::Broken(_) | Outcome::Machine(_) => state,
+        })
     }
 
     /// Session and requirements are known: what follows. The gate's own cookies are kept whatever that

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::decide::RefusalKind;
 use super::facts::Audience;
 use super::masked::Address;
 use super::step_up::StepUp;
@@ -15,10 +16,14 @@ pub struct Notice {
     pub title: &'static str,
     /// What happened, and what to do.
     pub message: &'static str,
+    /// What became of the form that was sent, and how it can be sent again.
+    pub unsent: Option<&'static str>,
     /// The reason code, in small print.
     pub code: &'static str,
     /// Where to sign in, if that helps.
     pub sign_in_url: Option<String>,
+    /// Where that opens.
+    pub sign_in_tab: Tab,
     /// How to sign in anew, if that helps.
     pub again: Option<Again>,
     /// The id to quote.
@@ -36,7 +41,7 @@ pub struct Again {
     pub tab: Tab,
 }
 
-/// Where a form opens what it leads to.
+/// Where a link or a form opens what it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
     /// In place of this page.
@@ -50,10 +55,7 @@ impl Again {
         Self {
             action: step_up.sign_in_again.clone(),
             through: step_up.through.clone(),
-            tab: match audience {
-                Audience::Submission => Tab::New,
-                Audience::Navigation | Audience::Program => Tab::Same,
-            },
+            tab: tab(audience),
         }
     }
 
@@ -68,6 +70,31 @@ impl Again {
             }
         };
         ("Please verify that it is you again", message)
+    }
+}
+
+/// What a person is told whose form was not passed on. A browser that loads the answer to a form again
+/// sends that form again, with everything that was typed.
+pub(super) fn unsent(kind: RefusalKind) -> Option<&'static str> {
+    match kind {
+        RefusalKind::SignedOut => Some(
+            "nothing of what you sent was passed on. Sign in in a new tab, then come back to this one and reload it: your browser sends the form again",
+        ),
+        RefusalKind::Unavailable => Some(
+            "nothing of what you sent was passed on. Reload this page in a moment: your browser sends the form again",
+        ),
+        RefusalKind::Unauthorized
+        | RefusalKind::Forbidden
+        | RefusalKind::Hidden
+        | RefusalKind::Request => None,
+    }
+}
+
+/// Where a page for this audience opens what it leads to.
+pub(super) fn tab(audience: Audience) -> Tab {
+    match audience {
+        Audience::Submission => Tab::New,
+        Audience::Navigation | Audience::Program => Tab::Same,
     }
 }
 
@@ -90,8 +117,10 @@ impl fmt::Debug for Notice {
         f.debug_struct("Notice")
             .field("title", &self.title)
             .field("message", &self.message)
+            .field("unsent", &self.unsent)
             .field("code", &self.code)
             .field("sign_in_url", &self.sign_in_url.as_deref().map(Address))
+            .field("sign_in_tab", &self.sign_in_tab)
             .field("again", &self.again)
             .field("request_id", &self.request_id)
             .finish()

@@ -122,8 +122,13 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             Content::Notice(Notice {
                 title,
                 message,
+                unsent: match refusal.audience {
+                    Audience::Submission => notice::unsent(refusal.kind),
+                    Audience::Navigation | Audience::Program => None,
+                },
                 code: told.code,
                 sign_in_url: told.sign_in_url,
+                sign_in_tab: notice::tab(refusal.audience),
                 again,
                 request_id: request_id.to_owned(),
             })

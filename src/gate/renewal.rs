@@ -18,12 +18,12 @@ use crate::core::reason::RefreshFailure;
 /// How many answers of each kind are kept.
 const CAPACITY: usize = 10_000;
 
-/// How long what a refresh brought is given to requests that were sent before it arrived, in
+/// How long what a renewal brought is given to requests that were sent before it arrived, in
 /// milliseconds. A refresh token may be good for one call only.
-const REFRESH_KEPT_MS: u64 = 10_000;
+const KEPT_MS: u64 = 10_000;
 
 /// How much of its life a minted token must have left to be given out again, in milliseconds.
-const MINTED_LEFT_MS: u64 = 5_000;
+const MINTED_LEFT_MS: u64 = 2_000;
 
 /// What a refresh is found by: origin, session, refresh token.
 type RefreshKey = (String, String, String);
@@ -71,7 +71,7 @@ impl Renewals {
         let refreshed = async {
             let answer = backend.refresh(call).await;
             if let Ok(cookies) = &answer {
-                let kept = (Arc::new(cookies.clone()), now_ms + REFRESH_KEPT_MS);
+                let kept = (Arc::new(cookies.clone()), now_ms + KEPT_MS);
                 self.refreshed.insert(key.clone(), kept);
             }
             answer
@@ -104,10 +104,9 @@ impl Renewals {
             let answer = mint(backend, seal).await;
             match &answer {
                 Ok(token) => {
-                    if let Some(until_ms) = good_until(token) {
-                        self.minted
-                            .insert(key.clone(), (Arc::clone(token), until_ms));
-                    }
+                    let until_ms = good_until(token).min(now_ms + KEPT_MS);
+                    self.minted
+                        .insert(key.clone(), (Arc::clone(token), until_ms));
                 }
                 Err(MintFailure::Ended) => denials.deny_session(&seal.session, now_ms),
                 Err(MintFailure::Unavailable | MintFailure::Refused) => {}
@@ -151,15 +150,16 @@ async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure
 }
 
 /// Until when a token is given out again, in milliseconds since the epoch.
-fn good_until(token: &str) -> Option<u64> {
-    let expires = Token::decode(token).ok()?.number("exp")?;
+fn good_until(token: &str) -> u64 {
+    let token = Token::decode(token).ok();
+    let expires = token.and_then(|token| token.number("exp")).unwrap_or(0.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a time before the epoch, and one beyond all calendars, is at the end of its range"
     )]
     let expires = expires as u64;
-    Some(expires.saturating_mul(1000).saturating_sub(MINTED_LEFT_MS))
+    expires.saturating_mul(1000).saturating_sub(MINTED_LEFT_MS)
 }
 
 impl fmt::Debug for Renewals {

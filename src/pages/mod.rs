@@ -66,7 +66,11 @@ struct NoticePage<'a> {
     message: &'a str,
     code: &'a str,
     request_id: &'a str,
+    /// What became of a form that was sent.
+    unsent: Option<&'a str>,
     sign_in_url: Option<&'a str>,
+    /// Whether signing in opens a tab of its own.
+    sign_in_apart: bool,
     /// Where a form goes that signs in anew.
     again: Option<&'a str>,
     /// Whether it opens a tab of its own.
@@ -97,7 +101,9 @@ pub fn page(page: &Page, request_id: &str) -> Document {
                 title: "You may not open this page",
                 message: "your account does not allow this; ask whoever runs this site, or sign in as somebody else",
                 code: "unauthorized",
+                unsent: None,
                 sign_in_url: None,
+                sign_in_tab: Tab::Same,
                 again: None,
                 request_id: request_id.to_owned(),
             },
@@ -172,7 +178,9 @@ fn notice_document(status: StatusCode, notice: &Notice) -> Document {
         message: notice.message,
         code: notice.code,
         request_id: &notice.request_id,
+        unsent: notice.unsent,
         sign_in_url: notice.sign_in_url.as_deref(),
+        sign_in_apart: notice.sign_in_tab == Tab::New,
         again: notice.again.as_ref().map(|again| again.action.as_str()),
         new_tab: notice.again.as_ref().is_some_and(|a| a.tab == Tab::New),
         start: matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)

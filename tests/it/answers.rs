@@ -288,8 +288,22 @@ async fn a_navigation_by_any_other_method_gets_a_page_and_no_redirect() {
                 Some("text/html; charset=utf-8")
             );
             assert!(answer.header("www-authenticate").is_some());
+            // The page says so, and can be loaded again: browsers then send the form once more.
+            assert!(
+                answer
+                    .body
+                    .contains("<p>nothing of what you sent was passed on. Sign in in a new tab")
+            );
+            assert!(
+                answer
+                    .body
+                    .contains(r#"" target="_blank" rel="noopener">Sign in</a>"#)
+            );
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
         }
     }
+    let page = world.visit("/form").cookie(&fresh).send().await;
+    assert!(!page.body.contains("passed on"), "{page:?}");
     world.upstream.assert_untouched();
 }
 

@@ -7,11 +7,13 @@ use clerk_gate::core::instance::{BackendApi, Continuity};
 use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::question::{MintFailure, TokenStanding};
+use clerk_gate::core::requirement::Requirement;
 use http::header::{ACCEPT, AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::support::pure::{self, Oracle, SIGNER, START_MS, Scene};
+use crate::support::pure::{self, Oracle, SIGNER, START_MS, Scene, route};
 
 const NOW: u64 = START_MS / 1000;
 
@@ -29,6 +31,8 @@ struct Attempt {
     target: String,
     oracle: Oracle<'static>,
 }
+
+type Change = fn(&mut Attempt);
 
 fn scene() -> Scene {
     Scene::with(Policy::compile(Vec::new(), PathReading::Leniently).unwrap())
@@ -505,7 +509,7 @@ fn without_party() -> Attempt {
 #[test]
 fn a_cookie_token_without_a_party_is_taken_if_its_session_is_sealed() {
     assert!(without_party().is_let_in());
-    let cases: [fn(&mut Attempt); 6] = [
+    let cases: [Change; 6] = [
         |a| a.token = Some(token(&json!({ "azp": "https://evil.example" }))),
         |a| a.oracle.own.seal = None,
         |a| "sess_2".clone_into(&mut a.seal().session),
@@ -519,4 +523,44 @@ fn a_cookie_token_without_a_party_is_taken_if_its_session_is_sealed() {
         let reason = attempt.reason();
         assert_eq!(reason, "token-invalid-authorized-parties", "case {number}");
     }
+}
+
+/// A token that holds, on a route that asks for a younger one.
+fn too_old() -> Attempt {
+    Attempt::with(|attempt| {
+        let young = Requirement::MaxTokenAge(Duration::from_secs(20));
+        let route = route("young", &["/"], young);
+        attempt.scene.policy = Policy::compile(vec![route], PathReading::Leniently).unwrap();
+        attempt.token = Some(token(&json!({ "iat": NOW - 30 })));
+    })
+}
+
+#[test]
+fn a_token_that_is_too_old_for_a_route_is_renewed() {
+    assert!(too_old().is_let_in());
+    let page = too_old().page_load().verdict();
+    assert_eq!(page.standing, Standing::Handshake);
+    assert_eq!(page.cause.unwrap().to_string(), "token-too-old");
+    let cases: [(&str, Change); 4] = [
+        ("no seal", |a| a.oracle.own.seal = None),
+        ("faithful", |a| {
+            a.scene.instance.continuity = Continuity::Faithful;
+        }),
+        ("Clerk is away", |a| {
+            a.oracle.minted = Err(MintFailure::Unavailable);
+        }),
+        ("the new one is as old", |a| {
+            a.oracle.minted = Ok(token(&json!({ "iat": NOW - 30 })));
+        }),
+    ];
+    for (what, case) in cases {
+        let mut attempt = too_old();
+        case(&mut attempt);
+        assert_eq!(attempt.reason(), "token-too-old", "{what}");
+    }
+    let bearer = Attempt {
+        bearer: too_old().token,
+        ..too_old()
+    };
+    assert_eq!(bearer.reason(), "token-too-old");
 }

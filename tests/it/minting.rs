@@ -197,6 +197,16 @@ async fn while_clerk_cannot_be_asked_the_answer_is_to_try_again() {
         let unavailable = (503, "session-renewal-unavailable".to_owned());
         assert_eq!(refused(&answer), unavailable, "{endpoint:?} {fault:?}");
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        // A form of a browser is told how it can be sent again.
+        let form = world.request(Method::POST, "/members").cookie(&cookies);
+        let form = form.header("sec-fetch-dest", "document").body("what=typed");
+        let page = form.send().await;
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            page.body.contains("Reload this page in a moment"),
+            "{}",
+            page.body
+        );
         world.upstream.assert_untouched();
         world.clerk.behave();
         assert_eq!(post(&world, &cookies).await.status, StatusCode::OK);
