@@ -256,6 +256,7 @@ fn instance(written: &Written) -> Option<Instance> {
     instance.sign_in_url = written.sign_in_url.as_ref().map(|page| page.value.clone());
     instance.sign_up_url = written.sign_up_url.as_ref().map(|page| page.value.clone());
     instance.continuity = written.session.continuity;
+    instance.ways = written.session.ways;
     instance.seal_max_age_ms =
         u64::try_from(written.session.seal_max_age.as_millis()).unwrap_or(u64::MAX);
     instance

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use super::clerk::ReadFile;
 use super::keys::value_or_file;
 use super::report::Problem;
-use super::section::Section;
-use crate::core::instance::Continuity;
+use super::section::{Placed, Section};
+use crate::core::instance::{Continuity, Way, Ways};
 use crate::core::origin::Host;
 
 /// How long a seal counts where nothing is said: as long as a session of Clerk's lives by default.
@@ -23,6 +23,7 @@ const MOST_KEYS: usize = 8;
 /// What stands in `[session]`.
 pub(super) struct Session {
     pub(super) continuity: Continuity,
+    pub(super) ways: Ways,
     /// Base64 of 32 bytes each, the one that seals first.
     pub(super) seal_keys: Vec<SecretString>,
     pub(super) seal_max_age: Duration,
@@ -38,6 +39,28 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
             ("faithful", Continuity::Faithful),
         ],
     );
+    let faithful = continuity
+        .as_ref()
+        .is_some_and(|read| read.value == Continuity::Faithful);
+    let mut way = |key: &'static str| match section.flag(key) {
+        Some(flag) if faithful => {
+            section.problems().add(
+                Problem::error(
+                    &flag.place,
+                    format!("`{key}` says nothing beside `continuity = \"faithful\"`"),
+                )
+                .hint("then everything is as Clerk's SDK has it; take one of the two away"),
+            );
+            Way::Open
+        }
+        Some(Placed { value: false, .. }) => Way::Closed,
+        Some(Placed { value: true, .. }) | None => Way::Open,
+    };
+    let ways = Ways {
+        refresh: way("refresh"),
+        handshake: way("handshake"),
+        mint: way("mint"),
+    };
     let seal_keys = seal_keys(&mut section, files);
     let day = Duration::from_hours(24);
     let seal_max_age = section.duration("seal-max-age", Duration::from_mins(1)..=day * 30);
@@ -50,6 +73,7 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
     section.finish();
     Session {
         continuity: continuity.map_or(Continuity::Full, |read| read.value),
+        ways,
         seal_keys,
         seal_max_age: seal_max_age.unwrap_or(SEAL_MAX_AGE),
         cookie_domain: cookie_domain.map(|read| read.value),

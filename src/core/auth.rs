@@ -12,7 +12,7 @@ use super::continuity::Begun;
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
-use super::instance::{Continuity, Instance, PendingSessions};
+use super::instance::{Continuity, Instance, PendingSessions, Way};
 use super::jwt::{Category, Token};
 use super::machine::{Accepts, TokenType};
 use super::organization_sync::Target;
@@ -387,13 +387,20 @@ impl<'r> Desk<'_, 'r> {
         progress: &Progress<'r>,
     ) -> AuthState {
         let cause = cause.into();
-        if !self.facts.is_handshake_eligible() {
+        if !self.facts.is_handshake_eligible() || self.shuns_handshakes(cause.reason) {
             return AuthState::signed_out(cause);
         }
         match handshake::location(self, &cause, view, progress) {
             Some(location) => self.redirect(location, cause, progress),
             None => AuthState::signed_out(Reason::UnexpectedError),
         }
+    }
+
+    /// Whether handshakes are switched off. A browser that a development instance does not know yet has
+    /// no other way (section 3.16).
+    fn shuns_handshakes(&self, reason: Reason) -> bool {
+        let needed = matches!(reason, Reason::DevBrowserMissing | Reason::DevBrowserSync);
+        self.instance.ways.handshake == Way::Closed && !needed
     }
 
     /// A page load goes to Clerk and back. Whatever cannot do that gets a new token by its seal: it

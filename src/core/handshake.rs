@@ -8,7 +8,7 @@ use super::auth::{AuthRedirect, AuthState, CookieView, Desk, Outcome, SignedIn};
 use super::continuity::Keepsake;
 use super::credentials::{CookieFamily, Credentials};
 use super::facts::RequestFacts;
-use super::instance::Continuity;
+use super::instance::{Continuity, Way};
 use super::jwt::Token;
 use super::machine::TokenType;
 use super::question::{Progress, Question, Slot};
@@ -58,6 +58,10 @@ pub(super) fn consume<'r>(
     }
     // Images and fetches carry the cookie too; a nonce can be spent once (design, B3).
     if desk.instance.continuity == Continuity::Full && !desk.facts.is_handshake_eligible() {
+        return Ok(Consumed::Nothing);
+    }
+    // What comes of a development instance's first handshake is the browser itself.
+    if desk.instance.ways.handshake == Way::Closed && !desk.instance.is_development() {
         return Ok(Consumed::Nothing);
     }
     if !desk.may_consume(progress)? {

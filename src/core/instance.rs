@@ -46,6 +46,8 @@ pub struct Instance {
     pub sign_up_url: Option<String>,
     /// How far the gate goes beyond the SDK to keep people signed in.
     pub continuity: Continuity,
+    /// By which ways sessions are kept going.
+    pub ways: Ways,
     /// Whether pending sessions count as signed out (Clerk's default).
     pub pending: PendingSessions,
     /// How long after its first issue a seal counts, in milliseconds.
@@ -88,6 +90,27 @@ pub enum Continuity {
     Full,
 }
 
+/// By which ways sessions are kept going (design, section 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Refresh tokens.
+    pub refresh: Way,
+    /// Page loads that go to Clerk and back.
+    pub handshake: Way,
+    /// Tokens minted by a seal.
+    pub mint: Way,
+}
+
+/// Whether a way is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// It is taken where it leads somewhere.
+    #[default]
+    Open,
+    /// It is switched off.
+    Closed,
+}
+
 /// What becomes of a session with tasks left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PendingSessions {
@@ -117,6 +140,7 @@ impl Instance {
             sign_in_url: None,
             sign_up_url: None,
             continuity: Continuity::Full,
+            ways: Ways::default(),
             pending: PendingSessions::SignedOut,
             seal_max_age_ms: 7 * 24 * 60 * 60 * 1000,
             cookie_domain: None,

@@ -192,6 +192,8 @@ pub enum RefreshFailure {
     NoSecretKey,
     /// The gate makes no more calls to Clerk for the moment.
     BudgetSpent,
+    /// Refreshing is switched off.
+    SwitchedOff,
     /// Clerk's own code for it; letters, digits, `_` and `-`, at most 64.
     Code(String),
 }
@@ -224,6 +226,7 @@ impl RefreshFailure {
             Self::InvalidToken => "invalid-session-token",
             Self::NoSecretKey => "missing-api-client",
             Self::BudgetSpent => "budget-spent",
+            Self::SwitchedOff => "switched-off",
             Self::Code(code) => code,
         }
     }

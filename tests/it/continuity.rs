@@ -3,7 +3,7 @@
 use clerk_gate::core::continuity::{Keepsake, OwnCookies, Seal, State};
 use clerk_gate::core::decide::{Decision, Standing, Verdict};
 use clerk_gate::core::edge::PublicAddress;
-use clerk_gate::core::instance::{BackendApi, Continuity};
+use clerk_gate::core::instance::{BackendApi, Continuity, Way, Ways};
 use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::question::{MintFailure, TokenStanding};
@@ -563,4 +563,41 @@ fn a_token_that_is_too_old_for_a_route_is_renewed() {
         ..too_old()
     };
     assert_eq!(bearer.reason(), "token-too-old");
+}
+
+#[test]
+fn each_way_can_be_closed() {
+    let closed = |close: fn(&mut Ways)| {
+        Attempt::with(|attempt| {
+            close(&mut attempt.scene.instance.ways);
+            let suffix = attempt.scene.instance.key.cookie_suffix().to_owned();
+            attempt.more_cookies = format!("; __refresh_{suffix}=r");
+            attempt.oracle.refresh = Ok(vec![format!("__session={}", token(&json!({})))]);
+        })
+    };
+    let came_by = |attempt: &Attempt| {
+        let verdict = attempt.verdict();
+        assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+        verdict.keepsakes.len()
+    };
+    // A refresh is sealed, a minted token is not.
+    assert_eq!(came_by(&closed(|_| {})), 1);
+    assert_eq!(came_by(&closed(|ways| ways.refresh = Way::Closed)), 0);
+    let neither = closed(|ways| {
+        ways.refresh = Way::Closed;
+        ways.mint = Way::Closed;
+    });
+    assert_eq!(
+        neither.reason(),
+        "session-token-expired-refresh-switched-off"
+    );
+    // Without handshakes a page load is renewed like anything else, and no result is taken.
+    let page = closed(|ways| {
+        ways.refresh = Way::Closed;
+        ways.handshake = Way::Closed;
+    });
+    assert!(page.page_load().is_let_in());
+    let mut arrival = arrival(&json!({}), Some(begun()));
+    arrival.scene.instance.ways.handshake = Way::Closed;
+    assert_eq!(arrival.reason(), "session-token-and-uat-missing");
 }

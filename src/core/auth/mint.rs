@@ -1,7 +1,7 @@
 //! A new token for a session that is sealed, without the browser's doing (design, sections 6 and 8, B).
 
 use super::{AuthState, CookieView, Desk, Outcome, SignedIn};
-use crate::core::instance::BackendApi;
+use crate::core::instance::{BackendApi, Way};
 use crate::core::machine::TokenType;
 use crate::core::question::{MintFailure, Progress, Question, Slot};
 use crate::core::reason::Reason;
@@ -13,7 +13,8 @@ impl<'r> Desk<'_, 'r> {
         view: &CookieView,
         progress: &Progress<'r>,
     ) -> Result<Option<AuthState>, Question> {
-        if self.instance.backend_api == BackendApi::NoSecretKey {
+        let closed = self.instance.ways.mint == Way::Closed;
+        if closed || self.instance.backend_api == BackendApi::NoSecretKey {
             return Ok(None);
         }
         let Some(seal) = self.seal_to_mint_with(view, progress)? else {

@@ -2,7 +2,7 @@
 
 use super::{AuthState, Desk, Outcome, SignedIn};
 use crate::core::continuity::is_session_id;
-use crate::core::instance::{BackendApi, Continuity};
+use crate::core::instance::{BackendApi, Continuity, Way};
 use crate::core::machine::TokenType;
 use crate::core::question::{Progress, Question, Slot};
 use crate::core::reason::RefreshFailure;
@@ -14,6 +14,9 @@ impl<'r> Desk<'_, 'r> {
         slot: Slot,
         progress: &Progress<'r>,
     ) -> Result<Result<AuthState, RefreshFailure>, Question> {
+        if self.instance.ways.refresh == Way::Closed {
+            return Ok(Err(RefreshFailure::SwitchedOff));
+        }
         let every_method = self.instance.continuity == Continuity::Full;
         if !every_method && *self.facts.method != http::Method::GET {
             return Ok(Err(RefreshFailure::NotGet));
