@@ -263,6 +263,9 @@ fn instance(written: &Written) -> Option<Instance> {
         .cookie_domain
         .clone_from(&written.session.cookie_domain);
     instance.pending = written.pending;
+    instance
+        .websocket_origins
+        .clone_from(&written.session.websocket_origins);
     Some(instance)
 }
 

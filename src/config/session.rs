@@ -7,12 +7,13 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use secrecy::SecretString;
 
+use super::address;
 use super::clerk::ReadFile;
 use super::keys::value_or_file;
 use super::report::Problem;
 use super::section::{Placed, Section};
 use crate::core::instance::{Continuity, Way, Ways};
-use crate::core::origin::Host;
+use crate::core::origin::{Host, Origin};
 
 /// How long a seal counts where nothing is said: as long as a session of Clerk's lives by default.
 const SEAL_MAX_AGE: Duration = Duration::from_hours(24 * 7);
@@ -28,6 +29,8 @@ pub(super) struct Session {
     pub(super) seal_keys: Vec<SecretString>,
     pub(super) seal_max_age: Duration,
     pub(super) cookie_domain: Option<String>,
+    /// Origins whose pages may open a WebSocket, besides the site's own.
+    pub(super) websocket_origins: Vec<Origin>,
 }
 
 /// Reads the table.
@@ -70,14 +73,35 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
             .map(|host| host.name().to_owned())
             .ok_or_else(|| "it is a domain such as `example.com`".to_owned())
     });
+    let continuity = continuity.map_or(Continuity::Full, |read| read.value);
+    let websocket_origins = websocket_origins(&mut section);
     section.finish();
     Session {
-        continuity: continuity.map_or(Continuity::Full, |read| read.value),
+        continuity,
+        websocket_origins,
         ways,
         seal_keys,
         seal_max_age: seal_max_age.unwrap_or(SEAL_MAX_AGE),
         cookie_domain: cookie_domain.map(|read| read.value),
     }
+}
+
+fn websocket_origins(section: &mut Section<'_>) -> Vec<Origin> {
+    let problems = section.problems();
+    let mut origins = Vec::new();
+    for text in section.texts("websocket-origins").unwrap_or_default() {
+        match address::origin(&text.value) {
+            Ok(origin) => origins.push(origin),
+            Err(why) => problems.add(
+                Problem::error(
+                    &text.place,
+                    format!("`websocket-origins` cannot hold `{}`: {why}", text.value),
+                )
+                .hint("write an origin as a browser does: `https://docs.example.com`"),
+            ),
+        }
+    }
+    origins
 }
 
 fn seal_keys(section: &mut Section<'_>, files: ReadFile<'_>) -> Vec<SecretString> {

@@ -9,7 +9,7 @@ mod relay;
 mod verdict;
 
 use super::auth::{self, AuthState, Outcome, SignedIn};
-use super::facts::{Audience, RequestFacts};
+use super::facts::{Audience, RequestFacts, Upgrade};
 use super::handshake;
 use super::identity_headers::HeaderPlan;
 use super::instance::Instance;
@@ -282,6 +282,25 @@ impl<'r> Judge<'_, 'r> {
                 self.signed_out(route, cause, Destination::SignIn, cookies, progress)
             }
             Outcome::Machine(machine) => self.machine(terms, &machine, cookies, progress),
+            // SECURITY: a page of any site can open a WebSocket here, and the browser sends the cookies
+            // along. Only what the browser says of that page tells it from one of ours.
+            Outcome::SignedIn(signed_in) if self.is_foreign_websocket(&signed_in) => {
+                let reason = Reason::OriginNotAllowed;
+                if open {
+                    Verdict {
+                        cause: Some(reason.into()),
+                        standing: Standing::SignedOut,
+                        set_cookies: cookies,
+                        ..self.forward(route, None, BodyRule::Stream, progress)
+                    }
+                } else {
+                    let kind = match route.disclosure {
+                        Disclosure::Open => RefusalKind::Forbidden,
+                        Disclosure::Hidden => RefusalKind::Hidden,
+                    };
+                    self.refuse(kind, reason.into(), cookies, progress)
+                }
+            }
             Outcome::SignedIn(_) => match session {
                 Some(session) => self.signed_in(terms, &session, cookies, progress),
                 None if open => Verdict {
@@ -299,6 +318,21 @@ impl<'r> Judge<'_, 'r> {
                 ),
             },
         }
+    }
+
+    /// Whether this is a handshake for a WebSocket that carries the cookies of a session, and of which
+    /// the browser does not say that a page of this site, or of a listed one, asked for it.
+    fn is_foreign_websocket(&self, session: &SignedIn) -> bool {
+        let Inputs {
+            facts, instance, ..
+        } = self.0;
+        if facts.upgrade != Upgrade::WebSocket || session.slot == Slot::Bearer {
+            return false;
+        }
+        let asked = facts.page_origin();
+        !asked.is_some_and(|origin| {
+            origin == facts.origin || instance.websocket_origins.contains(&origin)
+        })
     }
 
     fn signed_in(

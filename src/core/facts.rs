@@ -175,6 +175,14 @@ impl<'r> RequestFacts<'r> {
         self.header(SEC_FETCH_DEST).unwrap_or_default()
     }
 
+    /// The origin of the page that sent the request, as its browser says; `None` if it says nothing
+    /// that can be read in one way.
+    pub fn page_origin(&self) -> Option<Origin> {
+        let mut lines = self.headers.get_all(http::header::ORIGIN).iter();
+        let origin = Origin::parse(lines.next()?.to_str().ok()?)?;
+        lines.next().is_none().then_some(origin)
+    }
+
     /// Whether a redirect to Clerk and back would work (protocol reference, section 3.6).
     pub fn is_handshake_eligible(&self) -> bool {
         if *self.method != Method::GET {

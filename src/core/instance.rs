@@ -54,6 +54,8 @@ pub struct Instance {
     pub seal_max_age_ms: u64,
     /// The domain that Clerk's cookies are set for where that is not the host alone.
     pub cookie_domain: Option<String>,
+    /// Origins of other sites whose pages may open a WebSocket with the cookies of a session.
+    pub websocket_origins: Vec<Origin>,
 }
 
 /// Whether Clerk's Backend API can be called.
@@ -144,6 +146,7 @@ impl Instance {
             pending: PendingSessions::SignedOut,
             seal_max_age_ms: 7 * 24 * 60 * 60 * 1000,
             cookie_domain: None,
+            websocket_origins: Vec::new(),
             key,
         }
     }

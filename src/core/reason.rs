@@ -120,6 +120,8 @@ reasons! {
     ScopeMissing => "scope-missing", "the token does not have the scope for this";
     /// Somebody acts in another person's name.
     Impersonated => "impersonated", "not allowed while impersonating";
+    /// A page of another site asked for a WebSocket in a person's name.
+    OriginNotAllowed => "origin-not-allowed", "a page of another site may not open this connection";
     /// None of several ways to qualify is met.
     RequirementUnmet => "requirement-unmet", "you may not do this";
     /// The path cannot be read.

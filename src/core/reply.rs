@@ -284,6 +284,7 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::ClaimMismatch
         | Reason::ScopeMissing
         | Reason::Impersonated
+        | Reason::OriginNotAllowed
         | Reason::RequirementUnmet => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -306,6 +306,7 @@ fn usual_status(reason: Reason) -> String {
             | Reason::ClaimMismatch
             | Reason::ScopeMissing
             | Reason::Impersonated
+            | Reason::OriginNotAllowed
             | Reason::RequirementUnmet
     );
     if of_a_requirement {

@@ -42,3 +42,4 @@ mod streaming;
 mod strictest;
 mod support;
 mod webhooks;
+mod websocket_origins;

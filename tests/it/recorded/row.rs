@@ -80,7 +80,11 @@ impl<'a> Row<'a> {
             client: "127.0.0.1".parse().unwrap(),
             forwarded_for: None,
             audience: facts::audience(&self.method, &self.headers),
-            upgrade: Upgrade::None,
+            upgrade: if self.headers.contains_key(http::header::UPGRADE) {
+                Upgrade::WebSocket
+            } else {
+                Upgrade::None
+            },
             body: BodyLength::None,
         })
     }
