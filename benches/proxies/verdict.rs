@@ -19,6 +19,7 @@ use clerk_gate::core::pattern::PathPattern;
 use clerk_gate::core::policy::{PathReading, Policy, Route};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
+use clerk_gate::gate::live::LiveRules;
 use clerk_gate::gate::machines::Machines;
 use clerk_gate::gate::seals::Seals;
 use clerk_gate::gate::{Gate, Site, Snapshot};
@@ -140,6 +141,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             machines: Arc::new(Machines::new(MachineApi::default(), Duration::ZERO)),
             seals: Arc::new(Seals::new(&[]).unwrap()),
             frontend_api: None,
+            live: LiveRules::default(),
         }],
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
         edge: Edge {

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use http::header::COOKIE;
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::budget::Purpose;
 use super::client::{Answer, CallError, ClerkClient};
@@ -173,6 +173,55 @@ impl BackendApi {
     }
 }
 
+/// Whether a session goes on at Clerk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It still gives tokens.
+    Lives,
+    /// It has ended, or there is none.
+    Over,
+}
+
+/// Clerk's word on a session could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoWord;
+
+impl BackendApi {
+    /// Whether the session of something that is open goes on (protocol reference, section 9.2).
+    ///
+    /// Only what Clerk itself can have said counts: a page of somebody else's at the address of the
+    /// API, a refused key and a limit of calls are no word on the session.
+    pub async fn standing(&self, id: &str) -> Result<Standing, NoWord> {
+        // SECURITY: the id becomes a part of the path.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if id.is_empty() || !id.bytes().all(plain) {
+            return Err(NoWord);
+        }
+        let path = format!("/v1/sessions/{id}");
+        let answer = self
+            .client
+            .get(Purpose::LookUp, &path, &[])
+            .await
+            .map_err(|error| {
+                debug!(cause = %error, "a session could not be asked about");
+                NoWord
+            })?;
+        let body = json_of(&answer).ok_or(NoWord)?;
+        match answer.status {
+            200 => match body.get("status").and_then(Value::as_str) {
+                Some("active" | "pending") => Ok(Standing::Lives),
+                Some(_) => Ok(Standing::Over),
+                None => Err(NoWord),
+            },
+            404 if code_of(&body) == Some("resource_not_found") => Ok(Standing::Over),
+            status => {
+                debug!(status, "clerk gave no word on a session");
+                Err(NoWord)
+            }
+        }
+    }
+}
+
 /// The headers of a request in the shape the API takes: lower-case names, each with its values.
 // SECURITY: the gate's own cookies are nobody's business, Clerk's included.
 pub fn header_lists(headers: &HeaderMap) -> Value {
@@ -217,12 +266,14 @@ fn strings(value: Option<&Value>) -> Option<Vec<String>> {
     )
 }
 
+/// Clerk's code for what went wrong.
+fn code_of(body: &Value) -> Option<&str> {
+    body.get("errors")?.get(0)?.get("code")?.as_str()
+}
+
 fn failure_of(answer: &Answer) -> RefreshFailure {
-    let code = json_of(answer).and_then(|body| {
-        let code = body.get("errors")?.get(0)?.get("code")?.as_str()?;
-        Some(code.to_owned())
-    });
-    match code.as_deref() {
+    let body = json_of(answer);
+    match body.as_ref().and_then(code_of) {
         // The word of Clerk's own client for a network failure.
         Some("unexpected_error") => RefreshFailure::Unreachable,
         Some(code) => RefreshFailure::from_code(code),

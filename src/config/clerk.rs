@@ -98,6 +98,7 @@ pub(super) fn read(
                 .unwrap_or_else(|| ClerkConfig::usual_budget(kind)),
             seal_keys: written.session.seal_keys,
             api_url: written.api_url.map_or_else(default_api, |url| url.value),
+            live: written.session.live,
         },
         frontend_api_proxy: proxy.map(|proxy| proxy.path.clone()),
         sign_in_url: written.sign_in_url,
@@ -118,6 +119,7 @@ fn written(
         Some(InstanceKind::Development) | None => ClerkTransport::Development,
     };
     let secret = value_or_file(&mut section, "secret-key", "secret-key-file", files);
+    let has_secret = secret.is_some();
     let machine_secret = value_or_file(
         &mut section,
         "machine-secret-key",
@@ -179,7 +181,7 @@ fn written(
         },
         organization_sync: organization_sync::read(section.section("organization-sync")),
         satellite,
-        session: session::read(session, files),
+        session: session::read(session, has_secret, files),
         api_budget: api_budget(&mut section),
     };
     section.finish();

@@ -13,6 +13,7 @@ mod environment;
 mod frontend_api_proxy;
 mod keys;
 mod lints;
+mod live;
 mod load;
 mod model;
 mod organization_sync;
@@ -36,7 +37,7 @@ pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource,
-    Limits, LogConfig, LogFormat, LogLevel, UpstreamConfig,
+    Limits, LiveConfig, LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -76,6 +76,19 @@ pub struct ClerkConfig {
     pub seal_keys: Vec<SecretString>,
     /// The Backend API, without a trailing slash in its path.
     pub api_url: Url,
+    /// How long live connections may last.
+    pub live: LiveConfig,
+}
+
+/// How long live connections may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// How often Clerk is asked about their session; `None` for never.
+    pub check: Option<Duration>,
+    /// How long Clerk may say nothing when it is asked.
+    pub grace: Duration,
+    /// How long they may last where Clerk is not asked.
+    pub max: Duration,
 }
 
 impl ClerkConfig {

@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use super::address;
 use super::clerk::ReadFile;
 use super::keys::value_or_file;
+use super::live;
+use super::model::LiveConfig;
 use super::report::Problem;
 use super::section::{Placed, Section};
 use crate::core::instance::{Continuity, Way, Ways};
@@ -31,10 +33,11 @@ pub(super) struct Session {
     pub(super) cookie_domain: Option<String>,
     /// Origins whose pages may open a WebSocket, besides the site's own.
     pub(super) websocket_origins: Vec<Origin>,
+    pub(super) live: LiveConfig,
 }
 
-/// Reads the table.
-pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
+/// Reads the table. `can_ask` is whether there is a secret key.
+pub(super) fn read(mut section: Section<'_>, can_ask: bool, files: ReadFile<'_>) -> Session {
     let continuity = section.choice(
         "continuity",
         &[
@@ -74,10 +77,12 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> Session {
             .ok_or_else(|| "it is a domain such as `example.com`".to_owned())
     });
     let continuity = continuity.map_or(Continuity::Full, |read| read.value);
+    let live = live::read(&mut section, continuity, can_ask);
     let websocket_origins = websocket_origins(&mut section);
     section.finish();
     Session {
         continuity,
+        live,
         websocket_origins,
         ways,
         seal_keys,

@@ -9,6 +9,7 @@ mod relay;
 mod verdict;
 
 use super::auth::{self, AuthState, Outcome, SignedIn};
+use super::binding::Binding;
 use super::facts::{Audience, RequestFacts, Upgrade};
 use super::handshake;
 use super::identity_headers::HeaderPlan;
@@ -381,7 +382,16 @@ impl<'r> Judge<'_, 'r> {
             Ok(()) => {
                 let identity = self.0.headers.of_machine(machine);
                 let subject = Subject::Machine(machine);
-                self.forward_as(route, identity, subject, BodyRule::Stream, progress)
+                let token = progress.decoded(Slot::Bearer).map(AsRef::as_ref);
+                let binding = Binding::of_machine(self.0.facts.site, machine, token);
+                self.forward_as(
+                    route,
+                    identity,
+                    subject,
+                    binding,
+                    BodyRule::Stream,
+                    progress,
+                )
             }
             Err(reason) => {
                 let kind = match (reason, route.disclosure) {

@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod authorization;
+pub mod binding;
 pub mod continuity;
 pub mod cookies;
 pub mod credentials;

@@ -51,6 +51,19 @@ struct Note {
     forget_at_ms: u64,
 }
 
+/// What a token tells that can have come to an end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'t> {
+    /// `sid`.
+    pub session: Option<&'t str>,
+    /// `sub`.
+    pub user: Option<&'t str>,
+    /// The active organisation.
+    pub organization: Option<&'t str>,
+    /// When it was issued, in seconds since the epoch.
+    pub issued: u64,
+}
+
 impl Denials {
     /// Nobody is out. Notes are kept for `keep`: as long as the oldest seal lives.
     pub fn new(keep: Duration) -> Self {
@@ -105,22 +118,28 @@ impl Denials {
         if !self.noted.load(Ordering::Acquire) {
             return TokenStanding::Stands;
         }
+        let identity = token.identity();
+        let told = Told {
+            session: token.text("sid"),
+            user: token.text("sub"),
+            organization: identity.and_then(|identity| identity.organization_id()),
+            issued: issued(token),
+        };
+        self.standing_of(&told, now_ms)
+    }
+
+    /// How a token stands that told this much.
+    pub fn standing_of(&self, told: &Told<'_>, now_ms: u64) -> TokenStanding {
+        if !self.noted.load(Ordering::Acquire) {
+            return TokenStanding::Stands;
+        }
         let of = |subject: Option<Subject>| {
             subject.map_or(Note::default(), |subject| self.of(&subject, now_ms))
         };
-        let session = of(token.text("sid").map(|sid| Subject::Session(sid.into())));
-        let user = of(token.text("sub").map(|sub| Subject::User(sub.into())));
-        let organization = token
-            .identity()
-            .and_then(|identity| identity.organization_id());
-        let organization = of(organization.map(|id| Subject::Organization(id.into())));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a time before the epoch, and one beyond all calendars, is at the end of its range"
-        )]
-        // SECURITY: a token that does not say when it was issued is as old as can be.
-        let issued = token.number("iat").map_or(0, |iat| iat as u64);
+        let session = of(told.session.map(|sid| Subject::Session(sid.into())));
+        let user = of(told.user.map(|sub| Subject::User(sub.into())));
+        let organization = of(told.organization.map(|id| Subject::Organization(id.into())));
+        let issued = told.issued;
         if session.revoked_to > 0 || (user.revoked_to > 0 && issued <= user.revoked_to) {
             TokenStanding::Revoked
         } else if issued < user.outdated_before.max(organization.outdated_before) {
@@ -159,6 +178,17 @@ impl Denials {
         self.noted.store(true, Ordering::Release);
         self.changes.send_modify(|count| *count += 1);
     }
+}
+
+/// When a token was issued, in seconds since the epoch.
+// SECURITY: a token that does not say when it was issued is as old as can be.
+pub(super) fn issued(token: &Token) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time before the epoch, and one beyond all calendars, is at the end of its range"
+    )]
+    token.number("iat").map_or(0, |iat| iat as u64)
 }
 
 impl Notes {

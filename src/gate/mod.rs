@@ -5,6 +5,7 @@
 
 pub mod denials;
 pub mod flights;
+pub mod live;
 pub mod machines;
 mod renewal;
 pub mod seals;
@@ -20,7 +21,7 @@ use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::jwks::KeyStore;
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
-use crate::core::decide::{self, Inputs, Step, Verdict, Webhooks};
+use crate::core::decide::{self, Inputs, Permit, Step, Verdict, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::facts::RequestFacts;
 use crate::core::identity_headers::HeaderPlan;
@@ -34,6 +35,7 @@ use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
 use denials::Denials;
 use flights::Flights;
+use live::{Live, LiveRules, Ticket};
 use machines::Machines;
 use renewal::Renewals;
 use seals::Seals;
@@ -80,6 +82,8 @@ pub struct Site {
     pub seals: Arc<Seals>,
     /// Clerk's Frontend API, if the gate is its proxy.
     pub frontend_api: Option<Arc<FrontendApi>>,
+    /// How long what is open in somebody's name may stay open.
+    pub live: LiveRules,
 }
 
 impl Snapshot {
@@ -98,7 +102,8 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Gate {
     clock: SharedClock,
-    denials: Denials,
+    denials: Arc<Denials>,
+    live: Arc<Live>,
     tokens: TokenCache,
     renewals: Renewals,
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
@@ -118,9 +123,11 @@ const MAX_NONCE_BYTES: usize = 256;
 impl Gate {
     /// A gate that has seen nothing yet.
     pub fn new(clock: SharedClock) -> Self {
+        let denials = Arc::new(Denials::new(DENIALS_LAST));
         Self {
+            live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
             clock,
-            denials: Denials::new(DENIALS_LAST),
+            denials,
             tokens: TokenCache::new(),
             renewals: Renewals::new(),
             payloads: Flights::new(),
@@ -132,6 +139,16 @@ impl Gate {
     /// Sessions and people that are out.
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    /// What is open in somebody's name.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// A ticket for what a request opens that may go on; `None` where it goes on in nobody's name.
+    pub fn ticket(&self, snapshot: &Arc<Snapshot>, permit: &Permit) -> Option<Ticket> {
+        self.live.ticket(snapshot, permit.binding())
     }
 
     /// Decides about a request. Never fails: what cannot be found out is an answer too.

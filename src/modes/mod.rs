@@ -3,5 +3,6 @@
 //! Modes decide nothing. They read a request into facts, let the gate decide, and write down what
 //! it came to.
 
+pub mod live;
 pub mod proxy;
 mod serve;

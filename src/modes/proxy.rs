@@ -15,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::live::{self, AnswerError, LiveBody};
 use super::serve;
 use crate::core::decide::{
     Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Verdict,
@@ -23,12 +24,13 @@ use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
+use crate::gate::live::Ticket;
 use crate::gate::{Gate, Snapshot};
 use crate::pages::{self, Document};
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{Outbound, Tunnels, UpstreamBody, UpstreamError};
+use crate::upstream::{Ending, Forwarded, Outbound, Tunnels, UpstreamBody, UpstreamError};
 
 /// The longest request id of a client that is kept.
 const MAX_REQUEST_ID: usize = 128;
@@ -40,6 +42,8 @@ pub enum AnswerBody {
     Own(Full<Bytes>),
     /// What the upstream sends.
     Upstream(UpstreamBody),
+    /// The same, as long as it may go on.
+    Live(Box<LiveBody>),
 }
 
 /// Where a request came from.
@@ -199,7 +203,10 @@ impl Desk<'_, '_> {
                     }
                     Err(error) => {
                         let reason = error.reason();
-                        let refusal = request_refusal(reason, self.facts.audience);
+                        let refusal = Refusal {
+                            kind: kind_of(error),
+                            ..request_refusal(reason, self.facts.audience)
+                        };
                         let document = pages::refusal(reply::reply(&refusal, self.id()));
                         (
                             own(document, self.request_id),
@@ -286,8 +293,13 @@ impl Desk<'_, '_> {
             peer: self.peer.address,
             request_id: self.request_id,
             max_body: limit,
+            ending: &|| self.ticket(permit).as_ref().map(ending),
         };
-        let mut response = upstream.forward(&outbound, inbound, tunnels).await?;
+        let forwarded = upstream.forward(&outbound, inbound).await?;
+        let Forwarded {
+            mut response,
+            tunnel,
+        } = forwarded;
         let privacy = if self.verdict.who.is_some() {
             Privacy::Personal
         } else {
@@ -303,7 +315,26 @@ impl Desk<'_, '_> {
         response
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());
-        Ok(response.map(AnswerBody::Upstream))
+        if let Some(tunnel) = tunnel {
+            tunnels.run(tunnel, self.ticket(permit).as_ref().map(ending));
+        }
+        let ticket = if live::needs_care(&response) {
+            self.ticket(permit)
+        } else {
+            None
+        };
+        Ok(match ticket {
+            Some(ticket) => {
+                let (head, body) = response.into_parts();
+                let body = LiveBody::new(body, &head.headers, ticket);
+                Response::from_parts(head, AnswerBody::Live(body))
+            }
+            None => response.map(AnswerBody::Upstream),
+        })
+    }
+
+    fn ticket(&self, permit: &Permit) -> Option<Ticket> {
+        self.gate.ticket(self.snapshot, permit)
     }
 
     async fn relay(
@@ -356,6 +387,24 @@ impl Desk<'_, '_> {
 
     fn id(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
+    }
+}
+
+/// What ends something that is entered into the registry by this.
+fn ending(ticket: &Ticket) -> Ending {
+    let lease = ticket.bind();
+    Box::pin(async move { lease.ended().await })
+}
+
+/// What kind of refusal it is that a request could not be forwarded.
+fn kind_of(error: UpstreamError) -> RefusalKind {
+    match error {
+        UpstreamError::Ended(Reason::TokenExpired) => RefusalKind::Unauthorized,
+        UpstreamError::Ended(_) => RefusalKind::SignedOut,
+        UpstreamError::Unreachable
+        | UpstreamError::Timeout
+        | UpstreamError::Malformed
+        | UpstreamError::Client(_) => RefusalKind::Request,
     }
 }
 
@@ -425,31 +474,32 @@ fn new_request_id() -> HeaderValue {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Own(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
-            Self::Upstream(body) => {
-                Pin::new(body)
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let polled = match self.get_mut() {
+            Self::Own(body) => {
+                return Pin::new(body)
                     .poll_frame(cx)
-                    .map_ok(|frame| match frame.into_trailers() {
-                        Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
-                        Err(data) => data,
-                    })
+                    .map_err(|never| match never {});
             }
-        }
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
+            Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
+        };
+        polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
+            Err(data) => data,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Live(body) => body.is_end_stream(),
         }
     }
 
@@ -457,6 +507,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
+            Self::Live(body) => body.size_hint(),
         }
     }
 }

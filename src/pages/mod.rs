@@ -148,7 +148,7 @@ pub fn relay_failure(error: UpstreamError) -> Document {
         UpstreamError::Unreachable => "clerk's frontend api cannot be reached",
         UpstreamError::Timeout => "clerk's frontend api did not answer in time",
         UpstreamError::Malformed => "the answer of clerk's frontend api cannot be understood",
-        UpstreamError::Client(reason) => reason.message(),
+        UpstreamError::Client(reason) | UpstreamError::Ended(reason) => reason.message(),
     };
     json_document(
         reply::status(RefusalKind::Request, error.reason()),

@@ -90,6 +90,12 @@ impl Bound {
         self.admin.as_ref()?.local_addr().ok()
     }
 
+    /// What connections are served with: whoever runs the gate can look at it, and tell it of sessions
+    /// that are over.
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
     /// Serves until `stop` is called off, then drains.
     ///
     /// No new connection is accepted while draining; requests in flight finish, idle connections

@@ -16,7 +16,9 @@ use crate::clerk::keys::KeySet;
 use crate::clerk::machines::MachineApi;
 use crate::clock::SharedClock;
 use crate::config::{ClerkConfig, Config, KeySource};
+use crate::core::instance::Continuity;
 use crate::gate::Site;
+use crate::gate::live::LiveRules;
 use crate::gate::machines::Machines;
 use crate::gate::seals::Seals;
 use crate::tls::ExtraRoots;
@@ -94,8 +96,22 @@ pub(super) fn make(
         machines: site.machines,
         seals: site.seals,
         frontend_api: site.frontend_api,
+        live: live(site.clerk),
     });
     Ok(sites.collect())
+}
+
+/// How long live connections may last; `faithful` asks nothing that the SDK does not ask.
+fn live(clerk: &ClerkConfig) -> LiveRules {
+    let check = match clerk.instance.continuity {
+        Continuity::Full => clerk.live.check,
+        Continuity::Faithful => None,
+    };
+    LiveRules {
+        check,
+        grace: clerk.live.grace,
+        max: clerk.live.max,
+    }
 }
 
 fn has_same_backend(one: &ClerkConfig, other: &ClerkConfig) -> bool {

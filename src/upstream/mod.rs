@@ -3,13 +3,16 @@
 
 pub mod body;
 mod connector;
+pub mod frames;
 pub mod head;
 mod pool;
 pub mod relay;
 pub mod signer;
+pub mod tunnel;
 
 use std::error::Error;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +20,9 @@ use http::header::TRANSFER_ENCODING;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
@@ -34,6 +34,7 @@ use head::{HeaderRules, HostRule};
 pub use pool::UpstreamBody;
 use pool::{Pool, SendError};
 use signer::Signer;
+pub use tunnel::{Tunnel, Tunnels};
 
 /// One upstream.
 pub struct Upstream {
@@ -79,6 +80,9 @@ pub enum UpstreamError {
     /// The client's own body failed.
     #[error("the client's body failed: {0}")]
     Client(Reason),
+    /// Who asked may not go on.
+    #[error("the sender may not go on: {0}")]
+    Ended(Reason),
 }
 
 impl UpstreamError {
@@ -88,48 +92,13 @@ impl UpstreamError {
             Self::Unreachable => Reason::UpstreamUnreachable,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Malformed => Reason::UpstreamMalformed,
-            Self::Client(reason) => reason,
+            Self::Client(reason) | Self::Ended(reason) => reason,
         }
     }
 }
 
-/// Tunnels that are open, and the sign that they have to end.
-#[derive(Clone, Debug, Default)]
-pub struct Tunnels {
-    tracker: TaskTracker,
-    end: CancellationToken,
-}
-
-impl Tunnels {
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        self.tracker.len()
-    }
-
-    /// Ends all of them and waits until they have.
-    pub async fn close(&self) {
-        self.end.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-
-    fn run(&self, client: hyper::upgrade::OnUpgrade, upstream: hyper::upgrade::OnUpgrade) {
-        let end = self.end.clone();
-        self.tracker.spawn(async move {
-            let both = async {
-                let (client, upstream) = tokio::try_join!(client, upstream).ok()?;
-                let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-                tokio::io::copy_bidirectional(&mut client, &mut upstream)
-                    .await
-                    .ok()
-            };
-            tokio::select! {
-                () = end.cancelled() => {}
-                _ = both => {}
-            }
-        });
-    }
-}
+/// Tells, once, that what is open has to end, and why.
+pub type Ending = Pin<Box<dyn Future<Output = Reason> + Send>>;
 
 /// A request that may go on.
 pub struct Outbound<'a, 'r> {
@@ -143,6 +112,20 @@ pub struct Outbound<'a, 'r> {
     pub request_id: &'a HeaderValue,
     /// The largest body in bytes, if there is a limit.
     pub max_body: Option<u64>,
+    /// What ends a request that takes its time, if anything does; asked for only then.
+    pub ending: &'a (dyn Fn() -> Option<Ending> + Sync),
+}
+
+/// How long a request may take before anybody looks whether it may still go on.
+pub const BRIEF: Duration = Duration::from_secs(1);
+
+/// What came of a request: the head of its answer, and the tunnel that it opened.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The answer.
+    pub response: Response<UpstreamBody>,
+    /// A tunnel; not open yet.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Upstream {
@@ -176,8 +159,7 @@ impl Upstream {
         &self,
         outbound: &Outbound<'_, '_>,
         inbound: Request<Incoming>,
-        tunnels: &Tunnels,
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+    ) -> Result<Forwarded, UpstreamError> {
         let facts = outbound.facts;
         let mut inbound = inbound;
         let client_upgrade =
@@ -195,9 +177,14 @@ impl Upstream {
             .permit
             .response_timeout()
             .unwrap_or(self.times.response);
+        let patience = Patience {
+            limit,
+            ending: outbound.ending,
+        };
         let mut response = self
-            .exchange(|| self.head(outbound), body, limit, facts)
+            .exchange(|| self.head(outbound), body, patience, facts)
             .await?;
+        let mut tunnel = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) =
                 client_upgrade.filter(|_| *facts.method == Method::GET && is_websocket(&response))
@@ -205,9 +192,10 @@ impl Upstream {
                 // SECURITY: a tunnel that nobody asked for would carry requests past every rule.
                 return Err(UpstreamError::Malformed);
             };
-            tunnels.run(client, hyper::upgrade::on(&mut response));
+            let upstream = hyper::upgrade::on(&mut response);
+            tunnel = Some(Tunnel { client, upstream });
         }
-        Ok(response)
+        Ok(Forwarded { response, tunnel })
     }
 
     /// Sends a request and waits for the head of its answer; `head` is asked again where the
@@ -216,23 +204,24 @@ impl Upstream {
         &self,
         head: impl Fn() -> Option<Request<()>>,
         body: ClientBody,
-        limit: Duration,
+        patience: Patience<'_>,
         facts: &RequestFacts<'_>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let request = head().ok_or(UpstreamError::Malformed)?;
         let watch = body.watch();
         let mut answer = self
-            .ask(request.map(|()| body), watch.as_ref(), limit)
+            .ask(request.map(|()| body), watch.as_ref(), patience)
             .await;
         if let Some(Err(SendError::Exchange { stale: true, .. })) = &answer
             && is_repeatable(facts)
             && let Some(head) = head()
         {
             let again = head.map(|()| ClientBody::none());
-            answer = self.ask(again, None, limit).await;
+            answer = self.ask(again, None, patience).await;
         }
         match answer {
             None => Err(UpstreamError::Timeout),
+            Some(Err(SendError::Ended(reason))) => Err(UpstreamError::Ended(reason)),
             Some(Err(error)) => {
                 let fault = watch.and_then(|watch| watch.fault.reason());
                 Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
@@ -287,12 +276,33 @@ impl Upstream {
         &self,
         request: Request<ClientBody>,
         watch: Option<&Watch>,
-        limit: Duration,
+        patience: Patience<'_>,
     ) -> Option<Result<Response<UpstreamBody>, SendError>> {
-        let mut end = Instant::now() + limit;
+        let limit = patience.limit;
+        let began = Instant::now();
+        let mut end = began + limit;
         let mut answer = std::pin::pin!(self.pool.send(request));
+        // Most answers are there before anybody could have taken the leave for them back.
+        let brief = tokio::time::timeout_at(end.min(began + BRIEF), answer.as_mut());
+        if let Ok(answer) = brief.await {
+            return Some(answer);
+        }
+        let ending = (patience.ending)();
+        let mut ending = std::pin::pin!(async {
+            match ending {
+                Some(ending) => ending.await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
-            if let Ok(answer) = tokio::time::timeout_at(end, answer.as_mut()).await {
+            let step = async {
+                tokio::select! {
+                    biased;
+                    reason = ending.as_mut() => Err(SendError::Ended(reason)),
+                    answer = answer.as_mut() => answer,
+                }
+            };
+            if let Ok(answer) = tokio::time::timeout_at(end, step).await {
                 return Some(answer);
             }
             // A long body takes its time; what counts is how long nothing has moved.
@@ -300,6 +310,13 @@ impl Upstream {
             end = moved.filter(|moved| *moved > end)?;
         }
     }
+}
+
+/// How long the head of an answer may take, and what may end the wait.
+#[derive(Clone, Copy)]
+struct Patience<'a> {
+    limit: Duration,
+    ending: &'a (dyn Fn() -> Option<Ending> + Sync),
 }
 
 /// A target at the upstream, in origin form.
@@ -342,6 +359,7 @@ fn kind(error: &SendError) -> UpstreamError {
     };
     let error = match error {
         SendError::Connect(error) => return of_io(error),
+        SendError::Ended(reason) => return UpstreamError::Ended(*reason),
         SendError::Exchange { error, .. } => error,
     };
     let mut source: Option<&(dyn Error + 'static)> = Some(error);

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use super::body::ClientBody;
 use super::connector::{Connector, Wear};
+use crate::core::reason::Reason;
 
 /// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
 /// not whole by then is too large; what came along with it may be as much again.
@@ -72,6 +73,8 @@ pub(super) enum SendError {
         /// likely it was closing already when the request went out.
         stale: bool,
     },
+    /// Who asked may not go on.
+    Ended(Reason),
 }
 
 impl Pool {

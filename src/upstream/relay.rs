@@ -15,7 +15,7 @@ use super::body::ClientBody;
 use super::head::{
     self, HeaderRules, HostRule, Privacy, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
-use super::{Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target, with_framing};
+use super::{Patience, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target, with_framing};
 use crate::core::decide::FapiPermit;
 use crate::core::facts::RequestFacts;
 use crate::core::origin::Origin;
@@ -80,9 +80,14 @@ impl FrontendApi {
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let Upstream { times, rules, .. } = &self.upstream;
         let body = ClientBody::new(inbound.into_body(), errand.max_body, times.body_idle, rules);
+        // What goes to Clerk is nobody's here.
+        let patience = Patience {
+            limit: times.response,
+            ending: &|| None,
+        };
         let mut response = self
             .upstream
-            .exchange(|| self.head(errand), body, times.response, errand.facts)
+            .exchange(|| self.head(errand), body, patience, errand.facts)
             .await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // SECURITY: nobody asked for a tunnel, and nobody gets one past the door to Clerk.

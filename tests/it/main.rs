@@ -23,6 +23,7 @@ mod house;
 mod identity;
 mod keys;
 mod limits;
+mod live;
 mod machines;
 mod minting;
 mod ordinary;

@@ -8,6 +8,7 @@ use super::{
     RefusalKind, Standing, Verdict, Who,
 };
 use crate::core::auth::SignedIn;
+use crate::core::binding::Binding;
 use crate::core::continuity::{Begun, Keepsake};
 use crate::core::facts::Audience;
 use crate::core::identity::Identity;
@@ -27,12 +28,15 @@ impl<'r> Judge<'_, 'r> {
         body: BodyRule,
         progress: &Progress<'r>,
     ) -> Verdict {
-        let identity = session.and_then(|session| session.token.identity());
-        let headers = session
-            .map(|session| self.0.headers.headers(&session.token))
-            .unwrap_or_default();
-        let subject = identity.map_or(Subject::Nobody, Subject::Person);
-        self.forward_as(route, headers, subject, body, progress)
+        let Some(session) = session else {
+            let (subject, binding) = (Subject::Nobody, Binding::Nobody);
+            return self.forward_as(route, Vec::new(), subject, binding, body, progress);
+        };
+        let headers = self.0.headers.headers(&session.token);
+        let subject = session.token.identity();
+        let subject = subject.map_or(Subject::Nobody, Subject::Person);
+        let binding = Binding::of_session(self.0.facts.site, session);
+        self.forward_as(route, headers, subject, binding, body, progress)
     }
 
     pub(super) fn forward_as(
@@ -40,6 +44,7 @@ impl<'r> Judge<'_, 'r> {
         route: &Route,
         identity: Vec<(HeaderName, HeaderValue)>,
         subject: Subject<'_>,
+        binding: Binding,
         body: BodyRule,
         progress: &Progress<'r>,
     ) -> Verdict {
@@ -53,6 +58,7 @@ impl<'r> Judge<'_, 'r> {
                 max_body: route.max_body,
                 response_timeout: route.response_timeout,
                 body,
+                binding,
             }),
             cause: None,
             standing: Standing::Unasked,

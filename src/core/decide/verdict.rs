@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::order::Order;
 use super::relay::FapiPermit;
+use crate::core::binding::Binding;
 use crate::core::continuity::Keepsake;
 use crate::core::facts::Audience;
 use crate::core::identity::Identity;
@@ -88,6 +89,7 @@ pub struct Permit {
     pub(super) max_body: Option<u64>,
     pub(super) response_timeout: Option<Duration>,
     pub(super) body: BodyRule,
+    pub(super) binding: Binding,
 }
 
 /// What becomes of the body of a forwarded request.
@@ -128,6 +130,11 @@ impl Permit {
     /// What becomes of the body.
     pub fn body(&self) -> BodyRule {
         self.body
+    }
+
+    /// In whose name the request goes on: what stays open behind it is bound to that.
+    pub fn binding(&self) -> &Binding {
+        &self.binding
     }
 }
 

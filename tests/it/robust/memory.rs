@@ -146,3 +146,78 @@ async fn answers_without_end_go_by_without_being_held() {
     figure("longest answer beside them", format!("{longest:?}"));
     assert!(grown < 24 << 20, "{} KiB more", grown >> 10);
 }
+
+/// An application that begins a stream of events on each connection, and keeps it.
+async fn eventful() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let says = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+            let _ = stream.write_all(says.as_bytes()).await;
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_be_bound_to_its_session_costs_a_stream_little() {
+    const STREAMS: usize = 2_000;
+    super::many_files();
+    let clerk = stand_in().await;
+    let upstream = eventful().await;
+    let public = "[[route]]\npath = \"/public/**\"\nrequire = \"public\"";
+    let (running, gate) = process(&clerk, upstream, "eventful", public).await;
+    let people: Vec<_> = (0..100).map(|_| clerk.sign_in("mel", None)).collect();
+    let open = async |path: &str, named: bool, count: usize| {
+        let mut kept = Vec::new();
+        for n in 0..count {
+            let mut stream = Kept::open(gate).await;
+            let cookies = cookies(&people[n % people.len()]);
+            let cookies = if named {
+                format!("cookie: {cookies}\r\n")
+            } else {
+                String::new()
+            };
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: localhost:{}\r\n{cookies}\r\n",
+                gate.port()
+            );
+            assert!(stream.say(request.as_bytes()).await);
+            while !stream.received.ends_with(b"data: 1\n\n\r\n") {
+                let read = in_time(stream.stream.read_buf(&mut stream.received)).await;
+                assert!(
+                    read.unwrap() > 0,
+                    "{:?}",
+                    String::from_utf8_lossy(&stream.received)
+                );
+            }
+            kept.push(stream);
+        }
+        kept
+    };
+    // Whatever is allocated once.
+    let padding = open("/public/x", true, 100).await;
+    let before = resident(running.id());
+    let of_nobody = open("/public/x", false, STREAMS).await;
+    let between = resident(running.id());
+    let of_people = open("/x", true, STREAMS).await;
+    let after = resident(running.id());
+    let each = |grown: u64| grown / STREAMS as u64;
+    let (plain, bound) = (each(between - before), each(after - between));
+    figure("bytes for a stream of nobody's", plain);
+    figure("bytes for a stream that is bound to a session", bound);
+    assert!(
+        bound < plain + 4096,
+        "{bound} bytes, and {plain} for nobody's"
+    );
+    drop((padding, of_nobody, of_people));
+}

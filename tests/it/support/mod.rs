@@ -17,8 +17,8 @@ use std::time::Duration;
 use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
-    LogFormat, LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LiveConfig,
+    LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
 use clerk_gate::core::instance::{BackendApi, Instance};
@@ -28,6 +28,7 @@ use clerk_gate::core::policy::{HostPattern, PathReading, Policy, Route};
 use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::server;
+use clerk_gate::server::accept::Service;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,6 +56,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub gate: SocketAddr,
     pub admin: SocketAddr,
+    pub service: Arc<Service>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -190,6 +192,7 @@ impl WorldBuilder {
         }
         let bound = server::build(&config, clock.clone()).await.unwrap();
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
+        let service = bound.service();
         if self.told {
             let page = format!("http://{gate}/_gate/webhooks/clerk");
             clerk.send_events_to(&page).unwrap();
@@ -203,6 +206,7 @@ impl WorldBuilder {
             clock,
             gate,
             admin,
+            service,
             stop,
             running,
         }
@@ -259,6 +263,11 @@ pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
         api_budget: 100_000,
         seal_keys: Vec::new(),
         api_url: "https://api.clerk.com".parse().unwrap(),
+        live: LiveConfig {
+            check: Some(Duration::from_secs(30)),
+            grace: Duration::from_mins(10),
+            max: Duration::from_hours(1),
+        },
     }
 }
 

@@ -1,0 +1,203 @@
+//! The one task that watches over what is open: it hears of sessions that end, looks at the time,
+//! and asks Clerk.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::place::Whose;
+use super::{Asked, Entry, Live, milliseconds};
+use crate::clerk::backend::{BackendApi, NoWord, Standing};
+use crate::core::reason::Reason;
+
+/// How many sessions Clerk is asked about at once.
+const AT_ONCE: usize = 16;
+
+/// The longest time between two looks at the time.
+const LONGEST_PACE: Duration = Duration::from_secs(1);
+
+/// The shortest one.
+const SHORTEST_PACE: Duration = Duration::from_millis(10);
+
+/// How much longer than its grace a session may wait for its turn to be asked about.
+const QUEUE: Duration = Duration::from_secs(30);
+
+/// Watches until the gate is gone.
+pub(super) async fn watch(
+    live: Weak<Live>,
+    stirred: Arc<Notify>,
+    mut changes: watch::Receiver<u64>,
+) {
+    let mut asks: JoinSet<(Arc<Whose>, Result<Standing, NoWord>)> = JoinSet::new();
+    let mut due: VecDeque<(Arc<Whose>, BackendApi)> = VecDeque::new();
+    // When the time is looked at next; not at all while nothing is open.
+    let mut look = Some(Instant::now());
+    loop {
+        let looking = async {
+            match look {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => stirred.notified().await,
+            }
+        };
+        tokio::select! {
+            news = changes.changed() => {
+                let (Ok(()), Some(live)) = (news, live.upgrade()) else {
+                    return;
+                };
+                live.sweep();
+            }
+            () = looking => {
+                let Some(live) = live.upgrade() else {
+                    return;
+                };
+                let pace = live.look(Instant::now(), &mut due);
+                look = pace.map(|pace| Instant::now() + pace);
+            }
+            Some(asked) = asks.join_next(), if !asks.is_empty() => {
+                let Some(live) = live.upgrade() else {
+                    return;
+                };
+                if let Ok((whose, word)) = asked {
+                    live.heard(&whose, word);
+                }
+            }
+        }
+        while asks.len() < AT_ONCE
+            && let Some((whose, backend)) = due.pop_front()
+        {
+            asks.spawn(async move {
+                let word = match whose.session() {
+                    Some(session) => backend.standing(session).await,
+                    None => Err(NoWord),
+                };
+                (whose, word)
+            });
+        }
+    }
+}
+
+impl Live {
+    /// Ends what is known to be over.
+    fn sweep(&self) {
+        let now_ms = self.clock.now_ms();
+        for (whose, entry) in &*self.board() {
+            for slot in &entry.open {
+                if let Some(reason) = self.over(whose, slot, now_ms)
+                    && slot.end(reason)
+                {
+                    tell(whose, reason);
+                }
+            }
+        }
+    }
+
+    /// Ends what has had its time, puts into `due` whom Clerk has to be asked about, and says when to
+    /// look again; `None` if nothing is open.
+    fn look(&self, now: Instant, due: &mut VecDeque<(Arc<Whose>, BackendApi)>) -> Option<Duration> {
+        let now_ms = self.clock.now_ms();
+        let mut pace = LONGEST_PACE;
+        let mut board = self.board();
+        for (whose, entry) in &mut *board {
+            for slot in &entry.open {
+                if slot.ends_ms <= now_ms && slot.end(whose.expired()) {
+                    tell(whose, whose.expired());
+                }
+            }
+            let holds_ms = entry.holds_ms;
+            let Some(asked) = &mut entry.asked else {
+                continue;
+            };
+            pace = pace.min(asked.every / 4).max(SHORTEST_PACE);
+            if now_ms < holds_ms {
+                continue;
+            }
+            if asked.is_due(whose, now) {
+                asked.silent_since_ms.get_or_insert(now_ms);
+                due.push_back((Arc::clone(whose), asked.by.clone()));
+            }
+            if asked.is_silent_for(asked.grace + QUEUE, now_ms) {
+                entry.end_all(whose);
+            }
+        }
+        (!board.is_empty()).then_some(pace)
+    }
+
+    /// Takes note of what Clerk says of a session.
+    fn heard(&self, whose: &Whose, word: Result<Standing, NoWord>) {
+        let now_ms = self.clock.now_ms();
+        if let (Ok(Standing::Over), Some(session)) = (word, whose.session()) {
+            // The next thing that this task hears is that note.
+            self.denials.deny_session(session, now_ms);
+        }
+        let mut board = self.board();
+        let Some(entry) = board.get_mut(whose) else {
+            return;
+        };
+        let Some(asked) = &mut entry.asked else {
+            return;
+        };
+        asked.asking = false;
+        match word {
+            Ok(Standing::Lives | Standing::Over) => asked.silent_since_ms = None,
+            Err(NoWord) if asked.is_silent_for(asked.grace, now_ms) => entry.end_all(whose),
+            Err(NoWord) => {}
+        }
+    }
+}
+
+impl Asked {
+    /// Whether it is time to ask; if so, it is being asked.
+    fn is_due(&mut self, whose: &Whose, now: Instant) -> bool {
+        let every = self.every;
+        // Whatever was opened at the same time is asked about at different ones.
+        let next = *self
+            .next
+            .get_or_insert_with(|| now + every.mul_f64(share(whose)));
+        if self.asking || now < next {
+            return false;
+        }
+        self.asking = true;
+        self.next = Some(now + every);
+        true
+    }
+
+    fn is_silent_for(&self, time: Duration, now_ms: u64) -> bool {
+        let end = |since: u64| since.saturating_add(milliseconds(time));
+        self.silent_since_ms
+            .is_some_and(|since| end(since) <= now_ms)
+    }
+}
+
+impl Entry {
+    /// Ends all of it: Clerk has said nothing for too long.
+    fn end_all(&self, whose: &Whose) {
+        for slot in &self.open {
+            if slot.end(Reason::SessionTokenExpired) {
+                warn!(
+                    session = whose.session(),
+                    "a live connection ends: clerk has not confirmed its session"
+                );
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that differs from session to session.
+fn share(whose: &Whose) -> f64 {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(whose);
+    f64::from(u16::try_from(hash >> 48).unwrap_or_default()) / f64::from(u16::MAX)
+}
+
+fn tell(whose: &Whose, reason: Reason) {
+    info!(
+        session = whose.session(),
+        reason = reason.code(),
+        "a live connection ends"
+    );
+}

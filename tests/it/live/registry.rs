@@ -1,0 +1,61 @@
+//! The registry itself: that it forgets, and that it is never late.
+
+use clerk_gate::core::decide::Decision;
+use clerk_gate::gate::live::Ticket;
+
+use super::{World, open, revoke, world};
+use crate::support::cookies;
+
+/// A ticket as a request of this session gets one.
+async fn ticket(world: &World, session: &super::TestSession) -> Ticket {
+    let gate = &world.service.gate;
+    let snapshot = world.service.snapshot.load_full();
+    let (method, target) = (http::Method::GET, "/members".parse().unwrap());
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", cookies(session).parse().unwrap());
+    headers.insert("host", "localhost".parse().unwrap());
+    let wire = clerk_gate::core::facts::WireRequest {
+        method: &method,
+        target: &target,
+        version: http::Version::HTTP_11,
+        headers: &headers,
+        peer: "127.0.0.1".parse().unwrap(),
+        scheme: clerk_gate::core::origin::Scheme::Http,
+    };
+    let facts = clerk_gate::core::facts::RequestFacts::read(wire, &snapshot.edge).unwrap();
+    let verdict = gate.decide(&snapshot, &facts).await;
+    let Decision::Forward(permit) = &verdict.decision else {
+        panic!("{verdict:?}");
+    };
+    gate.ticket(&snapshot, permit).unwrap()
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_its_holder_is_gone() {
+    let (world, _upstream) = world().await;
+    let (people, each) = (20, 100);
+    let mut leases = Vec::new();
+    for _ in 0..people {
+        let ada = world.clerk.sign_in("ada", None);
+        let ticket = ticket(&world, &ada).await;
+        leases.extend((0..each).map(|_| ticket.bind()));
+    }
+    let live = world.service.gate.live();
+    assert_eq!(live.open(), (people * each, people));
+    leases.truncate(each);
+    assert_eq!(live.open(), (each, 1));
+    drop(leases);
+    assert_eq!(live.open(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_opened_when_the_session_is_over_already_ends_at_once() {
+    let (world, _upstream) = world().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let ticket = ticket(&world, &ada).await;
+    revoke(&world, &ada);
+    let lease = ticket.bind();
+    assert_eq!(lease.ended().await.code(), "session-revoked");
+    drop(lease);
+    assert_eq!(open(&world), 0);
+}
