@@ -14,7 +14,7 @@ use crate::core::reason::RefreshFailure;
 /// The Backend API, with the secret key of the instance.
 #[derive(Clone, Debug)]
 pub struct BackendApi {
-    client: ClerkClient,
+    pub(super) client: ClerkClient,
 }
 
 /// What a refresh is asked with.
@@ -250,7 +250,7 @@ fn without_our_cookies(line: &str) -> String {
     kept.join(";").trim_start().to_owned()
 }
 
-fn json_of(answer: &Answer) -> Option<Value> {
+pub(super) fn json_of(answer: &Answer) -> Option<Value> {
     if !answer.is_json {
         return None;
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
@@ -145,6 +146,27 @@ impl ClerkClient {
         purpose: Purpose,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer, CallError> {
+        Ok(self.exchange(purpose, request).await?.0)
+    }
+
+    /// A request to a path below the base, to be completed; `change` may add to its query.
+    pub(super) fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        change: impl FnOnce(&mut Url),
+    ) -> reqwest::RequestBuilder {
+        let mut url = self.address(path);
+        change(&mut url);
+        self.http.request(method, url)
+    }
+
+    /// Sends a request, and gives the headers of the answer with it.
+    pub(super) async fn exchange(
+        &self,
+        purpose: Purpose,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(Answer, HeaderMap), CallError> {
         if !self.budget.take(purpose) {
             return Err(CallError::BudgetSpent);
         }
@@ -156,8 +178,8 @@ impl ClerkClient {
         }
         let mut response = request.send().await.map_err(|error| call_error(&error))?;
         let status = response.status().as_u16();
-        let is_json = response
-            .headers()
+        let headers = response.headers().clone();
+        let is_json = headers
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|value| value == "application/json");
         let mut body = Vec::new();
@@ -167,11 +189,12 @@ impl ClerkClient {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
+        let answer = Answer {
             status,
             is_json,
             body: body.into(),
-        })
+        };
+        Ok((answer, headers))
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Knows nothing of requests or policy; answers questions of the gate.
 pub mod backend;
+pub mod browsers;
 pub mod budget;
 pub mod client;
 pub mod jwks;
 pub mod keys;
 pub mod machines;
+pub mod sessions;
 pub mod webhooks;
