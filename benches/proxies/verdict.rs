@@ -142,6 +142,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             seals: Arc::new(Seals::new(&[]).unwrap()),
             frontend_api: None,
             live: LiveRules::default(),
+            browsers: None,
         }],
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
         edge: Edge {

@@ -33,6 +33,7 @@ pub(super) struct Clerk {
     /// Pages that people are sent to, for the lints.
     pub(super) sign_in_url: Option<Placed<String>>,
     pub(super) sign_up_url: Option<Placed<String>>,
+    pub(super) after_sign_out_url: Option<Placed<String>>,
 }
 
 /// Where the keys come from when they come from Clerk.
@@ -61,6 +62,7 @@ struct Written {
     max_stale: Option<Duration>,
     sign_in_url: Option<Placed<String>>,
     sign_up_url: Option<Placed<String>>,
+    after_sign_out_url: Option<Placed<String>>,
     pending: PendingSessions,
     organization_sync: OrganizationSync,
     satellite: Option<(Satellite, Option<String>)>,
@@ -103,6 +105,7 @@ pub(super) fn read(
         frontend_api_proxy: proxy.map(|proxy| proxy.path.clone()),
         sign_in_url: written.sign_in_url,
         sign_up_url: written.sign_up_url,
+        after_sign_out_url: written.after_sign_out_url,
     })
 }
 
@@ -174,6 +177,7 @@ fn written(
             Duration::from_mins(1)..=Duration::from_hours(24 * 7),
         ),
         sign_up_url: section.parsed("sign-up-url", address::page),
+        after_sign_out_url: section.parsed("after-sign-out-url", address::page),
         sign_in_url,
         pending: match section.flag("treat-pending-as-signed-out") {
             Some(Placed { value: false, .. }) => PendingSessions::SignedIn,
@@ -257,6 +261,8 @@ fn instance(written: &Written) -> Option<Instance> {
     }
     instance.sign_in_url = written.sign_in_url.as_ref().map(|page| page.value.clone());
     instance.sign_up_url = written.sign_up_url.as_ref().map(|page| page.value.clone());
+    let after = written.after_sign_out_url.as_ref();
+    instance.after_sign_out_url = after.map(|page| page.value.clone());
     instance.continuity = written.session.continuity;
     instance.ways = written.session.ways;
     instance.seal_max_age_ms =

@@ -8,6 +8,7 @@ use super::report::{Problem, Problems};
 use super::routes::WrittenRoute;
 use super::section::Placed;
 use super::sites::WrittenSite;
+use super::templates::WrittenTemplate;
 use crate::core::machine::TokenType;
 use crate::core::path::CanonicalPath;
 use crate::core::pattern::PathPattern;
@@ -122,6 +123,25 @@ pub(super) fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &P
             };
             problems.add(error(title).hint(hint));
         }
+    }
+}
+
+/// Templates whose tokens nobody can ask for.
+pub(super) fn templates(templates: &[WrittenTemplate], view: &SiteView<'_>, problems: &Problems) {
+    if view.clerk.config.secret_key.is_some() {
+        return;
+    }
+    for written in templates {
+        let name = &written.template.name;
+        problems.add(
+            Problem::error(
+                &written.place,
+                format!(
+                    "tokens of template `{name}` are made by Clerk, which needs the secret key"
+                ),
+            )
+            .hint(format!("add `secret-key-file` to `{}`", view.table)),
+        );
     }
 }
 
@@ -394,6 +414,7 @@ pub(super) fn pages(
     for (key, page) in [
         ("sign-in-url", &clerk.sign_in_url),
         ("sign-up-url", &clerk.sign_up_url),
+        ("after-sign-out-url", &clerk.after_sign_out_url),
     ] {
         if let Some(page) = page {
             look(key, page, false);

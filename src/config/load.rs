@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::assertions;
 use super::clerk;
@@ -16,6 +17,7 @@ use super::settings;
 use super::signed_assertion;
 use super::sites;
 use super::source::Source;
+use super::templates::{self, WrittenTemplate};
 use super::tree::Table;
 use super::upstream;
 use super::webhooks;
@@ -25,6 +27,7 @@ use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::{HostPattern, PathReading, Policy};
+use crate::core::template::Template;
 
 /// A configuration that can be used, and what ought to be looked at.
 #[derive(Debug)]
@@ -88,12 +91,21 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     } = upstream::read(root.section("upstream"), files);
     let limits = settings::limits(root.section("limits"));
     let admin_listen = settings::admin(root.section("admin"));
-    let pages_prefix = settings::pages_prefix(root.section("pages"));
+    let settings::Pages {
+        prefix: pages_prefix,
+        me_claims,
+    } = settings::pages(root.section("pages"));
     let webhooks = webhooks::read(root.section("webhooks"), files);
     let identity = settings::identity(root.section("identity"));
     let log = settings::log(root.section("log"));
     let drain = settings::drain(root.section("shutdown"));
-    let written = routes::read(root.sections("route"), &mut upstreams);
+    let claims: Vec<_> = identity
+        .headers
+        .iter()
+        .map(|header| header.name.clone())
+        .collect();
+    let templates = templates::read(root.sections("template"), &claims);
+    let written = routes::read(root.sections("route"), &mut upstreams, &templates);
     let assertions = assertions::read(root.sections("test"));
     let audiences = audience
         .iter()
@@ -102,12 +114,14 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     root.finish();
 
     let policy = policy(&written, reading, problems)?;
+    let policy = policy.with_templates(made(&templates)).telling(me_claims);
     lints::routes(&written, &policy, &pages_prefix, problems);
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());
     let views = lints::SiteView::all(&clerk, first_name, &written_sites);
     for view in &views {
         lints::tokens(&written, view, problems);
+        lints::templates(&templates, view, problems);
         lints::pages(&written, &policy, view, &pages_prefix, problems);
         lints::frontend_api_proxy(&written, view, &views, &pages_prefix, problems);
     }
@@ -175,6 +189,13 @@ fn policy(written: &[WrittenRoute], reading: PathReading, problems: &Problems) -
             None
         }
     }
+}
+
+fn made(templates: &[WrittenTemplate]) -> Vec<Arc<Template>> {
+    let templates = templates.iter();
+    templates
+        .map(|written| Arc::clone(&written.template))
+        .collect()
 }
 
 /// Hosts that the first site has because routes name them. Beside other sites there are none: which

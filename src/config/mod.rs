@@ -29,6 +29,7 @@ mod signed_assertion;
 mod sites;
 mod source;
 mod table;
+mod templates;
 mod tree;
 mod upstream;
 mod webhooks;

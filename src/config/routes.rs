@@ -1,20 +1,24 @@
 //! `[[route]]`: the policy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use super::address;
-use super::report::{Place, Problem};
+use super::report::{Place, Problem, Problems};
 use super::requirement;
 use super::section::{Placed, Section};
 use super::signed_assertion;
+use super::templates::WrittenTemplate;
 use super::upstream::Upstreams;
+use crate::core::machine::TokenType;
 use crate::core::pattern::{PathPattern, PatternError};
 use crate::core::policy::{
     CredentialUse, Disclosure, EncodedSlash, HostPattern, OnSignedOut, Preflight, Route,
 };
 use crate::core::requirement::Requirement;
+use crate::core::template::Template;
 
 /// A route, and where its parts were written.
 pub(super) struct WrittenRoute {
@@ -30,11 +34,15 @@ pub(super) struct WrittenRoute {
 }
 
 /// Reads every route. What cannot be read has been reported and is left out.
-pub(super) fn read(sections: Vec<Section<'_>>, upstreams: &mut Upstreams) -> Vec<WrittenRoute> {
+pub(super) fn read(
+    sections: Vec<Section<'_>>,
+    upstreams: &mut Upstreams,
+    templates: &[WrittenTemplate],
+) -> Vec<WrittenRoute> {
     let mut routes: Vec<WrittenRoute> = Vec::new();
     for (index, section) in sections.into_iter().enumerate() {
         let problems = section.problems();
-        let Some(written) = route(section, index, upstreams) else {
+        let Some(written) = route(section, index, upstreams, templates) else {
             continue;
         };
         if routes
@@ -58,6 +66,7 @@ fn route(
     mut section: Section<'_>,
     index: usize,
     upstreams: &mut Upstreams,
+    templates: &[WrittenTemplate],
 ) -> Option<WrittenRoute> {
     let (problems, place) = (section.problems(), section.place().clone());
     let name = section
@@ -111,6 +120,7 @@ fn route(
         .parsed("upstream", address::origin)
         .map_or(0, |url| upstreams.index_of(url.value));
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
+    let template = section.text("template");
     section.finish();
 
     let requirement = requirement?;
@@ -174,6 +184,7 @@ fn route(
     if let Some(choice) = preflight {
         route.preflight = choice.value;
     }
+    route.template = template.and_then(|text| named(&text, &route, templates, problems));
     route.max_body = max_body;
     route.response_timeout = response_timeout;
     route.upstream = upstream;
@@ -190,6 +201,45 @@ fn route(
         on_forbidden,
         assertion_audience: audience_place,
     })
+}
+
+/// The template that a route names.
+fn named(
+    name: &Placed<String>,
+    route: &Route,
+    templates: &[WrittenTemplate],
+    problems: &Problems,
+) -> Option<Arc<Template>> {
+    let mut known = templates.iter();
+    let found = known.find(|written| *written.template.name == *name.value);
+    if found.is_none() {
+        problems.add(
+            Problem::error(
+                &name.place,
+                format!("there is no template `{}`", name.value),
+            )
+            .hint(format!(
+                "add a `[[template]]` with `name = \"{}\"`",
+                name.value
+            )),
+        );
+    }
+    let types = route.requirement.token_types();
+    let never = route.credentials == CredentialUse::Ignore
+        || !types.iter().any(|kind| kind == TokenType::Session);
+    if never {
+        problems.add(
+            Problem::error(
+                &name.place,
+                format!(
+                    "route `{}` never has a session to make a token of",
+                    route.name
+                ),
+            )
+            .hint("leave `template` out, or let sessions in"),
+        );
+    }
+    found.map(|written| Arc::clone(&written.template))
 }
 
 fn route_name(text: &str) -> Result<String, String> {

@@ -11,6 +11,7 @@ use super::model::{ClerkCookies, IdentityConfig, Limits, LogConfig, LogFormat, L
 use super::report::{Place, Problem};
 use super::requirement::claim_path;
 use super::section::{Placed, Section};
+use super::tree::{Node, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
 use crate::core::signed_assertion::ASSERTION_HEADER;
@@ -95,8 +96,16 @@ pub(super) fn admin(mut section: Section<'_>) -> Option<SocketAddr> {
     })
 }
 
-/// Reads `[pages]`: the prefix of the gate's own pages, with a slash at both ends.
-pub(super) fn pages_prefix(mut section: Section<'_>) -> String {
+/// What `[pages]` says.
+pub(super) struct Pages {
+    /// The prefix of the gate's own pages, with a slash at both ends.
+    pub(super) prefix: String,
+    /// The claims that a page may be told, each by the names that lead to it.
+    pub(super) me_claims: Vec<Vec<String>>,
+}
+
+/// Reads `[pages]`.
+pub(super) fn pages(mut section: Section<'_>) -> Pages {
     let prefix = section.parsed("prefix", |text| {
         let inner = text.trim_matches('/');
         let plain = text.starts_with('/')
@@ -113,8 +122,35 @@ pub(super) fn pages_prefix(mut section: Section<'_>) -> String {
             Err("it is a path such as `/_gate/`".to_owned())
         }
     });
+    let me_claims = me_claims(&mut section);
     section.finish();
-    prefix.map_or("/_gate/".to_owned(), |read| read.value)
+    Pages {
+        prefix: prefix.map_or("/_gate/".to_owned(), |read| read.value),
+        me_claims,
+    }
+}
+
+/// Reads `me-claims`: each claim as in `[identity.headers]`.
+fn me_claims(section: &mut Section<'_>) -> Vec<Vec<String>> {
+    let problems = section.problems();
+    let Some(node) = section.node("me-claims") else {
+        return Vec::new();
+    };
+    let nodes = match (node.value, node.place) {
+        (Value::List(items), _) => items,
+        (Value::Text(line), place @ (Place::Variable(_) | Place::Flag(_))) => line
+            .split(',')
+            .map(|claim| Node {
+                place: place.clone(),
+                value: Value::Text(claim.trim().to_owned()),
+            })
+            .collect(),
+        (value, place) => vec![Node { place, value }],
+    };
+    let claims = nodes.into_iter();
+    claims
+        .filter_map(|node| claim_path(node, problems))
+        .collect()
 }
 
 /// Reads `[limits]`.
@@ -188,7 +224,7 @@ pub(super) fn identity(mut section: Section<'_>) -> IdentityConfig {
 }
 
 /// A header that a claim may stand in.
-fn header_name(text: &str) -> Result<HeaderName, String> {
+pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     const OTHERS: [&str; 16] = [
         "authorization",
         "connection",
@@ -226,7 +262,7 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
 }
 
 /// A name without what servers read as the same character.
-fn squashed(name: &str) -> String {
+pub(super) fn squashed(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_lowercase())

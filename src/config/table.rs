@@ -131,6 +131,9 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
     if route.disclosure == Disclosure::Hidden {
         requires.push_str(", hidden");
     }
+    if let Some(template) = &route.template {
+        let _ = write!(requires, ", token of {}", template.name);
+    }
     if let Some(other) = config
         .upstreams
         .get(route.upstream)

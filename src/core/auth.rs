@@ -1,6 +1,7 @@
 //! Who is asking: `authenticateRequest` of Clerk's SDK as a pure function (protocol reference,
 //! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
 
+mod ending;
 mod machine;
 mod mint;
 mod refresh;
@@ -19,6 +20,7 @@ use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot, TokenStanding};
 use super::reason::{Cause, Reason};
 use super::verify::{self, Leeway, PartyRule, Signature};
+pub use ending::session_to_end;
 pub use state::{AuthRedirect, AuthState, Outcome, SignedIn};
 
 /// Everything one authentication looks at.

@@ -4,8 +4,10 @@
 mod answers;
 mod forbidden;
 mod order;
+mod own_sessions;
 mod pages;
 mod relay;
+mod sign_out;
 mod verdict;
 
 use super::auth::{self, AuthState, Outcome, SignedIn};
@@ -26,11 +28,14 @@ use super::requirement::{Caller, Person, Requirement};
 use super::signed_assertion::Subject;
 
 use answers::{is_our_trouble, who};
-pub use order::{Order, Owner, Task, Webhooks};
+pub use order::{
+    Browser, Extent, Order, Owner, PresentToken, SignOut, Surroundings, Task, Webhooks,
+};
+pub use pages::{PAGES, PageEntry};
 pub use relay::FapiPermit;
 pub use verdict::{
-    BodyRule, Challenge, ChallengeError, Decision, Page, Permit, Redirect, Refusal, RefusalKind,
-    Standing, Verdict, Who,
+    BodyRule, Challenge, ChallengeError, Decision, Me, Page, Permit, Redirect, Refusal,
+    RefusalKind, SignOutForm, Standing, Verdict, Who,
 };
 
 /// Everything a verdict depends on, made once for each request.
@@ -195,7 +200,7 @@ impl<'r> Judge<'_, 'r> {
         }
         let state = auth::authenticate(facts, instance, terms.accepts(), self.0.now_ms, progress)?;
         let state = self.renewed(terms, state, progress)?;
-        Ok(self.judge(terms, state, progress))
+        self.judge(terms, state, progress)
     }
 
     /// Where a cookie's token holds and is only too old for the route, the session as it is once it has
@@ -236,20 +241,30 @@ impl<'r> Judge<'_, 'r> {
 
     /// Session and requirements are known: what follows. The gate's own cookies are kept whatever that
     /// is.
-    fn judge(&self, terms: Terms<'_>, mut state: AuthState, progress: &Progress<'r>) -> Verdict {
+    fn judge(
+        &self,
+        terms: Terms<'_>,
+        mut state: AuthState,
+        progress: &Progress<'r>,
+    ) -> Result<Verdict, Question> {
         let mut kept = std::mem::take(&mut state.keepsakes);
-        let mut verdict = self.judge_state(terms, state, progress);
+        let mut verdict = self.judge_state(terms, state, progress)?;
         kept.append(&mut verdict.keepsakes);
         verdict.keepsakes = kept;
-        verdict
+        Ok(verdict)
     }
 
-    fn judge_state(&self, terms: Terms<'_>, state: AuthState, progress: &Progress<'r>) -> Verdict {
+    fn judge_state(
+        &self,
+        terms: Terms<'_>,
+        state: AuthState,
+        progress: &Progress<'r>,
+    ) -> Result<Verdict, Question> {
         let Terms { route, open, .. } = terms;
         let machine = state.token_type != Some(TokenType::Session);
         let session = state.session(self.0.instance.pending).cloned();
         let cookies = state.set_cookies;
-        match state.outcome {
+        Ok(match state.outcome {
             Outcome::Redirect(redirect) => Verdict {
                 decision: Decision::Redirect(Redirect {
                     location: redirect.location,
@@ -303,7 +318,7 @@ impl<'r> Judge<'_, 'r> {
                 }
             }
             Outcome::SignedIn(_) => match session {
-                Some(session) => self.signed_in(terms, &session, cookies, progress),
+                Some(session) => self.signed_in(terms, &session, cookies, progress)?,
                 None if open => Verdict {
                     cause: Some(Reason::SessionPending.into()),
                     standing: Standing::SignedOut,
@@ -318,7 +333,7 @@ impl<'r> Judge<'_, 'r> {
                     progress,
                 ),
             },
-        }
+        })
     }
 
     /// Whether this is a handshake for a WebSocket that carries the cookies of a session, and of which
@@ -342,14 +357,14 @@ impl<'r> Judge<'_, 'r> {
         session: &SignedIn,
         cookies: Vec<String>,
         progress: &Progress<'r>,
-    ) -> Verdict {
+    ) -> Result<Verdict, Question> {
         let Some(identity) = session.token.identity() else {
-            return self.refuse(
+            return Ok(self.refuse(
                 RefusalKind::Unavailable,
                 Reason::UnexpectedError.into(),
                 cookies,
                 progress,
-            );
+            ));
         };
         let person = Person {
             identity,
@@ -357,15 +372,15 @@ impl<'r> Judge<'_, 'r> {
             now_ms: self.0.now_ms,
         };
         let verdict = match terms.judge(Caller::Person(person)) {
-            Ok(()) => self.forward(terms.route, Some(session), BodyRule::Stream, progress),
+            Ok(()) => self.forward_signed_in(terms.route, session, progress)?,
             Err(reason) => self.forbidden(terms, person, reason, progress),
         };
-        Verdict {
+        Ok(Verdict {
             standing: Standing::SignedIn,
             who: Some(who(identity)),
             set_cookies: cookies,
             ..verdict
-        }
+        })
     }
 
     /// A verified machine. What it lacks is a matter of its token, not of a page (section 7.2); a

@@ -115,6 +115,12 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     self.left_out.push(question);
                     self.progress.answer_mint(Err(MintFailure::Refused));
                 }
+                Question::Template(_) => {
+                    // What there would be is known without it.
+                    self.left_out.push(question);
+                    self.progress
+                        .answer_template(Ok("(a token of the template)".into()));
+                }
                 Question::Refresh(_) => {
                     self.left_out.push(question);
                     self.progress
@@ -240,6 +246,7 @@ fn effect(question: Question) -> &'static str {
     match question {
         Question::HandshakePayload => "the handshake nonce would be exchanged at Clerk",
         Question::Refresh(_) => "the session would be refreshed at Clerk",
+        Question::Template(_) => "a token of the route's template would be fetched from Clerk",
         Question::Machine(_) => "the token would be looked up at Clerk",
         Question::Mint => "a session token would be minted at Clerk",
         Question::OwnCookies => "the gate's own cookies would be opened",
@@ -260,9 +267,13 @@ fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
             Some(reply::status(refusal.kind, refusal.cause.reason)),
             None,
         ),
-        Decision::Page(Page::Me(_) | Page::ProtectedResource(_) | Page::AssertionKeys(_)) => {
-            (Some(StatusCode::OK), None)
-        }
+        Decision::Page(
+            Page::Me(_)
+            | Page::ProtectedResource(_)
+            | Page::AssertionKeys(_)
+            | Page::SignOut(_)
+            | Page::SignedOut(_),
+        ) => (Some(StatusCode::OK), None),
         Decision::Page(Page::Unauthorized) => (Some(StatusCode::FORBIDDEN), None),
     }
 }

@@ -36,6 +36,8 @@ const MAX_VALUE_BYTES: usize = 8 * 1024;
 pub struct HeaderPlan {
     mapped: Vec<MappedHeader>,
     assertion: Option<Arc<AssertionPlan>>,
+    /// Headers that something else than a claim is put into.
+    others: Vec<HeaderName>,
 }
 
 /// A header that takes its value from a claim.
@@ -53,7 +55,14 @@ impl HeaderPlan {
         Self {
             mapped,
             assertion: None,
+            others: Vec::new(),
         }
+    }
+
+    /// The same plan, with further headers that only the gate may set.
+    #[must_use]
+    pub fn reserving(self, others: Vec<HeaderName>) -> Self {
+        Self { others, ..self }
     }
 
     /// The same plan with a signed assertion on every request.
@@ -76,6 +85,7 @@ impl HeaderPlan {
             .iter()
             .chain([&ASSERTION_HEADER])
             .chain(self.mapped.iter().map(|header| &header.name))
+            .chain(&self.others)
     }
 
     /// The headers for a verified session. Nothing is set for what the session does not say.

@@ -44,6 +44,8 @@ pub struct Instance {
     pub sign_in_url: Option<String>,
     /// The sign-up page.
     pub sign_up_url: Option<String>,
+    /// Where people go who have signed out; `None` for a page of the gate's own.
+    pub after_sign_out_url: Option<String>,
     /// How far the gate goes beyond the SDK to keep people signed in.
     pub continuity: Continuity,
     /// By which ways sessions are kept going.
@@ -141,6 +143,7 @@ impl Instance {
             satellites: Vec::new(),
             sign_in_url: None,
             sign_up_url: None,
+            after_sign_out_url: None,
             continuity: Continuity::Full,
             ways: Ways::default(),
             pending: PendingSessions::SignedOut,

@@ -11,6 +11,7 @@ use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch, Spelling};
 use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
 use super::requirement::Requirement;
+use super::template::Template;
 
 /// The name of the implied last line, for messages and logs.
 pub const IMPLIED_ROUTE: &str = "(everything else)";
@@ -48,6 +49,8 @@ pub struct Route {
     pub upstream: usize,
     /// Whom signed assertions are for; `None` for the upstream as such.
     pub assertion_audience: Option<String>,
+    /// The template whose token the upstream gets in the place of the session's.
+    pub template: Option<Arc<Template>>,
 }
 
 /// Whether a route looks at credentials.
@@ -165,6 +168,7 @@ impl Route {
             response_timeout: None,
             upstream: 0,
             assertion_audience: None,
+            template: None,
         }
     }
 
@@ -198,6 +202,8 @@ pub struct Policy {
     implied: Route,
     patterns: PatternSet,
     reading: PathReading,
+    templates: Vec<Arc<Template>>,
+    me_claims: Vec<Vec<String>>,
 }
 
 /// The route of a request, and what its other readings add.
@@ -228,7 +234,31 @@ impl Policy {
             implied: Route::new(IMPLIED_ROUTE, vec![everything], Requirement::SignedIn),
             routes,
             reading,
+            templates: Vec::new(),
+            me_claims: Vec::new(),
         })
+    }
+
+    /// The same policy with these templates.
+    #[must_use]
+    pub fn with_templates(self, templates: Vec<Arc<Template>>) -> Self {
+        Self { templates, ..self }
+    }
+
+    /// The same policy, where a page may be told these claims, each by the names that lead to it.
+    #[must_use]
+    pub fn telling(self, me_claims: Vec<Vec<String>>) -> Self {
+        Self { me_claims, ..self }
+    }
+
+    /// The templates whose tokens a page can ask for.
+    pub fn templates(&self) -> &[Arc<Template>] {
+        &self.templates
+    }
+
+    /// The claims that a page may be told.
+    pub fn me_claims(&self) -> &[Vec<String>] {
+        &self.me_claims
     }
 
     /// The routes as written.

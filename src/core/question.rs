@@ -30,6 +30,8 @@ pub enum Question {
     Mint,
     /// Effect: a new session token for the refresh cookie.
     Refresh(Slot),
+    /// Effect: a token of the route's template for the session of this token.
+    Template(Slot),
     /// Effect: whom the opaque machine token of the `Authorization` header stands for.
     Machine(TokenType),
 }
@@ -103,6 +105,7 @@ pub struct Progress<'r> {
     machine: Option<Result<Arc<Machine>, Reason>>,
     own: Option<OwnCookies>,
     minted: Option<Result<String, MintFailure>>,
+    template: Option<Result<Arc<str>, Reason>>,
     asked: Vec<Question>,
 }
 
@@ -149,6 +152,11 @@ impl<'r> Progress<'r> {
     /// The seal that came with the request, once it was opened.
     pub fn opened_seal(&self) -> Option<&Seal> {
         self.own.as_ref()?.seal.as_ref()
+    }
+
+    /// Notes the token of the route's template, or why there is none.
+    pub fn answer_template(&mut self, token: Result<Arc<str>, Reason>) {
+        self.template = Some(token);
     }
 
     /// The credentials, if they have been read.
@@ -233,6 +241,10 @@ impl<'r> Progress<'r> {
         self.minted.as_ref().ok_or(Question::Mint)
     }
 
+    pub(super) fn template(&self, slot: Slot) -> Result<&Result<Arc<str>, Reason>, Question> {
+        self.template.as_ref().ok_or(Question::Template(slot))
+    }
+
     /// Keeps the directives of a handshake token where those of a nonce would be.
     pub(super) fn note_directives(&mut self, directives: Vec<String>) {
         self.payload.get_or_insert(Ok(directives));
@@ -267,6 +279,13 @@ impl fmt::Debug for Progress<'_> {
             .field(
                 "minted",
                 &self.minted.as_ref().map(|m| m.as_ref().map(|_| "…")),
+            )
+            .field(
+                "template",
+                &self
+                    .template
+                    .as_ref()
+                    .map(|answer| answer.as_ref().map(|_| "…")),
             )
             .field("asked", &self.asked)
             .finish()

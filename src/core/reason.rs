@@ -120,8 +120,8 @@ reasons! {
     ScopeMissing => "scope-missing", "the token does not have the scope for this";
     /// Somebody acts in another person's name.
     Impersonated => "impersonated", "not allowed while impersonating";
-    /// A page of another site asked for a WebSocket in a person's name.
-    OriginNotAllowed => "origin-not-allowed", "a page of another site may not open this connection";
+    /// A page of another site asked for a WebSocket, or for a change at a page of ours, in a person's name.
+    OriginNotAllowed => "origin-not-allowed", "a page of another site may not ask for this";
     /// None of several ways to qualify is met.
     RequirementUnmet => "requirement-unmet", "you may not do this";
     /// The path cannot be read.
@@ -150,6 +150,18 @@ reasons! {
     PageUnknown => "page-unknown", "there is no such page";
     /// The method is not one that this page takes.
     MethodNotAllowed => "method-not-allowed", "this page does not take that method";
+    /// Only the session of a browser may do this.
+    CookieSessionNeeded => "cookie-session-needed", "this takes the session of a browser";
+    /// The session is none of the caller's, or over.
+    SessionUnknown => "session-unknown", "you have no such session";
+    /// Clerk could not be asked about somebody's sessions.
+    SessionsUnavailable => "sessions-unavailable", "your sessions cannot be looked after at the moment";
+    /// A session is refused here, and Clerk has not said that it is over.
+    RevocationUnconfirmed => "revocation-unconfirmed", "what was ended is no longer accepted here, but clerk has not confirmed it: it may live on elsewhere";
+    /// No template of this name is configured.
+    TemplateUnknown => "template-unknown", "there is no such template";
+    /// Clerk gave no token of a template.
+    TemplateUnavailable => "template-unavailable", "a token for the application cannot be had at the moment";
     /// What came to the webhook is no event.
     WebhookMalformed => "webhook-malformed", "this is no event of Clerk's";
     /// The event is not signed with a secret of ours, or too long ago.

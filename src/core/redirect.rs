@@ -16,6 +16,8 @@ pub enum Destination {
     Tasks,
     /// The same on the sign-up page.
     SignUpTasks,
+    /// Where somebody chooses between the sessions of a browser.
+    Choose,
 }
 
 /// The address of a sign-in page with the way back in `redirect_url`.
@@ -79,6 +81,12 @@ fn target(instance: &Instance, destination: Destination, base: &Url) -> Option<U
         Destination::Tasks => {
             let page = sign_in.map_or_else(|| format!("{portal}/sign-in"), str::to_owned);
             base.join(&format!("{page}/tasks")).ok()
+        }
+        Destination::Choose => {
+            let mut url = self::target(instance, Destination::SignIn, base)?;
+            let path = format!("{}/choose", url.path().trim_end_matches('/'));
+            url.set_path(&path);
+            Some(url)
         }
         Destination::SignUpTasks => {
             let mut url = self::target(instance, Destination::SignUp, base)?;

@@ -230,11 +230,14 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::HandshakeInvalid
         | Reason::WebhookMalformed => StatusCode::BAD_REQUEST,
         Reason::WebhookInvalid => StatusCode::UNAUTHORIZED,
+        Reason::OriginNotAllowed | Reason::CookieSessionNeeded => StatusCode::FORBIDDEN,
         Reason::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
         Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Reason::PageUnknown => StatusCode::NOT_FOUND,
+        Reason::PageUnknown | Reason::SessionUnknown | Reason::TemplateUnknown => {
+            StatusCode::NOT_FOUND
+        }
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -242,7 +245,10 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid
         | Reason::SessionRenewalUnavailable
-        | Reason::TokenVerificationUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | Reason::TokenVerificationUnavailable
+        | Reason::SessionsUnavailable
+        | Reason::RevocationUnconfirmed
+        | Reason::TemplateUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         // Matters of a session are told by the kind of refusal; should one come here alone, it
         // is our mistake, and nobody gets in.
         Reason::ClientUatButNoSessionToken
@@ -284,7 +290,6 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::ClaimMismatch
         | Reason::ScopeMissing
         | Reason::Impersonated
-        | Reason::OriginNotAllowed
         | Reason::RequirementUnmet => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -9,19 +9,24 @@ pub mod live;
 pub mod machines;
 mod renewal;
 pub mod seals;
+pub mod sessions;
+pub mod template_tokens;
 pub mod token_cache;
 pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
+use crate::clerk::browsers::BrowserApi;
 use crate::clerk::jwks::KeyStore;
+use crate::clerk::sessions::SessionError;
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
-use crate::core::decide::{self, Inputs, Permit, Step, Verdict, Webhooks};
+use crate::core::decide::{self, Inputs, Owner, Permit, Step, Verdict, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::facts::RequestFacts;
 use crate::core::identity_headers::HeaderPlan;
@@ -29,7 +34,7 @@ use crate::core::instance::Instance;
 use crate::core::jwt::Token;
 use crate::core::policy::Policy;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
-use crate::core::reason::RefreshFailure;
+use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::verify::Signature;
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
@@ -39,6 +44,7 @@ use live::{Live, LiveRules, Ticket};
 use machines::Machines;
 use renewal::Renewals;
 use seals::Seals;
+use template_tokens::{MadeToken, TemplateTokens};
 use token_cache::TokenCache;
 use webhooks::SeenEvents;
 
@@ -84,6 +90,8 @@ pub struct Site {
     pub frontend_api: Option<Arc<FrontendApi>>,
     /// How long what is open in somebody's name may stay open.
     pub live: LiveRules,
+    /// The same for what the gate asks in a browser's name, where it can.
+    pub browsers: Option<BrowserApi>,
 }
 
 impl Snapshot {
@@ -109,10 +117,19 @@ pub struct Gate {
     payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
     exchanges: Semaphore,
     events: SeenEvents,
+    templates: TemplateTokens,
+    mints: Flights<(usize, String), Result<MadeToken, SessionError>>,
+    minted: Cache<(usize, String), (MadeToken, u64)>,
+    revokes: Flights<String, Result<Option<String>, SessionError>>,
+    /// Sessions that Clerk has ended on our asking.
+    over: Cache<Box<str>, ()>,
 }
 
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
 const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
+
+/// How many sessions are remembered that were ended, or given a token, of late.
+const ENDED: usize = 10_000;
 
 /// How many nonces may be exchanged at once: anybody can make one up.
 const EXCHANGES: usize = 64;
@@ -133,6 +150,11 @@ impl Gate {
             payloads: Flights::new(),
             exchanges: Semaphore::new(EXCHANGES),
             events: SeenEvents::default(),
+            templates: TemplateTokens::new(),
+            mints: Flights::new(),
+            minted: Cache::new(ENDED),
+            revokes: Flights::new(),
+            over: Cache::new(ENDED),
         }
     }
 
@@ -247,6 +269,10 @@ impl Gate {
                 };
                 progress.answer_mint(minted);
             }
+            Question::Template(slot) => {
+                let token = self.route_token(site, inputs, slot, progress).await;
+                progress.answer_template(token);
+            }
             Question::Refresh(slot) => {
                 let outcome = self.refresh(site, inputs, slot, progress).await;
                 progress.answer_refresh(outcome);
@@ -294,6 +320,25 @@ impl Gate {
                 .keep(raw, token, generation, site.instance.clock_skew_ms);
         }
         signature
+    }
+
+    /// A token of the template of the route that a request has come to.
+    async fn route_token(
+        &self,
+        site: &Site,
+        inputs: Inputs<'_, '_>,
+        slot: Slot,
+        progress: &Progress<'_>,
+    ) -> Result<Arc<str>, Reason> {
+        let found = progress.route().ok_or(Reason::TemplateUnavailable)?;
+        let template = inputs.policy.route(found.route).template.as_deref();
+        let owner = progress.decoded(slot).and_then(|token| Owner::of(token));
+        let (Some(template), Some(owner)) = (template, owner) else {
+            return Err(Reason::TemplateUnavailable);
+        };
+        let number = inputs.facts.site;
+        let made = self.template_token(site, number, &owner, template).await?;
+        Ok(made.jwt)
     }
 
     async fn refresh(

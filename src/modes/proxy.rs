@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::live::{self, AnswerError, LiveBody};
 use super::serve;
 use crate::core::decide::{
-    Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Verdict,
+    Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Task, Verdict,
 };
 use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
@@ -244,20 +244,31 @@ impl Desk<'_, '_> {
             ),
             Decision::Page(page) => (own(pages::page(page, self.id()), self.request_id), None),
             Decision::Serve(order) => {
-                let served = serve::carry_out(order, self.gate, self.snapshot, self.facts, inbound);
-                match served.await {
-                    Ok(document) => (own(document, self.request_id), None),
-                    Err(reason) => {
-                        let refusal = request_refusal(reason, Audience::Program);
-                        let document = pages::refusal(reply::reply(&refusal, self.id()));
-                        let asked = Asked {
-                            status: None,
-                            failure: Some(reason),
-                            took: None,
+                let (gate, snapshot) = (self.gate, self.snapshot);
+                let served =
+                    serve::carry_out(order, gate, snapshot, self.facts, inbound, self.id());
+                let (document, failure) = match served.await {
+                    Ok(served) => (served.document, served.failure),
+                    Err(failure) => {
+                        let audience = match order.task() {
+                            // Whoever sends events reads no pages.
+                            Task::Webhook => Audience::Program,
+                            _ => self.facts.audience,
                         };
-                        (own(document, self.request_id), Some(asked))
+                        let refusal = Refusal {
+                            kind: failure.kind,
+                            ..request_refusal(failure.reason, audience)
+                        };
+                        let document = pages::refusal(reply::reply(&refusal, self.id()));
+                        (document, Some(failure.reason))
                     }
-                }
+                };
+                let asked = failure.map(|reason| Asked {
+                    status: None,
+                    failure: Some(reason),
+                    took: None,
+                });
+                (own(document, self.request_id), asked)
             }
         };
         for cookie in &self.verdict.set_cookies {

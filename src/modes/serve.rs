@@ -2,6 +2,8 @@
 //!
 //! What may be done, and in whose name, stands in the order; here it is done and answered.
 
+mod own_sessions;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -9,22 +11,85 @@ use hyper::body::Incoming;
 use tracing::info;
 
 use crate::clerk::webhooks::{EventError, MAX_EVENT_BYTES};
-use crate::core::decide::{Order, Task};
+use crate::core::decide::{Order, RefusalKind, Task};
 use crate::core::facts::{BodyLength, RequestFacts};
 use crate::core::reason::Reason;
 use crate::gate::{Gate, Snapshot};
 use crate::pages::{self, Document};
+use own_sessions::Counter;
 
-/// Carries out an order. The reason of an error is what the sender is refused with.
+/// What came of an order.
+pub(super) struct Served {
+    /// The answer.
+    pub(super) document: Document,
+    /// What did not work out, for the log.
+    pub(super) failure: Option<Reason>,
+}
+
+/// Why there is nothing to answer with but a refusal.
+pub(super) struct Failure {
+    pub(super) kind: RefusalKind,
+    pub(super) reason: Reason,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self {
+            kind: RefusalKind::Request,
+            reason,
+        }
+    }
+}
+
+impl From<Document> for Served {
+    fn from(document: Document) -> Self {
+        Self {
+            document,
+            failure: None,
+        }
+    }
+}
+
+impl Served {
+    fn setting(self, cookies: &[String]) -> Self {
+        Self {
+            document: self.document.setting(cookies),
+            ..self
+        }
+    }
+}
+
+/// Carries out an order. An error is what the sender is refused with.
 pub(super) async fn carry_out(
     order: &Order,
     gate: &Gate,
     snapshot: &Snapshot,
     facts: &RequestFacts<'_>,
     inbound: Request<Incoming>,
-) -> Result<Document, Reason> {
+    request_id: &str,
+) -> Result<Served, Failure> {
+    // INVARIANT: nothing is ordered for a site that is not there, nor about sessions of nobody.
+    let site = snapshot.site(facts.site).ok_or(Reason::HostNotServed)?;
+    let owner = || order.owner().ok_or(Reason::CookieSessionNeeded);
+    let counter = Counter {
+        gate,
+        snapshot,
+        site,
+        facts,
+        request_id,
+    };
     match order.task() {
-        Task::Webhook => webhook(gate, snapshot, facts, inbound).await,
+        Task::Webhook => Ok(webhook(gate, snapshot, facts, inbound).await?.into()),
+        Task::Sessions(surroundings) => counter.sessions(owner()?, surroundings).await,
+        Task::SignOut(wanted) => Ok(counter.sign_out(order.owner(), wanted).await),
+        Task::Revoke(id) => counter.revoke(owner()?, id).await,
+        Task::RevokeOthers => counter.revoke_others(owner()?).await,
+        Task::Switch { session, browser } => counter.switch(owner()?, browser, session).await,
+        Task::Token(Some(present)) => {
+            Ok(pages::token(&present.jwt, Some(present.expires_s)).into())
+        }
+        Task::Token(None) => counter.token(owner()?).await,
+        Task::Template(template) => counter.template(owner()?, template).await,
     }
 }
 

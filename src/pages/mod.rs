@@ -2,11 +2,13 @@
 //!
 //! Pages are small, work without JavaScript and carry a policy under which nothing else can load.
 
+mod notice;
+mod sessions;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
-use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -18,9 +20,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::core::decide::{Page, RefusalKind};
-use crate::core::identity::Identity;
-use crate::core::notice::{Again, Notice, Tab};
+use crate::core::decide::{Me, Page, RefusalKind};
+use crate::core::notice::{Notice, Tab};
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reply::{self, Content, Reply};
 use crate::upstream::UpstreamError;
@@ -36,6 +37,10 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
         "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 });
+
+pub use sessions::{
+    SessionsView, Unconfirmed, Word, revoked, sessions, signed_out, switched, token, unconfirmed,
+};
 
 /// An answer of ours, ready for a wire.
 #[derive(Clone)]
@@ -59,32 +64,11 @@ impl fmt::Debug for Document {
     }
 }
 
-#[derive(Template)]
-#[template(path = "notice.html")]
-struct NoticePage<'a> {
-    title: &'a str,
-    message: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-    /// What became of a form that was sent.
-    unsent: Option<&'a str>,
-    sign_in_url: Option<&'a str>,
-    /// Whether signing in opens a tab of its own.
-    sign_in_apart: bool,
-    /// Where a form goes that signs in anew.
-    again: Option<&'a str>,
-    /// Whether it opens a tab of its own.
-    new_tab: bool,
-    /// Whether the start page is a way on: for whoever is here and may not go further.
-    start: bool,
-    style: &'static str,
-}
-
 /// Writes a refusal as a document.
 pub fn refusal(reply: Reply) -> Document {
     let mut document = match reply.content {
         Content::Json(value) => json_document(reply.status, &value),
-        Content::Notice(notice) => notice_document(reply.status, &notice),
+        Content::Notice(said) => notice::document(reply.status, &said),
     };
     for (name, value) in reply.headers {
         document.headers.append(name, value);
@@ -95,7 +79,7 @@ pub fn refusal(reply: Reply) -> Document {
 /// Writes one of our own pages.
 pub fn page(page: &Page, request_id: &str) -> Document {
     match page {
-        Page::Unauthorized => notice_document(
+        Page::Unauthorized => notice::document(
             StatusCode::FORBIDDEN,
             &Notice {
                 title: "You may not open this page",
@@ -108,7 +92,9 @@ pub fn page(page: &Page, request_id: &str) -> Document {
                 request_id: request_id.to_owned(),
             },
         ),
-        Page::Me(identity) => json_document(StatusCode::OK, &me(identity)),
+        Page::Me(me) => json_document(StatusCode::OK, &self::me(me)),
+        Page::SignOut(form) => notice::sign_out(form),
+        Page::SignedOut(sign_in_url) => notice::signed_out(sign_in_url, request_id),
         Page::ProtectedResource(resource) => protected_resource(resource),
         Page::AssertionKeys(keys) => for_anybody(keys, "public, max-age=300"),
     }
@@ -157,8 +143,15 @@ pub fn relay_failure(error: UpstreamError) -> Document {
 }
 
 /// Who somebody is, without any token.
-fn me(identity: &Identity) -> Value {
+fn me(me: &Me) -> Value {
+    let identity = &me.identity;
     let organization = identity.organization.as_ref().filter(|o| o.id.is_some());
+    // Minutes; -1 says that the factor was never verified.
+    let age = |which: usize| {
+        let minutes = identity.factor_ages.as_ref()?.get(which)?.as_i64()?;
+        (minutes >= 0).then_some(minutes)
+    };
+    let claims: serde_json::Map<String, Value> = me.claims.iter().cloned().collect();
     json!({
         "user_id": identity.user,
         "session_id": identity.session,
@@ -168,31 +161,25 @@ fn me(identity: &Identity) -> Value {
             "role": organization.role,
             "permissions": organization.permissions,
         })),
+        "issued_at": me.issued_s,
+        "expires_at": me.expires_s,
+        "factor_ages": {
+            "first_factor_minutes": age(0),
+            "second_factor_minutes": age(1),
+        },
         "impersonated": identity.is_impersonated(),
+        "actor": identity.actor.as_ref().map(|actor| actor.get("sub")),
+        "claims": claims,
     })
 }
 
-fn notice_document(status: StatusCode, notice: &Notice) -> Document {
-    let page = NoticePage {
-        title: notice.title,
-        message: notice.message,
-        code: notice.code,
-        request_id: &notice.request_id,
-        unsent: notice.unsent,
-        sign_in_url: notice.sign_in_url.as_deref(),
-        sign_in_apart: notice.sign_in_tab == Tab::New,
-        again: notice.again.as_ref().map(|again| again.action.as_str()),
-        new_tab: notice.again.as_ref().is_some_and(|a| a.tab == Tab::New),
-        start: matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
-            && notice.again.is_none(),
-        style: STYLE,
-    };
-    // Rendering fails only if writing into a string does.
-    let body = page.render().unwrap_or_else(|_| notice.title.to_owned());
+/// A page with its policy; its forms may lead to `form_targets` besides the gate itself.
+fn page_document(status: StatusCode, body: String, form_targets: &[String]) -> Document {
     let mut headers = common("text/html; charset=utf-8");
-    if let Ok(policy) = HeaderValue::from_str(&policy(notice.again.as_ref())) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
-    }
+    // Origins are always legal header text; were one not, the page would do nothing at all.
+    let policy = HeaderValue::from_str(&policy(form_targets))
+        .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     Document {
         status,
@@ -202,14 +189,12 @@ fn notice_document(status: StatusCode, notice: &Notice) -> Document {
 }
 
 /// The policy of a page. Browsers stop a form whose answer leads where the page may not send forms.
-fn policy(again: Option<&Again>) -> Cow<'static, str> {
-    match again {
-        Some(again) if !again.through.is_empty() => {
-            let targets = format!("form-action 'self' {}", again.through.join(" "));
-            Cow::Owned(POLICY.replace("form-action 'self'", &targets))
-        }
-        _ => Cow::Borrowed(&POLICY),
+fn policy(form_targets: &[String]) -> Cow<'static, str> {
+    if form_targets.is_empty() {
+        return Cow::Borrowed(&POLICY);
     }
+    let targets = format!("form-action 'self' {}", form_targets.join(" "));
+    Cow::Owned(POLICY.replace("form-action 'self'", &targets))
 }
 
 fn json_document(status: StatusCode, value: &Value) -> Document {
@@ -243,13 +228,22 @@ pub fn nothing() -> Document {
 
 /// A redirect: 307, never stored.
 pub fn redirect(location: &str) -> Document {
+    leads_to(StatusCode::TEMPORARY_REDIRECT, location)
+}
+
+/// The way on after a form: 303, so that it is a page that is loaded there.
+pub fn see_other(location: &str) -> Document {
+    leads_to(StatusCode::SEE_OTHER, location)
+}
+
+fn leads_to(status: StatusCode, location: &str) -> Document {
     let mut headers = HeaderMap::new();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match HeaderValue::from_str(location) {
         Ok(value) => {
             headers.insert(http::header::LOCATION, value);
             Document {
-                status: StatusCode::TEMPORARY_REDIRECT,
+                status,
                 headers,
                 body: Bytes::new(),
             }

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use rustls::ClientConfig;
 
@@ -22,7 +23,16 @@ use crate::upstream::{Upstream, UpstreamTimes};
 
 /// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
 pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
-    let headers = HeaderPlan::new(config.identity.headers.clone());
+    let headers = HeaderPlan::new(config.identity.headers.clone()).reserving(
+        config
+            .policy
+            .templates()
+            .iter()
+            .map(|template| template.header.clone())
+            // A client may use this one where no route has it set.
+            .filter(|name| *name != AUTHORIZATION)
+            .collect(),
+    );
     let headers = match assertion_plan(config) {
         Some(plan) => headers.asserting(Arc::new(plan)),
         None => headers,

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::assemble::{self, tls_for};
 use crate::clerk::backend::BackendApi;
+use crate::clerk::browsers::BrowserApi;
 use crate::clerk::budget::Budget;
 use crate::clerk::client::ClerkClient;
 use crate::clerk::jwks::{KeyStore, KeyTimes};
@@ -31,6 +32,7 @@ struct Made<'c> {
     backend: Option<ClerkClient>,
     machines: Arc<Machines>,
     frontend_api: Option<Arc<FrontendApi>>,
+    browsers: Option<BrowserApi>,
     keys: KeyStore,
     seals: Arc<Seals>,
 }
@@ -85,6 +87,7 @@ pub(super) fn make(
             backend,
             machines,
             frontend_api,
+            browsers: browsers(clerk)?,
             keys,
             seals,
         });
@@ -97,6 +100,7 @@ pub(super) fn make(
         seals: site.seals,
         frontend_api: site.frontend_api,
         live: live(site.clerk),
+        browsers: site.browsers,
     });
     Ok(sites.collect())
 }
@@ -197,6 +201,29 @@ fn frontend_api(
         )?))),
         None => Ok(None),
     }
+}
+
+/// The Frontend API for calls in a browser's name: as its proxy, or in development by the browser's
+/// token.
+fn browsers(clerk: &ClerkConfig) -> anyhow::Result<Option<BrowserApi>> {
+    let instance = &clerk.instance;
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https");
+    let (base, secret_key) = match &clerk.frontend_api_proxy {
+        Some(origin) => (Url::parse(&origin.to_string()), clerk.secret_key.clone()),
+        None if instance.is_development() => {
+            // Behind somebody else's proxy, whose address may be a path, the API itself is asked.
+            let own = Url::parse(&instance.frontend_api).ok().filter(is_web);
+            let base = own.map_or_else(|| Url::parse(&instance.authorization_server), Ok);
+            (base, None)
+        }
+        None => return Ok(None),
+    };
+    let base = base.context("the address of the Frontend API")?;
+    let budget = Arc::new(Budget::new(clerk.api_budget));
+    Ok(Some(BrowserApi::new(
+        client(base, None, &budget)?,
+        secret_key,
+    )))
 }
 
 fn keys(

@@ -144,6 +144,10 @@ impl HeaderRules {
             HostRule::Upstream(own) => set(HOST, own.to_string()),
         }
         headers.insert(X_REQUEST_ID, request_id.clone());
+        // SECURITY: what the gate says in this header, or leaves unsaid, no client says.
+        if let Some(name) = permit.withheld() {
+            headers.remove(name);
+        }
         // SECURITY: last, so that nothing above can take them away.
         for (name, value) in permit.identity() {
             headers.insert(name.clone(), value.clone());

@@ -233,6 +233,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "route",
                 "test",
                 "assertion",
+                "template",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
@@ -516,6 +517,54 @@ async fn every_header_that_answers_get_is_in_the_reference() {
         names(headers_under("On answers of the application")),
         &theirs - &of_http
     );
+}
+
+#[test]
+fn every_page_is_in_its_reference_in_order() {
+    let reference = read("docs/reference/pages.md");
+    let documented: Vec<(String, String)> = rows(part(&reference, "Overview"))
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    let code: Vec<(String, String)> = decide::PAGES
+        .iter()
+        .map(|page| (page.path.to_owned(), page.methods.to_owned()))
+        .collect();
+    assert_eq!(documented, code);
+}
+
+#[tokio::test]
+async fn every_page_that_is_listed_is_one_and_takes_the_methods_that_are_listed() {
+    let world = World::with(crate::support::usual_routes())
+        .configure(|config| {
+            let secret = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="];
+            config.webhooks =
+                Some(clerk_gate::clerk::webhooks::WebhookSecrets::parse(secret).unwrap());
+            config.assertion = Some(crate::signed_assertion::assertion("p256"));
+        })
+        .start()
+        .await;
+    for page in decide::PAGES {
+        let path = page
+            .path
+            .replace("{id}", "sess_1")
+            .replace("{template}", "x");
+        let path = format!("/_gate/{path}");
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE"] {
+            let call = world.request(method.parse().unwrap(), &path);
+            let answer = call.send().await;
+            let listed = page.methods.split(", ").any(|known| known == method);
+            let taken = answer.status != StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(taken, listed, "{method} {path}");
+            assert_ne!(answer.code(), "page-unknown", "{method} {path}");
+            if !taken {
+                let allowed = answer.header("allow");
+                assert_eq!(allowed, Some(page.methods), "{method} {path}");
+            }
+        }
+    }
+    assert_eq!(decide::PAGES.len(), 14);
+    world.upstream.assert_untouched();
 }
 
 /// The names of headers in a source text: constants of the `http` crate, and those made there.

@@ -35,6 +35,7 @@ mod renewal;
 mod robust;
 mod satellites;
 mod secrets;
+mod session_pages;
 mod sessions;
 mod signed_assertion;
 mod sites;

@@ -25,6 +25,7 @@ use clerk_gate::core::question::{MintFailure, Progress, Question, TokenAnswer};
 use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
 use clerk_gate::core::requirement::Requirement;
+use clerk_gate::core::template::Template;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::flights::Flights;
 use clerk_gate::pages;
@@ -104,6 +105,11 @@ fn requests() -> Vec<Asked> {
         ("cookie", cookie)
     };
     let known = ("cookie", "__clerk_db_jwt=dvb_hidden".to_owned());
+    let from_here = ("origin", "http://localhost".to_owned());
+    let change = |target: &str| Asked {
+        method: Method::POST,
+        ..asked(target, &[session(0), from_here.clone(), page.clone()])
+    };
     let handshake = format!("/members?__clerk_handshake={}", token(0));
     vec![
         asked("/members?token=hidden", &[bearer(0)]),
@@ -117,6 +123,15 @@ fn requests() -> Vec<Asked> {
         asked("/lately?token=hidden", &[session(0)]),
         asked("/_gate/me", &[session(0)]),
         asked("/_gate/sign-in", &[known.clone(), page.clone()]),
+        asked("/_gate/sessions", &[session(0), page.clone()]),
+        asked("/_gate/sign-out", &[session(0), page.clone()]),
+        asked("/_gate/sign-out?done", &[known.clone(), page.clone()]),
+        change("/_gate/sign-out?then=sign-in&redirect_url=/x?token=hidden"),
+        change("/_gate/sign-out/all"),
+        change("/_gate/sessions/sess_2/switch"),
+        change("/_gate/token"),
+        change("/_gate/token/app"),
+        asked("/data/x?token=hidden", &[session(0)]),
         asked(&handshake, &[known.clone(), page.clone()]),
         asked(
             "/members?__clerk_handshake_nonce=hidden",
@@ -178,6 +193,7 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
                 progress.answer_machine(Err(Reason::TokenVerificationUnavailable));
             }
             Step::Ask(Question::Refresh(_)) => progress.answer_refresh(Ok(new_cookies())),
+            Step::Ask(Question::Template(_)) => progress.answer_template(Ok("hidden".into())),
         }
     }
 }
@@ -190,7 +206,12 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
     let mut routes = usual_routes();
     let hour = Requirement::MaxAge(Duration::from_hours(1));
     routes.push(route("lately", &["/lately/**"], hour));
+    let template = Arc::new(Template::new("app"));
+    let mut data = route("data", &["/data/**"], Requirement::SignedIn);
+    data.template = Some(Arc::clone(&template));
+    routes.push(data);
     let policy = Policy::compile(routes, PathReading::Leniently).unwrap();
+    let policy = policy.with_templates(vec![template]);
     let edge = Edge {
         public: PublicAddress::Loopback,
         trusted_proxies: Vec::new(),
@@ -250,6 +271,8 @@ fn nothing_that_a_request_becomes_shows_its_credentials() {
         decisions[kind] += 1;
     }
     assert!(decisions.iter().all(|count| *count > 0), "{decisions:?}");
+    // The webhook, the list of sessions and every change.
+    assert_eq!(decisions[5], 7, "{decisions:?}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::core::identity::Identity;
 use crate::core::instance::Continuity;
 use crate::core::policy::Route;
 use crate::core::protected_resource;
-use crate::core::question::Progress;
+use crate::core::question::{Progress, Question};
 use crate::core::reason::{Cause, Reason};
 use crate::core::redirect::{self, Destination};
 use crate::core::signed_assertion::Subject;
@@ -39,6 +39,36 @@ impl<'r> Judge<'_, 'r> {
         self.forward_as(route, headers, subject, binding, body, progress)
     }
 
+    /// The same for somebody who may: with the token of the route's template, where it has one.
+    pub(super) fn forward_signed_in(
+        &self,
+        route: &Route,
+        session: &SignedIn,
+        progress: &Progress<'r>,
+    ) -> Result<Verdict, Question> {
+        let header = match &route.template {
+            None => None,
+            Some(template) => match progress.template(session.slot)? {
+                Ok(token) => HeaderValue::try_from(template.text(token))
+                    .ok()
+                    .map(|value| (template.header.clone(), value)),
+                Err(_) => None,
+            },
+        };
+        if route.template.is_some() && header.is_none() {
+            let cause = Reason::TemplateUnavailable.into();
+            return Ok(self.refuse(RefusalKind::Unavailable, cause, Vec::new(), progress));
+        }
+        let mut verdict = self.forward(route, Some(session), BodyRule::Stream, progress);
+        if let (Decision::Forward(permit), Some((name, mut value))) =
+            (&mut verdict.decision, header)
+        {
+            value.set_sensitive(true);
+            permit.identity.push((name, value));
+        }
+        Ok(verdict)
+    }
+
     pub(super) fn forward_as(
         &self,
         route: &Route,
@@ -59,6 +89,10 @@ impl<'r> Judge<'_, 'r> {
                 response_timeout: route.response_timeout,
                 body,
                 binding,
+                withheld: route
+                    .template
+                    .as_ref()
+                    .map(|template| template.header.clone()),
             }),
             cause: None,
             standing: Standing::Unasked,

@@ -1,6 +1,6 @@
 //! Somebody who is signed in and may not: what they are told, and what they can do about it.
 
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::{
     ChallengeError, Decision, Disclosure, Judge, Person, Redirect, Refusal, RefusalKind, Route,
@@ -73,7 +73,7 @@ impl<'r> Judge<'_, 'r> {
         challenge.step_up = self.sign_in_again().map(|sign_in_again| StepUp {
             wanted,
             sign_in_again,
-            through: self.through(progress),
+            through: self.form_targets(self.sign_in(Destination::SignIn, progress).as_deref()),
         });
     }
 
@@ -90,23 +90,5 @@ impl<'r> Judge<'_, 'r> {
             .append_pair("redirect_url", back.as_str())
             .finish();
         Some(format!("{}sign-out?{query}", self.0.pages_prefix))
-    }
-
-    /// The origins that signing in leads through. Browsers hold a page to where its forms may go, also
-    /// when they are redirected on.
-    fn through(&self, progress: &Progress<'r>) -> Vec<String> {
-        let sign_in = self.sign_in(Destination::SignIn, progress);
-        let frontend_api = &self.0.instance.frontend_api;
-        let origins = sign_in.iter().chain([frontend_api]).filter_map(|address| {
-            let origin = Url::parse(address).ok()?.origin();
-            origin.is_tuple().then(|| origin.ascii_serialization())
-        });
-        let mut through: Vec<String> = Vec::new();
-        for origin in origins {
-            if origin != self.0.facts.origin.to_string() && !through.contains(&origin) {
-                through.push(origin);
-            }
-        }
-        through
     }
 }

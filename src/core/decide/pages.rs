@@ -3,21 +3,66 @@
 use std::sync::Arc;
 
 use http::Method;
+use serde_json::Value;
 use url::Url;
 
 use super::answers::{is_our_trouble, who};
+use super::own_sessions::seconds;
 use super::{
-    Decision, Inputs, Judge, Order, Page, Redirect, RefusalKind, SESSION, Standing, Task, Terms,
-    Verdict, Webhooks,
+    Decision, Inputs, Judge, Me, Order, Page, Redirect, RefusalKind, SESSION, Standing, Task,
+    Terms, Verdict, Webhooks,
 };
 use crate::core::auth::{self, AuthState, Outcome};
 use crate::core::handshake;
+use crate::core::jwt::Token;
 use crate::core::question::{Progress, Question};
 use crate::core::reason::Reason;
 use crate::core::redirect::{self, Destination};
 
 /// Where the keys of signed assertions are.
 const ASSERTION_KEYS: &str = "assertion/jwks.json";
+/// A page of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageEntry {
+    /// Its path below the prefix; a piece in braces stands for any name.
+    pub path: &'static str,
+    /// The methods it takes.
+    pub methods: &'static str,
+}
+
+/// Every page of ours, in the order of the documentation.
+pub const PAGES: [PageEntry; 14] = [
+    page("sign-in", "GET, HEAD"),
+    page("sign-up", "GET, HEAD"),
+    page("sign-out", "GET, HEAD, POST"),
+    page("sign-out/all", "POST"),
+    page("sessions", "GET, HEAD"),
+    page("sessions/{id}/revoke", "POST"),
+    page("sessions/revoke-others", "POST"),
+    page("sessions/{id}/switch", "POST"),
+    page("me", "GET, HEAD"),
+    page("token", "POST"),
+    page("token/{template}", "POST"),
+    page("unauthorized", "GET, HEAD"),
+    page("webhooks/clerk", "POST"),
+    page(ASSERTION_KEYS, "GET, HEAD"),
+];
+
+const fn page(path: &'static str, methods: &'static str) -> PageEntry {
+    PageEntry { path, methods }
+}
+
+/// The claims of `token` that these paths lead to, each by its dotted name.
+fn told_claims(paths: &[Vec<String>], token: &Token) -> Vec<(String, Value)> {
+    let told = paths.iter().filter_map(|path| {
+        let (first, rest) = path.split_first()?;
+        let value = rest
+            .iter()
+            .try_fold(token.claim(first)?, |value, name| value.get(name))?;
+        Some((path.join("."), value.clone()))
+    });
+    told.collect()
+}
 
 impl<'r> Judge<'_, 'r> {
     /// Our own pages. Whatever is under the prefix and is no page never reaches the upstream.
@@ -81,38 +126,7 @@ impl<'r> Judge<'_, 'r> {
                     None => refuse(Reason::UnexpectedError, progress),
                 }
             }
-            "me" => {
-                let state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
-                let session = state.session(instance.pending).cloned();
-                let Some(identity) = session.as_ref().and_then(|s| s.token.identity()) else {
-                    return Ok(match state.outcome {
-                        Outcome::SignedOut(cause) => {
-                            let kind = if is_our_trouble(cause.reason) {
-                                RefusalKind::Unavailable
-                            } else {
-                                RefusalKind::SignedOut
-                            };
-                            self.refuse(kind, cause, state.set_cookies, progress)
-                        }
-                        Outcome::SignedIn(_) => self.refuse(
-                            RefusalKind::SignedOut,
-                            Reason::SessionPending.into(),
-                            state.set_cookies,
-                            progress,
-                        ),
-                        Outcome::Redirect(_) | Outcome::Broken(_) | Outcome::Machine(_) => {
-                            self.judge_page(state, progress)
-                        }
-                    });
-                };
-                Ok(Verdict {
-                    standing: Standing::SignedIn,
-                    who: Some(who(identity)),
-                    set_cookies: state.set_cookies,
-                    keepsakes: state.keepsakes,
-                    ..Self::own(Page::Me(Box::new(identity.clone())), progress)
-                })
-            }
+            "me" => self.me(progress),
             // Whoever sends events has no session: the signature of each is all that counts.
             "webhooks/clerk" if self.0.webhooks == Webhooks::Taken => {
                 if *facts.method == Method::POST {
@@ -125,8 +139,58 @@ impl<'r> Judge<'_, 'r> {
                 let keys = Page::AssertionKeys(Arc::clone(&plan.keys));
                 Ok(Self::own(keys, progress))
             }
-            _ => refuse(Reason::PageUnknown, progress),
+            _ => self.own_sessions(page, progress),
         }
+    }
+
+    /// `/_gate/me`.
+    fn me(&self, progress: &mut Progress<'r>) -> Result<Verdict, Question> {
+        let Inputs {
+            facts,
+            instance,
+            now_ms,
+            ..
+        } = self.0;
+        let state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
+        let session = state.session(instance.pending).cloned();
+        let session = session.as_ref();
+        let Some((session, identity)) =
+            session.and_then(|session| Some((session, session.token.identity()?)))
+        else {
+            return Ok(match state.outcome {
+                Outcome::SignedOut(cause) => {
+                    let kind = if is_our_trouble(cause.reason) {
+                        RefusalKind::Unavailable
+                    } else {
+                        RefusalKind::SignedOut
+                    };
+                    self.refuse(kind, cause, state.set_cookies, progress)
+                }
+                Outcome::SignedIn(_) => self.refuse(
+                    RefusalKind::SignedOut,
+                    Reason::SessionPending.into(),
+                    state.set_cookies,
+                    progress,
+                ),
+                Outcome::Redirect(_) | Outcome::Broken(_) | Outcome::Machine(_) => {
+                    self.judge_page(state, progress)?
+                }
+            });
+        };
+        let token = &*session.token;
+        let me = Me {
+            identity: identity.clone(),
+            issued_s: seconds(token, "iat"),
+            expires_s: seconds(token, "exp"),
+            claims: told_claims(self.0.policy.me_claims(), token),
+        };
+        Ok(Verdict {
+            standing: Standing::SignedIn,
+            who: Some(who(identity)),
+            set_cookies: state.set_cookies,
+            keepsakes: state.keepsakes,
+            ..Self::own(Page::Me(Box::new(me)), progress)
+        })
     }
 
     /// The refusal of a method that a page does not take, with those that it does.
@@ -153,7 +217,11 @@ impl<'r> Judge<'_, 'r> {
     }
 
     /// Redirects and broken results on a page of ours are those of any route.
-    pub(super) fn judge_page(&self, state: AuthState, progress: &Progress<'r>) -> Verdict {
+    pub(super) fn judge_page(
+        &self,
+        state: AuthState,
+        progress: &Progress<'r>,
+    ) -> Result<Verdict, Question> {
         let route = self.0.policy.route(None);
         let terms = Terms {
             route,

@@ -90,6 +90,7 @@ pub struct Permit {
     pub(super) response_timeout: Option<Duration>,
     pub(super) body: BodyRule,
     pub(super) binding: Binding,
+    pub(super) withheld: Option<HeaderName>,
 }
 
 /// What becomes of the body of a forwarded request.
@@ -135,6 +136,11 @@ impl Permit {
     /// In whose name the request goes on: what stays open behind it is bound to that.
     pub fn binding(&self) -> &Binding {
         &self.binding
+    }
+
+    /// A header of the client's that stays here: one that the gate sets on this route.
+    pub fn withheld(&self) -> Option<&HeaderName> {
+        self.withheld.as_ref()
     }
 }
 
@@ -210,11 +216,49 @@ pub enum Page {
     /// `/_gate/unauthorized`: the page for people who may not.
     Unauthorized,
     /// `/_gate/me`: who am I.
-    Me(Box<Identity>),
+    Me(Box<Me>),
+    /// `/_gate/sign-out`: shall it be so?
+    SignOut(SignOutForm),
+    /// The same, where nobody is signed in. The address is that of the page to sign in.
+    SignedOut(String),
     /// What an OAuth client has to know.
     ProtectedResource(Box<ProtectedResource>),
     /// `/_gate/assertion/jwks.json`: the keys that signed assertions are checked with.
     AssertionKeys(Arc<Value>),
+}
+
+/// What a page is told of whoever is signed in. Never a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Me {
+    /// Who it is.
+    pub identity: Identity,
+    /// When the token was issued, in seconds since the epoch.
+    pub issued_s: Option<u64>,
+    /// When it ends.
+    pub expires_s: Option<u64>,
+    /// The claims that pages are told, by their dotted names; those that are missing are left out.
+    pub claims: Vec<(String, Value)>,
+}
+
+/// The forms to sign out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignOutForm {
+    /// Where the form for this browser leads.
+    pub this: String,
+    /// Where the one for every session leads; `None` where that is not for whoever asks.
+    pub everywhere: Option<String>,
+    /// Other origins that the forms may lead to in the end.
+    pub form_targets: Vec<String>,
+}
+
+impl fmt::Debug for SignOutForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignOutForm")
+            .field("this", &Address(&self.this))
+            .field("everywhere", &self.everywhere.as_deref().map(Address))
+            .field("form_targets", &self.form_targets)
+            .finish()
+    }
 }
 
 impl fmt::Debug for Verdict {

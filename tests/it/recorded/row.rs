@@ -233,6 +233,7 @@ impl<'a> Row<'a> {
                 let signature = self.signature(progress.raw(slot).unwrap(), &token);
                 progress.answer_signature(slot, signature);
             }
+            Question::Template(_) => panic!("no recorded row has a template"),
             Question::HandshakePayload => {
                 let nonce = progress
                     .credentials()

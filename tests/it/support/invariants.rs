@@ -5,7 +5,7 @@
 use clerk_gate::config::{self, Colour, Severity, Source, Surroundings};
 use clerk_gate::core::continuity::Keepsake;
 use clerk_gate::core::cookies::Cookies;
-use clerk_gate::core::decide::{Decision, Inputs, Verdict};
+use clerk_gate::core::decide::{Decision, Extent, Inputs, Owner, Task, Verdict};
 use clerk_gate::core::jwt::Token;
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::policy::{PathReading, Policy};
@@ -360,7 +360,54 @@ pub fn decides(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, S
     redirects_stay(inputs, &verdict)?;
     identity_is_ours(inputs, &verdict)?;
     relays(inputs, &verdict)?;
+    orders_are_the_persons_own(inputs, &verdict)?;
     Ok(verdict)
+}
+
+/// What changes somebody's sessions, or hands out tokens, was asked for by a page of this very origin,
+/// without a token in a header, and by whoever it is about.
+pub fn orders_are_the_persons_own(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Holds {
+    let Decision::Serve(order) = &verdict.decision else {
+        return Ok(());
+    };
+    let facts = inputs.facts;
+    let changes_all = match order.task() {
+        Task::Webhook => return Ok(()),
+        Task::SignOut(end) => end.extent == Extent::Everywhere,
+        Task::Revoke(_) | Task::RevokeOthers | Task::Switch { .. } => true,
+        Task::Sessions(_) | Task::Token(_) | Task::Template(_) => false,
+    };
+    let origin = facts.headers.get("origin").map(HeaderValue::as_bytes);
+    let own = facts.origin.to_string();
+    let from_here = match origin {
+        Some(origin) => {
+            origin == own.as_bytes() && facts.headers.get_all("origin").iter().count() == 1
+        }
+        None => facts
+            .headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "same-origin"),
+    };
+    let reads = matches!(order.task(), Task::Sessions(_)) && *facts.method != Method::POST;
+    let posts = *facts.method == Method::POST && from_here;
+    ensure(reads || posts, || format!("{order:?} came from elsewhere"))?;
+    let acts = order.owner().is_some_and(Owner::is_impersonated);
+    ensure(!(changes_all && acts), || {
+        format!("{order:?} of somebody who acts in another's name")
+    })?;
+    let bearer = facts.headers.get(http::header::AUTHORIZATION);
+    let bearer = bearer.is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
+    ensure(!bearer, || format!("{order:?} by a token in a header"))?;
+    let who = verdict
+        .who
+        .as_ref()
+        .map(|who| (Some(who.user.as_str()), who.session.as_deref()));
+    let owner = order
+        .owner()
+        .map(|owner| (Some(owner.user()), Some(owner.session())));
+    ensure(owner.is_none() || owner == who, || {
+        format!("{order:?} is not about {who:?}")
+    })
 }
 
 /// A seal goes out beside cookies that Clerk has just sent, and with nothing else.
@@ -384,6 +431,10 @@ pub fn only_good_signatures_open(inputs: Inputs<'_, '_>, verdict: &Verdict, good
     let open = inputs.policy.route(found.route).requirement.is_open() && found.stricter.is_empty();
     ensure(good || open || !is_forwarded(verdict), || {
         format!("{} went on without a good signature", facts.path)
+    })?;
+    let ordered = matches!(&verdict.decision, Decision::Serve(order) if order.owner().is_some());
+    ensure(good || !ordered, || {
+        format!("{} was ordered without a good signature", facts.path)
     })
 }
 

@@ -140,6 +140,7 @@ pub struct Oracle<'o> {
     pub standing: TokenStanding,
     pub own: OwnCookies,
     pub minted: Result<String, MintFailure>,
+    pub template: Result<Arc<str>, Reason>,
 }
 
 impl Oracle<'_> {
@@ -153,6 +154,7 @@ impl Oracle<'_> {
             standing: TokenStanding::Stands,
             own: OwnCookies::default(),
             minted: Err(MintFailure::Unavailable),
+            template: Err(Reason::TemplateUnavailable),
         }
     }
 }
@@ -195,6 +197,7 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
             Question::Mint => progress.answer_mint(oracle.minted.clone()),
             Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
+            Question::Template(_) => progress.answer_template(oracle.template.clone()),
         }
     }
 }

@@ -1,0 +1,322 @@
+//! Somebody's own sessions: listed, ended, changed between, and tokens made of them.
+//!
+//! Who may ask for this is decided in the core, and stands in an order. What a session that ends here
+//! is refused from then on, whatever Clerk says; whether Clerk has ended it too is told.
+
+use tokio::task::JoinSet;
+
+use super::template_tokens::MadeToken;
+use super::{Gate, Site};
+use crate::clerk::backend::{BackendApi, Lookup, Minted};
+use crate::clerk::browsers::{BrowserApi, Caller, HeldSession, KnownBy};
+use crate::clerk::budget::Purpose;
+use crate::clerk::sessions::{Listing, SessionError};
+use crate::core::decide::{Browser, Owner};
+use crate::core::facts::RequestFacts;
+use crate::core::reason::Reason;
+use crate::core::session_cookies::ClientUat;
+use crate::core::template::Template;
+
+/// How many sessions are ended at once.
+const AT_ONCE: usize = 8;
+
+/// How long a session token that was made for a page counts as fresh, in milliseconds: however often a
+/// page asks, Clerk is asked no more often.
+const FRESH_FOR_MS: u64 = 5_000;
+
+/// What came of ending sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How many Clerk has ended.
+    pub confirmed: usize,
+    /// How many it has not.
+    pub unconfirmed: usize,
+    /// Whether Clerk could not say which sessions there are, or there were too many to end all.
+    pub unlisted: bool,
+    /// What becomes of the sign that somebody is signed in on this browser.
+    pub client_uat: ClientUat,
+}
+
+impl Ended {
+    fn none() -> Self {
+        Self {
+            confirmed: 0,
+            unconfirmed: 0,
+            unlisted: false,
+            client_uat: ClientUat::Keep,
+        }
+    }
+
+    /// Whether all that was to end has ended at Clerk too.
+    pub fn is_confirmed(&self) -> bool {
+        self.unconfirmed == 0 && !self.unlisted
+    }
+}
+
+impl Gate {
+    /// The live sessions of the owner, asked for anew.
+    pub async fn sessions(&self, site: &Site, owner: &Owner) -> Result<Listing, Reason> {
+        let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        listed(backend, Purpose::LookUp, owner).await
+    }
+
+    /// Ends the session that asks.
+    pub async fn end_own(&self, site: &Site, owner: &Owner) -> Ended {
+        let mut ended = Ended::none();
+        // INVARIANT: refused here first, so that it is however the rest goes.
+        self.shut_out(owner.session());
+        let Some(backend) = &site.backend else {
+            ended.unconfirmed = 1;
+            return ended;
+        };
+        match self.revoke(backend, owner.session()).await {
+            Ok(client) => {
+                ended.confirmed = 1;
+                ended.client_uat = client_uat(backend, client.as_deref()).await;
+            }
+            Err(_) => ended.unconfirmed = 1,
+        }
+        ended
+    }
+
+    /// Ends every session of the owner.
+    pub async fn end_all(&self, site: &Site, owner: &Owner) -> Ended {
+        self.shut_out(owner.session());
+        let Some(backend) = &site.backend else {
+            self.denials.deny_user(owner.user(), self.clock.now_ms());
+            return Ended {
+                unconfirmed: 1,
+                unlisted: true,
+                ..Ended::none()
+            };
+        };
+        let (own, listing) = tokio::join!(
+            self.revoke(backend, owner.session()),
+            backend.sessions_of(Purpose::End, owner.user()),
+        );
+        let listed = listing.as_ref().ok();
+        let others = listed.into_iter().flat_map(|listing| &listing.sessions);
+        let others = others
+            .map(|session| session.id.clone())
+            .filter(|id| id != owner.session());
+        let mut ended = self.end_each(backend, others.collect()).await;
+        ended.unlisted = listed.is_none_or(|listing| listing.cut);
+        if ended.unlisted {
+            // Whichever they are, their tokens are refused from now on.
+            self.denials.deny_user(owner.user(), self.clock.now_ms());
+        }
+        match own {
+            Ok(client) => {
+                ended.confirmed += 1;
+                ended.client_uat = client_uat(backend, client.as_deref()).await;
+            }
+            Err(_) => ended.unconfirmed += 1,
+        }
+        ended
+    }
+
+    /// Ends another session of the owner's.
+    pub async fn end_one(&self, site: &Site, owner: &Owner, id: &str) -> Result<Ended, Reason> {
+        let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let listing = listed(backend, Purpose::End, owner).await?;
+        // SECURITY: an id from outside counts only if Clerk has just said that it is the caller's.
+        if !listing.sessions.iter().any(|session| session.id == id) {
+            return Err(if listing.cut {
+                Reason::SessionsUnavailable
+            } else {
+                Reason::SessionUnknown
+            });
+        }
+        Ok(self.end_each(backend, vec![id.to_owned()]).await)
+    }
+
+    /// Ends all sessions of the owner but the one that asks.
+    pub async fn end_others(&self, site: &Site, owner: &Owner) -> Result<Ended, Reason> {
+        let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let listing = listed(backend, Purpose::End, owner).await?;
+        let others = listing.sessions.into_iter().map(|session| session.id);
+        let others = others.filter(|id| id != owner.session()).collect();
+        let ended = self.end_each(backend, others).await;
+        Ok(Ended {
+            unlisted: listing.cut,
+            ..ended
+        })
+    }
+
+    /// Ends a session at Clerk, once.
+    // SECURITY: whoever holds an old token may ask again and again, and each call comes out of the budget
+    // that renews the sessions of others.
+    async fn revoke(&self, backend: &BackendApi, id: &str) -> Result<Option<String>, SessionError> {
+        if self.over.get(id).is_some() {
+            return Ok(None);
+        }
+        let revoked = self.revokes.join(id.to_owned(), backend.revoke(id)).await;
+        if revoked.is_ok() {
+            self.over.insert(id.into(), ());
+        }
+        revoked
+    }
+
+    async fn end_each(&self, backend: &BackendApi, ids: Vec<String>) -> Ended {
+        let mut ended = Ended::none();
+        for id in &ids {
+            self.shut_out(id);
+        }
+        let mut calls = JoinSet::new();
+        let mut note = |answer: Option<Result<Result<_, SessionError>, _>>| match answer {
+            Some(Ok(Ok(_))) => ended.confirmed += 1,
+            Some(Ok(Err(_)) | Err(_)) => ended.unconfirmed += 1,
+            None => {}
+        };
+        for id in ids {
+            if calls.len() >= AT_ONCE {
+                note(calls.join_next().await);
+            }
+            let backend = backend.clone();
+            calls.spawn(async move { backend.revoke(&id).await });
+        }
+        while let Some(answer) = calls.join_next().await {
+            note(Some(answer));
+        }
+        ended
+    }
+
+    /// Refuses a session from now on, and lets go of what was made of it.
+    fn shut_out(&self, session: &str) {
+        self.denials.deny_session(session, self.clock.now_ms());
+        self.templates.forget(session);
+    }
+
+    /// Who else is signed in on the browser of the owner's session.
+    pub async fn held_beside(
+        &self,
+        site: &Site,
+        facts: &RequestFacts<'_>,
+        owner: &Owner,
+        browser: &Browser,
+    ) -> Result<Vec<HeldSession>, Reason> {
+        let api = site.browsers.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let caller = caller(site, facts, browser);
+        let held = api.sessions(&caller).await;
+        let held = held.map_err(|_| Reason::SessionsUnavailable)?;
+        // SECURITY: a token of another browser may have been planted in this one. The one that holds the
+        // owner's session is the owner's.
+        if !held.iter().any(|session| session.id == owner.session()) {
+            return Ok(Vec::new());
+        }
+        let now_ms = self.clock.now_ms();
+        let live = |session: &HeldSession| {
+            session.id != owner.session() && !self.denials.is_denied(&session.id, now_ms)
+        };
+        Ok(held.into_iter().filter(live).collect())
+    }
+
+    /// Brings another session of the browser to the front. Gives the Set-Cookie lines of Clerk's.
+    pub async fn switch(
+        &self,
+        site: &Site,
+        facts: &RequestFacts<'_>,
+        owner: &Owner,
+        browser: &Browser,
+        id: &str,
+    ) -> Result<Vec<String>, Reason> {
+        let api: &BrowserApi = site.browsers.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let held = self.held_beside(site, facts, owner, browser).await?;
+        if !held.iter().any(|session| session.id == id) {
+            return Err(Reason::SessionUnknown);
+        }
+        let touched = api.touch(&caller(site, facts, browser), id).await;
+        touched.map_err(|error| match error {
+            SessionError::Unknown => Reason::SessionUnknown,
+            SessionError::Unavailable => Reason::SessionsUnavailable,
+        })
+    }
+
+    /// A new session token for the session of the owner.
+    pub async fn session_token(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+    ) -> Result<MadeToken, Reason> {
+        let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let now_ms = self.clock.now_ms();
+        let key = (number, owner.session().to_owned());
+        if let Some((made, until_ms)) = self.minted.get(&key)
+            && now_ms < until_ms
+        {
+            return Ok(made);
+        }
+        let call = async {
+            let id = owner.session();
+            match backend.mint(id).await {
+                Minted::Token(jwt) => {
+                    MadeToken::read(&jwt, owner, now_ms).ok_or(SessionError::Unavailable)
+                }
+                Minted::Unavailable => Err(SessionError::Unavailable),
+                Minted::Refused => Err(match backend.session(id).await {
+                    Lookup::Found(session) if session.is_live() => SessionError::Unavailable,
+                    Lookup::Found(_) | Lookup::Unknown => SessionError::Unknown,
+                    Lookup::Unavailable => SessionError::Unavailable,
+                }),
+            }
+        };
+        let made = self.mints.join(key.clone(), call).await;
+        if let Ok(made) = &made {
+            let until_ms = now_ms.saturating_add(FRESH_FOR_MS);
+            self.minted.insert(key, (made.clone(), until_ms));
+        }
+        made.map_err(|error| match error {
+            // Clerk's word that the session is over.
+            SessionError::Unknown => {
+                self.shut_out(owner.session());
+                Reason::SessionRevoked
+            }
+            SessionError::Unavailable => Reason::SessionsUnavailable,
+        })
+    }
+
+    /// A token of a template for the session of the owner.
+    pub async fn template_token(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+        template: &Template,
+    ) -> Result<MadeToken, Reason> {
+        let backend = site.backend.as_ref().ok_or(Reason::TemplateUnavailable)?;
+        let now_ms = self.clock.now_ms();
+        let name = &template.name;
+        let made = (self.templates).get(backend, number, owner, name, &self.denials, now_ms);
+        made.await.map_err(|_| Reason::TemplateUnavailable)
+    }
+}
+
+async fn listed(backend: &BackendApi, purpose: Purpose, owner: &Owner) -> Result<Listing, Reason> {
+    let listing = backend.sessions_of(purpose, owner.user()).await;
+    listing.map_err(|_| Reason::SessionsUnavailable)
+}
+
+/// The sign of a client goes where Clerk says that nobody is left on the browser.
+async fn client_uat(backend: &BackendApi, client: Option<&str>) -> ClientUat {
+    let Some(client) = client else {
+        return ClientUat::Keep;
+    };
+    match backend.is_in_use(client).await {
+        Some(false) => ClientUat::Clear,
+        Some(true) | None => ClientUat::Keep,
+    }
+}
+
+fn caller<'c>(site: &Site, facts: &RequestFacts<'_>, browser: &'c Browser) -> Caller<'c> {
+    let proxy = site.instance.frontend_api_proxy.as_ref();
+    Caller {
+        known_by: match browser {
+            Browser::Client(client) => KnownBy::Client(client),
+            Browser::DevBrowser(token) => KnownBy::DevBrowser(token),
+        },
+        origin: facts.origin.to_string(),
+        proxy_url: proxy.map(|proxy| format!("{}{proxy}", facts.origin)),
+        address: facts.client.to_string(),
+    }
+}
