@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::budget::Purpose;
 use super::client::{Answer, CallError, ClerkClient};
-use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
+use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE, is_session_id};
 use crate::core::reason::RefreshFailure;
 
 /// The Backend API, with the secret key of the instance.
@@ -99,29 +99,41 @@ impl BackendApi {
         directives.ok_or_else(|| warn!("clerk's answer to a handshake nonce is not understood"))
     }
 
-    /// How a session stands. `id` of letters, digits and `_` only.
-    pub async fn session(&self, id: &str) -> Lookup<SessionWord> {
+    /// How a session stands.
+    ///
+    /// Only what Clerk itself can have said counts: a page of somebody else's at the address of the
+    /// API, a refused key and a limit of calls are no word on the session.
+    pub async fn session(&self, purpose: Purpose, id: &str) -> Lookup<SessionWord> {
+        if !is_session_id(id) {
+            return Lookup::Unavailable;
+        }
         let path = format!("/v1/sessions/{id}");
-        let Ok(answer) = self.client.get(Purpose::Renew, &path, &[]).await else {
+        let answer = match self.client.get(purpose, &path, &[]).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                debug!(cause = %error, "a session could not be asked about");
+                return Lookup::Unavailable;
+            }
+        };
+        let Some(body) = json_of(&answer) else {
             return Lookup::Unavailable;
         };
-        match answer.status {
-            200 => {}
-            404 => return Lookup::Unknown,
-            _ => return Lookup::Unavailable,
+        let text = |name: &str| body.get(name)?.as_str().map(str::to_owned);
+        match (answer.status, text("user_id"), text("status")) {
+            (200, Some(user_id), Some(status)) => Lookup::Found(SessionWord { user_id, status }),
+            (404, _, _) if code_of(&body) == Some("resource_not_found") => Lookup::Unknown,
+            (status, _, _) => {
+                debug!(status, "clerk gave no word on a session");
+                Lookup::Unavailable
+            }
         }
-        let word = json_of(&answer).and_then(|session| {
-            let text = |name: &str| session.get(name)?.as_str().map(str::to_owned);
-            Some(SessionWord {
-                user_id: text("user_id")?,
-                status: text("status")?,
-            })
-        });
-        word.map_or(Lookup::Unavailable, Lookup::Found)
     }
 
-    /// A new session token for a session. `id` as above.
+    /// A new session token for a session.
     pub async fn mint(&self, id: &str) -> Minted {
+        if !is_session_id(id) {
+            return Minted::Refused;
+        }
         let path = format!("/v1/sessions/{id}/tokens");
         let Ok(answer) = self
             .client
@@ -169,55 +181,6 @@ impl BackendApi {
                 Ok(cookies.unwrap_or_default())
             }
             Ok(answer) => Err(failure_of(&answer)),
-        }
-    }
-}
-
-/// Whether a session goes on at Clerk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It still gives tokens.
-    Lives,
-    /// It has ended, or there is none.
-    Over,
-}
-
-/// Clerk's word on a session could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoWord;
-
-impl BackendApi {
-    /// Whether the session of something that is open goes on (protocol reference, section 9.2).
-    ///
-    /// Only what Clerk itself can have said counts: a page of somebody else's at the address of the
-    /// API, a refused key and a limit of calls are no word on the session.
-    pub async fn standing(&self, id: &str) -> Result<Standing, NoWord> {
-        // SECURITY: the id becomes a part of the path.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if id.is_empty() || !id.bytes().all(plain) {
-            return Err(NoWord);
-        }
-        let path = format!("/v1/sessions/{id}");
-        let answer = self
-            .client
-            .get(Purpose::LookUp, &path, &[])
-            .await
-            .map_err(|error| {
-                debug!(cause = %error, "a session could not be asked about");
-                NoWord
-            })?;
-        let body = json_of(&answer).ok_or(NoWord)?;
-        match answer.status {
-            200 => match body.get("status").and_then(Value::as_str) {
-                Some("active" | "pending") => Ok(Standing::Lives),
-                Some(_) => Ok(Standing::Over),
-                None => Err(NoWord),
-            },
-            404 if code_of(&body) == Some("resource_not_found") => Ok(Standing::Over),
-            status => {
-                debug!(status, "clerk gave no word on a session");
-                Err(NoWord)
-            }
         }
     }
 }

@@ -243,7 +243,7 @@ impl Seal {
 
 /// Whether a text may be the id of a session.
 // SECURITY: it becomes part of a path at the Backend API.
-pub(super) fn is_session_id(text: &str) -> bool {
+pub fn is_session_id(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()

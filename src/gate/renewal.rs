@@ -10,6 +10,7 @@ use tracing::warn;
 use super::denials::Denials;
 use super::flights::Flights;
 use crate::clerk::backend::{BackendApi, Lookup, Minted, RefreshCall};
+use crate::clerk::budget::Purpose;
 use crate::core::continuity::Seal;
 use crate::core::jwt::Token;
 use crate::core::question::MintFailure;
@@ -127,7 +128,7 @@ async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure
         );
         MintFailure::Unavailable
     };
-    let session = match backend.session(&seal.session).await {
+    let session = match backend.session(Purpose::Renew, &seal.session).await {
         Lookup::Found(session) => session,
         Lookup::Unknown => return Err(MintFailure::Ended),
         Lookup::Unavailable => return Err(unavailable("session")),

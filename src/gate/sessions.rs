@@ -254,7 +254,7 @@ impl Gate {
                     MadeToken::read(&jwt, owner, now_ms).ok_or(SessionError::Unavailable)
                 }
                 Minted::Unavailable => Err(SessionError::Unavailable),
-                Minted::Refused => Err(match backend.session(id).await {
+                Minted::Refused => Err(match backend.session(Purpose::Renew, id).await {
                     Lookup::Found(session) if session.is_live() => SessionError::Unavailable,
                     Lookup::Found(_) | Lookup::Unknown => SessionError::Unknown,
                     Lookup::Unavailable => SessionError::Unavailable,

@@ -13,7 +13,8 @@ use tracing::{info, warn};
 
 use super::place::Whose;
 use super::{Asked, Entry, Live, milliseconds};
-use crate::clerk::backend::{BackendApi, NoWord, Standing};
+use crate::clerk::backend::{BackendApi, Lookup, SessionWord};
+use crate::clerk::budget::Purpose;
 use crate::core::reason::Reason;
 
 /// How many sessions Clerk is asked about at once.
@@ -34,7 +35,7 @@ pub(super) async fn watch(
     stirred: Arc<Notify>,
     mut changes: watch::Receiver<u64>,
 ) {
-    let mut asks: JoinSet<(Arc<Whose>, Result<Standing, NoWord>)> = JoinSet::new();
+    let mut asks: JoinSet<(Arc<Whose>, Lookup<SessionWord>)> = JoinSet::new();
     let mut due: VecDeque<(Arc<Whose>, BackendApi)> = VecDeque::new();
     // When the time is looked at next; not at all while nothing is open.
     let mut look = Some(Instant::now());
@@ -64,7 +65,7 @@ pub(super) async fn watch(
                     return;
                 };
                 if let Ok((whose, word)) = asked {
-                    live.heard(&whose, word);
+                    live.heard(&whose, &word);
                 }
             }
         }
@@ -73,8 +74,8 @@ pub(super) async fn watch(
         {
             asks.spawn(async move {
                 let word = match whose.session() {
-                    Some(session) => backend.standing(session).await,
-                    None => Err(NoWord),
+                    Some(session) => backend.session(Purpose::LookUp, session).await,
+                    None => Lookup::Unavailable,
                 };
                 (whose, word)
             });
@@ -129,9 +130,14 @@ impl Live {
     }
 
     /// Takes note of what Clerk says of a session.
-    fn heard(&self, whose: &Whose, word: Result<Standing, NoWord>) {
+    fn heard(&self, whose: &Whose, word: &Lookup<SessionWord>) {
         let now_ms = self.clock.now_ms();
-        if let (Ok(Standing::Over), Some(session)) = (word, whose.session()) {
+        let over = match word {
+            Lookup::Found(session) => !session.is_live(),
+            Lookup::Unknown => true,
+            Lookup::Unavailable => false,
+        };
+        if let Some(session) = whose.session().filter(|_| over) {
             // The next thing that this task hears is that note.
             self.denials.deny_session(session, now_ms);
         }
@@ -144,9 +150,11 @@ impl Live {
         };
         asked.asking = false;
         match word {
-            Ok(Standing::Lives | Standing::Over) => asked.silent_since_ms = None,
-            Err(NoWord) if asked.is_silent_for(asked.grace, now_ms) => entry.end_all(whose),
-            Err(NoWord) => {}
+            Lookup::Found(_) | Lookup::Unknown => asked.silent_since_ms = None,
+            Lookup::Unavailable if asked.is_silent_for(asked.grace, now_ms) => {
+                entry.end_all(whose);
+            }
+            Lookup::Unavailable => {}
         }
     }
 }
