@@ -11,6 +11,7 @@ pub mod binding;
 pub mod continuity;
 pub mod cookies;
 pub mod credentials;
+pub mod csp;
 pub mod decide;
 pub mod edge;
 pub mod explain;
