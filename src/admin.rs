@@ -1,4 +1,5 @@
-//! The operator's window: whether the process lives, and whether it is ready.
+//! The operator's window: whether the process lives, whether it is ready, and what became of pages
+//! that clerk-js was to be put into.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::core::origin::Host;
+use crate::rewrite::Tally;
 
 /// Whether requests are served.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +37,17 @@ impl Readiness {
     }
 }
 
+/// What the window shows.
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// Whether requests are served.
+    pub ready: Readiness,
+    /// What became of pages that clerk-js was to be put into.
+    pub injections: Arc<Tally>,
+}
+
 /// Serves the window until `done` is called off.
-pub async fn serve(listener: TcpListener, ready: Readiness, done: CancellationToken) {
+pub async fn serve(listener: TcpListener, views: Views, done: CancellationToken) {
     let open = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -47,10 +58,10 @@ pub async fn serve(listener: TcpListener, ready: Readiness, done: CancellationTo
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (ready, done) = (ready.clone(), done.clone());
+        let (views, done) = (views.clone(), done.clone());
         open.spawn(async move {
             let handler = service_fn(move |request| {
-                let answer = answer(&request, &ready);
+                let answer = answer(&request, &views);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = http1::Builder::new()
@@ -67,7 +78,7 @@ pub async fn serve(listener: TcpListener, ready: Readiness, done: CancellationTo
     open.wait().await;
 }
 
-fn answer(request: &Request<Incoming>, ready: &Readiness) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
     // SECURITY: a page in the operator's browser must not reach the window under a name of its own
     // (DNS rebinding). Probes come by address, or by a name of this machine.
     let by_address = request
@@ -83,20 +94,29 @@ fn answer(request: &Request<Incoming>, ready: &Readiness) -> Response<Full<Bytes
                     .parse::<std::net::IpAddr>()
                     .is_ok()
         });
-    let (status, text) = match request.uri().path() {
+    let (status, text): (_, Bytes) = match request.uri().path() {
         _ if !by_address => (
             StatusCode::MISDIRECTED_REQUEST,
-            "this listener answers to an address or to localhost only\n",
+            "this listener answers to an address or to localhost only\n".into(),
         ),
-        "/livez" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => {
-            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+        "/livez" | "/readyz" | "/injections"
+            if !matches!(*request.method(), Method::GET | Method::HEAD) =>
+        {
+            (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed\n".into(),
+            )
         }
-        "/livez" => (StatusCode::OK, "live\n"),
-        "/readyz" if ready.is_ready() => (StatusCode::OK, "ready\n"),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        _ => (StatusCode::NOT_FOUND, "there are `/livez` and `/readyz`\n"),
+        "/livez" => (StatusCode::OK, "live\n".into()),
+        "/readyz" if views.ready.is_ready() => (StatusCode::OK, "ready\n".into()),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+        "/injections" => (StatusCode::OK, views.injections.to_string().into()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "there are `/livez`, `/readyz` and `/injections`\n".into(),
+        ),
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Full::new(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(

@@ -5,7 +5,7 @@
 //! - 4: `cli`, `server`: arguments; build, bind, serve, drain.
 //! - 3: `modes`, `admin`, `config`: a decision onto a wire; the operator's window; TOML, checked.
 //! - 2: `gate`, `pages`: one snapshot per request and the ask/answer loop; pages of our own.
-//! - 1: `clerk`, `upstream`: the things that call other machines.
+//! - 1: `clerk`, `upstream`, `rewrite`: the things that call other machines, and what they answer.
 //! - 0: `core`: the decision, pure. No async, no clock, no sockets.
 //!
 //! `clock`, `tls` and `telemetry` are wiring in the walls, unknown to the core. `standin` is an
@@ -20,6 +20,7 @@ pub mod core;
 pub mod gate;
 pub mod modes;
 pub mod pages;
+pub mod rewrite;
 pub mod server;
 #[cfg(feature = "dev")]
 pub mod standin;

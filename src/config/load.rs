@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::assertions;
 use super::clerk;
 use super::environment::{self, Environment, FlagValue};
+use super::inject;
 use super::lints;
-use super::model::{ClerkConfig, Config};
+use super::model::Config;
 use super::report::{Place, Problem, Problems, Report};
 use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
@@ -97,6 +98,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     } = settings::pages(root.section("pages"));
     let webhooks = webhooks::read(root.section("webhooks"), files);
     let identity = settings::identity(root.section("identity"));
+    let inject = inject::read(root.section("inject"));
     let log = settings::log(root.section("log"));
     let drain = settings::drain(root.section("shutdown"));
     let claims: Vec<_> = identity
@@ -138,11 +140,10 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     if !edge.sites.is_empty() {
         sites::routes(&written, &edge, problems);
     }
-    let mut sites: Vec<ClerkConfig> = written_sites
-        .into_iter()
-        .map(|site| site.clerk.config)
-        .collect();
+    let mut sites = sites::configurations(written_sites);
     sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
+    let instances = std::iter::once(&mut clerk.config).chain(&mut sites);
+    inject::introduce(inject, instances, &written, problems);
     let instances = std::iter::once(&clerk.config).chain(&sites);
     let world = assertions::World {
         instances: instances.map(|clerk| &clerk.instance).collect(),

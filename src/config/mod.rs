@@ -11,6 +11,7 @@ mod clerk;
 mod coverage;
 mod environment;
 mod frontend_api_proxy;
+mod inject;
 mod keys;
 mod lints;
 mod live;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::address;
+use super::inject;
 use super::report::{Place, Problem, Problems};
 use super::requirement;
 use super::section::{Placed, Section};
@@ -31,6 +32,8 @@ pub(super) struct WrittenRoute {
     pub(super) on_signed_out: Option<Placed<String>>,
     pub(super) on_forbidden: Option<Placed<String>>,
     pub(super) assertion_audience: Option<Place>,
+    /// Where it says that clerk-js is put into its pages.
+    pub(super) inject: Option<Place>,
 }
 
 /// Reads every route. What cannot be read has been reported and is left out.
@@ -121,6 +124,7 @@ fn route(
         .map_or(0, |url| upstreams.index_of(url.value));
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");
+    let (pages, inject) = inject::of_route(&mut section);
     section.finish();
 
     let requirement = requirement?;
@@ -190,6 +194,7 @@ fn route(
     route.upstream = upstream;
     let (audience, audience_place) = audience.map(|read| (read.value, read.place)).unzip();
     route.assertion_audience = audience;
+    route.pages = pages;
     Some(WrittenRoute {
         route,
         name: name.place,
@@ -200,6 +205,7 @@ fn route(
         on_signed_out,
         on_forbidden,
         assertion_audience: audience_place,
+        inject,
     })
 }
 

@@ -362,6 +362,11 @@ pub(super) fn routes(routes: &[WrittenRoute], edge: &Edge, problems: &Problems) 
     }
 }
 
+/// The configurations of sites whose other parts have been looked at.
+pub(super) fn configurations(sites: Vec<WrittenSite>) -> Vec<ClerkConfig> {
+    sites.into_iter().map(|site| site.clerk.config).collect()
+}
+
 /// Tells every primary for development of its satellites.
 pub(super) fn introduce(
     first: &mut ClerkConfig,

@@ -272,7 +272,8 @@ fn answer(verdict: &Verdict) -> (Option<StatusCode>, Option<String>) {
             | Page::ProtectedResource(_)
             | Page::AssertionKeys(_)
             | Page::SignOut(_)
-            | Page::SignedOut(_),
+            | Page::SignedOut(_)
+            | Page::StartScript { .. },
         ) => (Some(StatusCode::OK), None),
         Decision::Page(Page::Unauthorized) => (Some(StatusCode::FORBIDDEN), None),
     }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::edge::SiteAddress;
+use super::injection::Injection;
 use super::key::{InstanceKind, PublishableKey};
 use super::organization_sync::OrganizationSync;
 use super::origin::Origin;
@@ -50,6 +51,8 @@ pub struct Instance {
     pub continuity: Continuity,
     /// By which ways sessions are kept going.
     pub ways: Ways,
+    /// Which clerk-js is put into pages of routes that say so.
+    pub injection: Option<Injection>,
     /// Whether pending sessions count as signed out (Clerk's default).
     pub pending: PendingSessions,
     /// How long after its first issue a seal counts, in milliseconds.
@@ -146,6 +149,7 @@ impl Instance {
             after_sign_out_url: None,
             continuity: Continuity::Full,
             ways: Ways::default(),
+            injection: None,
             pending: PendingSessions::SignedOut,
             seal_max_age_ms: 7 * 24 * 60 * 60 * 1000,
             cookie_domain: None,

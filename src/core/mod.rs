@@ -19,6 +19,7 @@ pub mod facts;
 pub mod handshake;
 pub mod identity;
 pub mod identity_headers;
+pub mod injection;
 pub mod instance;
 pub mod jwt;
 pub mod key;

@@ -51,6 +51,8 @@ pub struct Route {
     pub assertion_audience: Option<String>,
     /// The template whose token the upstream gets in the place of the session's.
     pub template: Option<Arc<Template>>,
+    /// Whether clerk-js is put into its pages.
+    pub pages: Pages,
 }
 
 /// Whether a route looks at credentials.
@@ -89,6 +91,15 @@ pub enum EncodedSlash {
     Refuse,
     /// Kept; the decoded reading must pass as well.
     Keep,
+}
+
+/// What becomes of the pages that the upstream answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// They go on as they are.
+    AsTheyAre,
+    /// clerk-js is put into them.
+    WithClerkJs,
 }
 
 /// What becomes of a CORS preflight.
@@ -169,6 +180,7 @@ impl Route {
             upstream: 0,
             assertion_audience: None,
             template: None,
+            pages: Pages::AsTheyAre,
         }
     }
 

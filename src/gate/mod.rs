@@ -36,6 +36,7 @@ use crate::core::policy::Policy;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::verify::Signature;
+use crate::rewrite::Tally;
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
 use denials::Denials;
@@ -109,6 +110,8 @@ impl Snapshot {
 /// The gate: decides about requests.
 #[derive(Debug)]
 pub struct Gate {
+    /// What became of pages that clerk-js was to be put into.
+    pub injections: Arc<Tally>,
     clock: SharedClock,
     denials: Arc<Denials>,
     live: Arc<Live>,
@@ -143,6 +146,7 @@ impl Gate {
         let denials = Arc::new(Denials::new(DENIALS_LAST));
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
+            injections: Arc::default(),
             clock,
             denials,
             tokens: TokenCache::new(),

@@ -27,6 +27,7 @@ use crate::core::reply;
 use crate::gate::live::Ticket;
 use crate::gate::{Gate, Snapshot};
 use crate::pages::{self, Document};
+use crate::rewrite;
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
@@ -44,6 +45,8 @@ pub enum AnswerBody {
     Upstream(UpstreamBody),
     /// The same, as long as it may go on.
     Live(Box<LiveBody>),
+    /// A page of the upstream's, with something put into it.
+    Page(Box<rewrite::Page<AnswerBody>>),
 }
 
 /// Where a request came from.
@@ -334,14 +337,23 @@ impl Desk<'_, '_> {
         } else {
             None
         };
-        Ok(match ticket {
+        let response = match ticket {
             Some(ticket) => {
                 let (head, body) = response.into_parts();
                 let body = LiveBody::new(body, &head.headers, ticket);
                 Response::from_parts(head, AnswerBody::Live(body))
             }
             None => response.map(AnswerBody::Upstream),
-        })
+        };
+        let Some(insertion) = permit.insertion() else {
+            return Ok(response);
+        };
+        let tally = &self.gate.injections;
+        let response = rewrite::insert(response, self.facts.method, insertion, tally);
+        Ok(response.map(|body| match body {
+            rewrite::Answer::AsItIs(body) => body,
+            rewrite::Answer::Page(page) => AnswerBody::Page(page),
+        }))
     }
 
     fn ticket(&self, permit: &Permit) -> Option<Ticket> {
@@ -499,6 +511,7 @@ impl Body for AnswerBody {
             }
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
             Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Page(page) => return Pin::new(&mut **page).poll_frame(cx),
         };
         polled.map_ok(|frame| match frame.into_trailers() {
             Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
@@ -511,6 +524,7 @@ impl Body for AnswerBody {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
             Self::Live(body) => body.is_end_stream(),
+            Self::Page(page) => page.is_end_stream(),
         }
     }
 
@@ -519,6 +533,7 @@ impl Body for AnswerBody {
             Self::Own(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
             Self::Live(body) => body.size_hint(),
+            Self::Page(page) => page.size_hint(),
         }
     }
 }

@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::core::decide::{Me, Page, RefusalKind};
+use crate::core::injection;
 use crate::core::notice::{Notice, Tab};
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reply::{self, Content, Reply};
@@ -97,6 +98,24 @@ pub fn page(page: &Page, request_id: &str) -> Document {
         Page::SignedOut(sign_in_url) => notice::signed_out(sign_in_url, request_id),
         Page::ProtectedResource(resource) => protected_resource(resource),
         Page::AssertionKeys(keys) => for_anybody(keys, "public, max-age=300"),
+        Page::StartScript { current } => start_script(*current),
+    }
+}
+
+/// The script that starts clerk-js. Its address has its version, and what is asked for by the version
+/// never changes.
+fn start_script(current: bool) -> Document {
+    let mut headers = common("text/javascript; charset=utf-8");
+    let keep = if current {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+    Document {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::from_static(injection::START_SCRIPT.as_bytes()),
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::gate::{Gate, Snapshot};
@@ -114,8 +114,12 @@ impl Bound {
         let address = listener
             .local_addr()
             .context("the address of the listener")?;
+        let views = Views {
+            ready: ready.clone(),
+            injections: Arc::clone(&service.gate.injections),
+        };
         let window =
-            admin.map(|listener| tokio::spawn(admin::serve(listener, ready.clone(), done.clone())));
+            admin.map(|listener| tokio::spawn(admin::serve(listener, views, done.clone())));
         let accepting = tokio::spawn(accept::accept(
             listener,
             Arc::clone(&service),

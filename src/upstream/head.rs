@@ -8,8 +8,9 @@ mod names;
 use std::net::IpAddr;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -124,6 +125,9 @@ impl HeaderRules {
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
+        if permit.insertion().is_some() {
+            ask_for_all_of_it(&mut headers);
+        }
         headers.insert(
             X_FORWARDED_PROTO,
             HeaderValue::from_static(facts.origin.scheme().as_str()),
@@ -199,6 +203,15 @@ impl HeaderRules {
             is_one_of(&SECRET_COOKIES, name)
         }
     }
+}
+
+/// Asks for a page whole and not compressed, whatever the client holds of it already: what it holds
+/// may be the page as it is, or another page with something put into it.
+fn ask_for_all_of_it(headers: &mut HeaderMap) {
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+        headers.remove(name);
+    }
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// What a client's headers leave when those are gone that are about the connection, that are set

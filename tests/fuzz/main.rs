@@ -21,6 +21,7 @@ mod readers;
 #[path = "../it/support"]
 mod support {
     pub mod invariants;
+    pub mod pages;
     pub mod protected;
     pub mod pure;
 }
@@ -75,4 +76,9 @@ fn configuration() {
 #[test]
 fn decide() {
     fuzz("decide", &targets::decide, &[]);
+}
+
+#[test]
+fn page() {
+    fuzz("page", &targets::page, &[]);
 }

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::engine::Outcome;
 use crate::support::invariants::{self, ensure};
+use crate::support::pages;
 use crate::support::protected::{Shape, admins, fault, shapes};
 use crate::support::pure::{LIVE, Oracle, SIGNER, START_MS, Scene, TEST, judge, route};
 
@@ -397,4 +398,13 @@ fn decide_in(scene: &Scene, input: &[u8]) -> Outcome {
         invariants::only_good_signatures_open(inputs, &verdict, false)
     })?;
     Ok(seen)
+}
+
+/// A page, which arrives in pieces of as many bytes as its first one says.
+pub fn page(input: &[u8]) -> Outcome {
+    let size = input
+        .first()
+        .copied()
+        .map_or(1, |byte| usize::from(byte).max(1));
+    pages::nothing_is_lost(input, pages::in_pieces(input, size))
 }

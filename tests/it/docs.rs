@@ -234,6 +234,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "test",
                 "assertion",
                 "template",
+                "inject",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
@@ -541,6 +542,7 @@ async fn every_page_that_is_listed_is_one_and_takes_the_methods_that_are_listed(
             config.webhooks =
                 Some(clerk_gate::clerk::webhooks::WebhookSecrets::parse(secret).unwrap());
             config.assertion = Some(crate::signed_assertion::assertion("p256"));
+            config.clerk.instance.injection = Some(crate::support::pages::injection());
         })
         .start()
         .await;
@@ -563,7 +565,7 @@ async fn every_page_that_is_listed_is_one_and_takes_the_methods_that_are_listed(
             }
         }
     }
-    assert_eq!(decide::PAGES.len(), 14);
+    assert_eq!(decide::PAGES.len(), 15);
     world.upstream.assert_untouched();
 }
 

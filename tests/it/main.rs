@@ -21,6 +21,7 @@ mod frontend_api;
 mod gate;
 mod house;
 mod identity;
+mod injection;
 mod keys;
 mod limits;
 mod live;

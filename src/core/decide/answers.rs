@@ -10,10 +10,11 @@ use super::{
 use crate::core::auth::SignedIn;
 use crate::core::binding::Binding;
 use crate::core::continuity::{Begun, Keepsake};
-use crate::core::facts::Audience;
+use crate::core::facts::{Audience, Upgrade};
 use crate::core::identity::Identity;
+use crate::core::injection::Insertion;
 use crate::core::instance::Continuity;
-use crate::core::policy::Route;
+use crate::core::policy::{Pages, Route};
 use crate::core::protected_resource;
 use crate::core::question::{Progress, Question};
 use crate::core::reason::{Cause, Reason};
@@ -37,6 +38,22 @@ impl<'r> Judge<'_, 'r> {
         let subject = subject.map_or(Subject::Nobody, Subject::Person);
         let binding = Binding::of_session(self.0.facts.site, session);
         self.forward_as(route, headers, subject, binding, body, progress)
+    }
+
+    /// What is put into the page: only browsers that go to one get it.
+    fn insertion(&self, route: &Route, subject: Subject<'_>) -> Option<Box<Insertion>> {
+        let Inputs {
+            facts,
+            instance,
+            pages_prefix,
+            ..
+        } = self.0;
+        let page = route.pages == Pages::WithClerkJs
+            && facts.audience == Audience::Navigation
+            && facts.upgrade == Upgrade::None
+            && !matches!(subject, Subject::Machine(_));
+        let insertion = page.then(|| Insertion::of(instance, &facts.origin, pages_prefix));
+        insertion.flatten().map(Box::new)
     }
 
     /// The same for somebody who may: with the token of the route's template, where it has one.
@@ -93,6 +110,7 @@ impl<'r> Judge<'_, 'r> {
                     .template
                     .as_ref()
                     .map(|template| template.header.clone()),
+                insertion: self.insertion(route, subject),
             }),
             cause: None,
             standing: Standing::Unasked,

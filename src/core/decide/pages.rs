@@ -14,6 +14,7 @@ use super::{
 };
 use crate::core::auth::{self, AuthState, Outcome};
 use crate::core::handshake;
+use crate::core::injection::{self, START_SCRIPT_PAGE};
 use crate::core::jwt::Token;
 use crate::core::question::{Progress, Question};
 use crate::core::reason::Reason;
@@ -31,7 +32,7 @@ pub struct PageEntry {
 }
 
 /// Every page of ours, in the order of the documentation.
-pub const PAGES: [PageEntry; 14] = [
+pub const PAGES: [PageEntry; 15] = [
     page("sign-in", "GET, HEAD"),
     page("sign-up", "GET, HEAD"),
     page("sign-out", "GET, HEAD, POST"),
@@ -46,6 +47,7 @@ pub const PAGES: [PageEntry; 14] = [
     page("unauthorized", "GET, HEAD"),
     page("webhooks/clerk", "POST"),
     page(ASSERTION_KEYS, "GET, HEAD"),
+    page(START_SCRIPT_PAGE, "GET, HEAD"),
 ];
 
 const fn page(path: &'static str, methods: &'static str) -> PageEntry {
@@ -85,6 +87,7 @@ impl<'r> Judge<'_, 'r> {
             "unauthorized" | "me" | "sign-in" | "sign-up" | ASSERTION_KEYS if !reading => {
                 refuse(Reason::MethodNotAllowed, progress)
             }
+            START_SCRIPT_PAGE => Ok(self.start_script(reading, progress)),
             "unauthorized" => Ok(Self::own(Page::Unauthorized, progress)),
             "sign-in" | "sign-up" => {
                 let mut state = auth::authenticate(facts, instance, SESSION, now_ms, progress)?;
@@ -214,6 +217,21 @@ impl<'r> Judge<'_, 'r> {
             keepsakes: Vec::new(),
             route: progress.route().cloned(),
         }
+    }
+
+    /// What starts clerk-js in pages that it was put into: the same for everybody.
+    fn start_script(&self, reading: bool, progress: &Progress<'r>) -> Verdict {
+        let trouble = match (&self.0.instance.injection, reading) {
+            (None, _) => Some(Reason::PageUnknown),
+            (Some(_), false) => Some(Reason::MethodNotAllowed),
+            (Some(_), true) => None,
+        };
+        if let Some(reason) = trouble {
+            return self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress);
+        }
+        let asked = self.0.facts.parameter(injection::START_SCRIPT_VERSION);
+        let current = asked == Some(injection::start_script_version());
+        Self::own(Page::StartScript { current }, progress)
     }
 
     /// Redirects and broken results on a page of ours are those of any route.

@@ -13,6 +13,7 @@ use crate::core::binding::Binding;
 use crate::core::continuity::Keepsake;
 use crate::core::facts::Audience;
 use crate::core::identity::Identity;
+use crate::core::injection::Insertion;
 use crate::core::masked::{Address, CookieLines};
 use crate::core::policy::RouteMatch;
 use crate::core::protected_resource::ProtectedResource;
@@ -91,6 +92,7 @@ pub struct Permit {
     pub(super) body: BodyRule,
     pub(super) binding: Binding,
     pub(super) withheld: Option<HeaderName>,
+    pub(super) insertion: Option<Box<Insertion>>,
 }
 
 /// What becomes of the body of a forwarded request.
@@ -141,6 +143,11 @@ impl Permit {
     /// A header of the client's that stays here: one that the gate sets on this route.
     pub fn withheld(&self) -> Option<&HeaderName> {
         self.withheld.as_ref()
+    }
+
+    /// What is put into the page, if the answer is one.
+    pub fn insertion(&self) -> Option<&Insertion> {
+        self.insertion.as_deref()
     }
 }
 
@@ -225,6 +232,11 @@ pub enum Page {
     ProtectedResource(Box<ProtectedResource>),
     /// `/_gate/assertion/jwks.json`: the keys that signed assertions are checked with.
     AssertionKeys(Arc<Value>),
+    /// `/_gate/inject/start.js`: what starts clerk-js in pages that it was put into.
+    StartScript {
+        /// Whether it was asked for by the version that it has.
+        current: bool,
+    },
 }
 
 /// What a page is told of whoever is signed in. Never a token.

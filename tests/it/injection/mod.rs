@@ -1,0 +1,5 @@
+//! clerk-js in pages of an application that has none.
+
+mod answers;
+mod pages;
+mod streamed;
