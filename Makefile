@@ -59,7 +59,7 @@ test-browser: binary ## a browser signs in and works behind the gate
 .PHONY: test-clerkjs
 test-clerkjs: binary ## Clerk's script for browsers and the gate see the same person
 	tests/deps.sh browser
-	$(call node-test,tests/e2e/clerkjs.test.mjs)
+	$(call node-test,--test-concurrency=1 tests/e2e/clerkjs.test.mjs tests/e2e/inject.test.mjs)
 
 .PHONY: test-app
 test-app: binary ## an application of somebody else's learns who its user is
