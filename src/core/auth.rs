@@ -9,7 +9,7 @@ mod state;
 
 use std::sync::Arc;
 
-use super::continuity::Begun;
+use super::continuity::Journey;
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
@@ -101,6 +101,37 @@ pub(super) fn renew<'r>(
     desk.handshake_or_mint(reason, &desk.cookies(progress)?, progress)
 }
 
+/// Whether a page of ours that does more than end its own session may be asked for with this one.
+pub(super) fn is_sealed<'r>(
+    facts: &RequestFacts<'r>,
+    instance: &Instance,
+    session: &SignedIn,
+    now_ms: u64,
+    progress: &Progress<'r>,
+) -> Result<bool, Question> {
+    let desk = Desk {
+        facts,
+        instance,
+        now_ms,
+    };
+    desk.is_sealed(session, progress)
+}
+
+/// Sends a page load to Clerk and back for a seal, where that is possible.
+pub(super) fn fetch_seal<'r>(
+    facts: &RequestFacts<'r>,
+    instance: &Instance,
+    now_ms: u64,
+    progress: &Progress<'r>,
+) -> Result<AuthState, Question> {
+    let desk = Desk {
+        facts,
+        instance,
+        now_ms,
+    };
+    desk.maybe_handshake(Reason::SealMissing, &desk.cookies(progress)?, progress)
+}
+
 impl<'r> Desk<'_, 'r> {
     /// Section 3.4: the header token alone decides.
     fn by_header(&self, progress: &Progress<'r>) -> Result<AuthState, Question> {
@@ -135,7 +166,7 @@ impl<'r> Desk<'_, 'r> {
             Sync::NotNeeded => {}
             Sync::SignedOut => return Ok(AuthState::signed_out(Reason::SessionTokenAndUatMissing)),
             Sync::Needed => {
-                return Ok(self.maybe_handshake(Reason::SatelliteNeedsSyncing, &view, progress));
+                return self.maybe_handshake(Reason::SatelliteNeedsSyncing, &view, progress);
             }
         }
         if self.instance.is_development() {
@@ -150,24 +181,21 @@ impl<'r> Desk<'_, 'r> {
                 return Ok(self.redirect(
                     location,
                     Reason::PrimaryRespondsToSyncing.into(),
+                    None,
                     progress,
                 ));
             }
             if credentials.dev_browser_parameter.is_some() {
-                return Ok(self.maybe_handshake(Reason::DevBrowserSync, &view, progress));
+                return self.maybe_handshake(Reason::DevBrowserSync, &view, progress);
             }
             if credentials.dev_browser(view.family).is_none() {
-                return Ok(self.maybe_handshake(Reason::DevBrowserMissing, &view, progress));
+                return self.maybe_handshake(Reason::DevBrowserMissing, &view, progress);
             }
         }
         match (has_client, has_token) {
             (false, false) => return Ok(AuthState::signed_out(Reason::SessionTokenAndUatMissing)),
             (false, true) => {
-                return Ok(self.maybe_handshake(
-                    Reason::SessionTokenButNoClientUat,
-                    &view,
-                    progress,
-                ));
+                return self.maybe_handshake(Reason::SessionTokenButNoClientUat, &view, progress);
             }
             (true, false) => {
                 let reason = Reason::ClientUatButNoSessionToken;
@@ -189,11 +217,7 @@ impl<'r> Desk<'_, 'r> {
             .number("iat")
             .is_some_and(|iat| iat < client_uat as f64);
         if older {
-            return Ok(self.maybe_handshake(
-                Reason::SessionTokenIatBeforeClientUat,
-                &view,
-                progress,
-            ));
+            return self.maybe_handshake(Reason::SessionTokenIatBeforeClientUat, &view, progress);
         }
         let state = self.judge(view.slot, progress)?;
         // A refreshed session has been compared with nothing yet, and is fresh: no sync.
@@ -204,9 +228,9 @@ impl<'r> Desk<'_, 'r> {
             Outcome::Machine(_) | Outcome::Redirect(_) | Outcome::Broken(_) => false,
         };
         if arrived && handshake::arrives_from_elsewhere(self, credentials) {
-            return Ok(self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress));
+            return self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress);
         }
-        if arrived && let Some(sync) = self.activate_organization(&state, &view, progress) {
+        if arrived && let Some(sync) = self.activate_organization(&state, &view, progress)? {
             return Ok(sync);
         }
         Ok(state)
@@ -226,21 +250,19 @@ impl<'r> Desk<'_, 'r> {
         state: &AuthState,
         view: &CookieView,
         progress: &Progress<'r>,
-    ) -> Option<AuthState> {
-        let identity = state
-            .session(PendingSessions::SignedOut)?
-            .token
-            .identity()?;
+    ) -> Result<Option<AuthState>, Question> {
+        let session = state.session(PendingSessions::SignedOut);
+        let Some(identity) = session.and_then(|session| session.token.identity()) else {
+            return Ok(None);
+        };
         let organization = identity.organization.as_ref();
         let slug = organization.and_then(|active| active.slug.as_deref());
-        if self
-            .organization_target()?
-            .is_active(identity.organization_id(), slug)
-        {
-            return None;
+        let target = self.organization_target();
+        if target.is_none_or(|target| target.is_active(identity.organization_id(), slug)) {
+            return Ok(None);
         }
-        let sync = self.maybe_handshake(Reason::ActiveOrganizationMismatch, view, progress);
-        matches!(sync.outcome, Outcome::Redirect(_)).then_some(sync)
+        let sync = self.maybe_handshake(Reason::ActiveOrganizationMismatch, view, progress)?;
+        Ok(matches!(sync.outcome, Outcome::Redirect(_)).then_some(sync))
     }
 
     /// Which copies of the cookies count. Decodes session cookies only as far as that needs.
@@ -300,16 +322,16 @@ impl<'r> Desk<'_, 'r> {
                 };
                 let view = self.cookies(progress)?;
                 if slot == Slot::Bearer {
-                    return Ok(self.maybe_handshake(cause, &view, progress));
+                    return self.maybe_handshake(cause, &view, progress);
                 }
                 self.handshake_or_mint(cause, &view, progress)
             }
             Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture => {
-                Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
+                self.maybe_handshake(reason, &self.cookies(progress)?, progress)
             }
             // Clerk knows what has become of the browser's sessions; a program has to find out itself.
             Reason::SessionRevoked if slot != Slot::Bearer => {
-                Ok(self.maybe_handshake(reason, &self.cookies(progress)?, progress))
+                self.maybe_handshake(reason, &self.cookies(progress)?, progress)
             }
             Reason::SessionTokenOutdated if slot != Slot::Bearer => {
                 self.handshake_or_mint(reason, &self.cookies(progress)?, progress)
@@ -387,15 +409,18 @@ impl<'r> Desk<'_, 'r> {
         cause: impl Into<Cause>,
         view: &CookieView,
         progress: &Progress<'r>,
-    ) -> AuthState {
+    ) -> Result<AuthState, Question> {
         let cause = cause.into();
-        if !self.facts.is_handshake_eligible() || self.shuns_handshakes(cause.reason) {
-            return AuthState::signed_out(cause);
+        if !self.may_redirect(progress) || self.shuns_handshakes(cause.reason) {
+            return Ok(AuthState::signed_out(cause));
         }
-        match handshake::location(self, &cause, view, progress) {
-            Some(location) => self.redirect(location, cause, progress),
-            None => AuthState::signed_out(Reason::UnexpectedError),
-        }
+        let journey = self.journey(progress)?;
+        Ok(
+            match handshake::location(self, &cause, view, journey, progress) {
+                Some(location) => self.redirect(location, cause, journey, progress),
+                None => AuthState::signed_out(Reason::UnexpectedError),
+            },
+        )
     }
 
     /// Whether handshakes are switched off. A browser that a development instance does not know yet has
@@ -413,26 +438,41 @@ impl<'r> Desk<'_, 'r> {
         view: &CookieView,
         progress: &Progress<'r>,
     ) -> Result<AuthState, Question> {
-        let state = self.maybe_handshake(cause, view, progress);
+        let state = self.maybe_handshake(cause, view, progress)?;
         if matches!(state.outcome, Outcome::Redirect(_)) {
             return Ok(state);
         }
         Ok(self.mint(view, progress)?.unwrap_or(state))
     }
 
-    /// Sends the browser on, unless it has been sent on three times in a row (section 3.6).
-    fn redirect(&self, location: String, cause: Cause, progress: &Progress<'r>) -> AuthState {
+    /// Whether the browser can be sent on, and has not been sent on three times in a row (section 3.6).
+    fn may_redirect(&self, progress: &Progress<'r>) -> bool {
         let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
-        if !self.facts.is_handshake_eligible() || count >= handshake::MAX_REDIRECTS {
+        self.facts.is_handshake_eligible() && count < handshake::MAX_REDIRECTS
+    }
+
+    /// Sends the browser on, on a journey of ours or on none, where it can be.
+    fn redirect(
+        &self,
+        location: String,
+        cause: Cause,
+        journey: Option<&Journey>,
+        progress: &Progress<'r>,
+    ) -> AuthState {
+        if !self.may_redirect(progress) {
             return AuthState::signed_out(cause);
         }
+        let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
         AuthState {
             outcome: Outcome::Redirect(AuthRedirect {
                 location,
                 cause: Some(cause),
             }),
             set_cookies: vec![handshake::counter_cookie(count)],
-            keepsakes: self.begins(Begun::Handshake),
+            keepsakes: journey
+                .map(|journey| self.begins(journey))
+                .into_iter()
+                .collect(),
             token_type: Some(TokenType::Session),
         }
     }

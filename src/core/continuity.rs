@@ -1,10 +1,12 @@
-//! The gate's own cookies: the seal, by which a session outlives its token, and the state of a
-//! handshake or sign-in that began here (design, section 8, B).
+//! The gate's own cookies: the seal, by which a session outlives its token, and the state of each
+//! handshake that began here (design, section 8, B).
 //!
 //! The core says what they shall hold and is told what they hold; sealing and opening is the gate's
 //! affair, and nothing here is read that does not open.
 
-use super::auth::{CookieView, Desk};
+use std::fmt;
+
+use super::auth::{CookieView, Desk, SignedIn};
 use super::credentials::{CookieFamily, javascript_integer};
 use super::instance::Continuity;
 use super::jwt::Token;
@@ -15,14 +17,15 @@ use super::verify::Signature;
 /// The cookie that holds the seal; the suffix of the instance stands behind it, after `_`.
 pub const SEAL_COOKIE: &str = "__Host-clerk-gate-seal";
 
-/// The cookie that holds the state, named likewise.
+/// The cookie that holds the state of a handshake; its journey and the suffix stand behind it, each
+/// after `_`.
 pub const STATE_COOKIE: &str = "__Host-clerk-gate-state";
+
+/// The parameter of the way back that names the journey.
+pub const STATE_PARAMETER: &str = "__clerk_gate_state";
 
 /// How long a handshake may take, in milliseconds.
 const HANDSHAKE_WITHIN_MS: u64 = 2 * 60 * 1000;
-
-/// How long signing in may take, in milliseconds.
-const SIGN_IN_WITHIN_MS: u64 = 60 * 60 * 1000;
 
 /// How long browsers keep a session cookie, in seconds: as long as Clerk's own script says.
 const SESSION_COOKIE_SECONDS: u32 = 365 * 24 * 60 * 60;
@@ -40,20 +43,36 @@ pub struct Seal {
     pub sealed_ms: u64,
 }
 
-/// That something began here which Clerk will end.
+/// That a handshake began here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// Which one.
+    pub journey: Journey,
     /// Until when its end is taken, in milliseconds since the epoch.
     pub until_ms: u64,
 }
 
-/// What began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// A redirect to Clerk and back.
-    Handshake,
-    /// A visit to the sign-in page.
-    SignIn,
+/// A browser's way to Clerk and back. Nobody else can know what it is called.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Journey(String);
+
+impl Journey {
+    /// The journey of this name: 16 to 64 letters and digits.
+    pub fn named(name: &str) -> Option<Self> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (plain && (16..=64).contains(&name.len())).then(|| Self(name.to_owned()))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Journey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Journey(…)")
+    }
 }
 
 /// What the gate's own cookies of a request hold, as far as they opened.
@@ -79,29 +98,27 @@ pub enum Keepsake {
     /// And this state.
     State(State),
     /// It has served.
-    DropState,
-}
-
-impl Keepsake {
-    /// The state of what begins now.
-    pub(super) fn begin(begun: Begun, now_ms: u64) -> Self {
-        let within = match begun {
-            Begun::Handshake => HANDSHAKE_WITHIN_MS,
-            Begun::SignIn => SIGN_IN_WITHIN_MS,
-        };
-        Self::State(State {
-            until_ms: now_ms.saturating_add(within),
-        })
-    }
+    DropState(Journey),
 }
 
 impl<'r> Desk<'_, 'r> {
-    /// What begins now, for the browser to keep. Nothing where the SDK keeps nothing.
-    pub(super) fn begins(&self, begun: Begun) -> Vec<Keepsake> {
+    /// The journey that begins now. None where the SDK knows of none.
+    pub(super) fn journey<'p>(
+        &self,
+        progress: &'p Progress<'r>,
+    ) -> Result<Option<&'p Journey>, Question> {
         if self.instance.continuity == Continuity::Faithful {
-            return Vec::new();
+            return Ok(None);
         }
-        vec![Keepsake::begin(begun, self.now_ms)]
+        progress.journey().map(Some)
+    }
+
+    /// What the browser keeps of it.
+    pub(super) fn begins(&self, journey: &Journey) -> Keepsake {
+        Keepsake::State(State {
+            journey: journey.clone(),
+            until_ms: self.now_ms.saturating_add(HANDSHAKE_WITHIN_MS),
+        })
     }
 
     /// Whether the handshake result of this request belongs to something that began here.
@@ -116,15 +133,43 @@ impl<'r> Desk<'_, 'r> {
         {
             return Ok(true);
         }
-        self.began_here(progress)
+        Ok(self.began_here(progress)?.is_some())
     }
 
-    /// Whether the state of this request says that something of ours is under way.
-    pub(super) fn began_here(&self, progress: &Progress<'r>) -> Result<bool, Question> {
-        let state = &progress.own_cookies()?.state;
+    /// The journey that this request comes back from, if it began here and not too long ago.
+    // SECURITY: the name stands in the address and in a sealed cookie of this browser. Another site can
+    // have a journey begin in it, and cannot learn what it is called.
+    pub(super) fn began_here<'p>(
+        &self,
+        progress: &'p Progress<'r>,
+    ) -> Result<Option<&'p Journey>, Question> {
+        let named = progress.credentials().and_then(|c| c.journey.as_ref());
+        let state = progress.own_cookies()?.state.as_ref();
+        let state = state.filter(|state| self.now_ms < state.until_ms);
         Ok(state
-            .as_ref()
-            .is_some_and(|state| self.now_ms < state.until_ms))
+            .map(|state| &state.journey)
+            .filter(|journey| named == Some(*journey)))
+    }
+
+    /// Whether a page of ours that does more than end its own session may be asked for with this one:
+    /// its browser came out of a handshake or renewal of ours. The token alone may be anybody's who has
+    /// seen it.
+    pub(super) fn is_sealed(
+        &self,
+        session: &SignedIn,
+        progress: &Progress<'r>,
+    ) -> Result<bool, Question> {
+        if self.instance.continuity == Continuity::Faithful || !self.keeps_our_cookies() {
+            return Ok(true);
+        }
+        match session.slot {
+            // Clerk has just sent it, on our asking.
+            Slot::FromHandshake | Slot::FromRefresh | Slot::FromMint => return Ok(true),
+            Slot::Session | Slot::SuffixedSession | Slot::Bearer | Slot::Handshake => {}
+        }
+        let view = self.cookies(progress)?;
+        let seal = self.seal(view.family, progress)?;
+        Ok(seal.is_some_and(|seal| seal.is_of(&session.token)))
     }
 
     /// Whether browsers keep cookies that ask for a safe connection.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::header::AUTHORIZATION;
 
-use super::continuity::{SEAL_COOKIE, STATE_COOKIE};
+use super::continuity::{Journey, SEAL_COOKIE, STATE_COOKIE, STATE_PARAMETER};
 use super::cookies::Cookies;
 use super::facts::{self, RequestFacts};
 use super::instance::Instance;
@@ -28,6 +28,8 @@ pub struct Credentials<'r> {
     pub refresh: Option<Cow<'r, str>>,
     /// The gate's own seal and state, of this instance, as they came.
     pub seal: Option<Cow<'r, str>>,
+    /// The journey that the address names, and its state.
+    pub journey: Option<Journey>,
     /// Likewise.
     pub state: Option<Cow<'r, str>>,
     /// `__clerk_handshake`, query first.
@@ -87,7 +89,13 @@ impl<'r> Credentials<'r> {
                 .map(Cow::Owned)
                 .or_else(|| cookies.value(name))
         };
+        let journey = parameter(STATE_PARAMETER).and_then(|name| Journey::named(&name));
+        let state = journey.as_ref().and_then(|journey| {
+            cookies.suffixed(&format!("{STATE_COOKIE}_{}", journey.name()), suffix)
+        });
         Self {
+            journey,
+            state,
             bearer: bearer(facts),
             session: copies("__session"),
             client_uat: copies("__client_uat"),
@@ -95,7 +103,6 @@ impl<'r> Credentials<'r> {
             dev_browser_parameter: parameter("__clerk_db_jwt"),
             refresh: cookies.suffixed("__refresh", suffix),
             seal: cookies.suffixed(SEAL_COOKIE, suffix),
-            state: cookies.suffixed(STATE_COOKIE, suffix),
             handshake: query_first("__clerk_handshake"),
             handshake_nonce: query_first("__clerk_handshake_nonce"),
             redirect_count: cookies

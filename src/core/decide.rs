@@ -454,7 +454,7 @@ impl<'r> Judge<'_, 'r> {
                 standing: Standing::SignedOut,
                 who: None,
                 set_cookies: cookies,
-                keepsakes: self.begins_to_sign_in(),
+                keepsakes: Vec::new(),
                 route: progress.route().cloned(),
             };
         }

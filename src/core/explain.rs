@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::auth;
-use super::continuity::OwnCookies;
+use super::continuity::{Journey, OwnCookies};
 use super::decide::{self, Decision, Inputs, Page, Step, Verdict};
 use super::jwt::Token;
 use super::machine::Machine;
@@ -22,6 +22,9 @@ use super::requirement::{Caller, Person};
 use super::verify::Signature;
 
 pub use explanation::{Explanation, Judged, Outcome, ReadingLine, Relay};
+
+/// What journeys are called that nobody goes on.
+const EXAMPLE_JOURNEY: &str = "0000000000000000";
 
 /// Whose token is taken for good without being looked at.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +114,11 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                 }
                 // The keys that open them are not at hand: it is as if none had come.
                 Question::OwnCookies => self.progress.answer_own_cookies(OwnCookies::default()),
+                Question::Journey => {
+                    if let Some(journey) = Journey::named(EXAMPLE_JOURNEY) {
+                        self.progress.answer_journey(journey);
+                    }
+                }
                 Question::Mint => {
                     self.left_out.push(question);
                     self.progress.answer_mint(Err(MintFailure::Refused));
@@ -249,6 +257,7 @@ fn effect(question: Question) -> &'static str {
         Question::Template(_) => "a token of the route's template would be fetched from Clerk",
         Question::Machine(_) => "the token would be looked up at Clerk",
         Question::Mint => "a session token would be minted at Clerk",
+        Question::Journey => "a journey would be given a name",
         Question::OwnCookies => "the gate's own cookies would be opened",
         Question::Token(_) | Question::Signature(_) => "a token would be looked at",
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::auth::{AuthRedirect, AuthState, CookieView, Desk, Outcome, SignedIn};
-use super::continuity::Keepsake;
+use super::continuity::{Journey, Keepsake, STATE_PARAMETER};
 use super::credentials::{CookieFamily, Credentials};
 use super::facts::RequestFacts;
 use super::instance::{Continuity, Way};
@@ -22,11 +22,12 @@ pub const API_VERSION: &str = "2026-05-12";
 pub(super) const MAX_REDIRECTS: f64 = 3.0;
 
 /// Parameters that carry a handshake result and must not stay in an address.
-const RESULT_PARAMETERS: [&str; 4] = [
+const RESULT_PARAMETERS: [&str; 5] = [
     "__clerk_handshake",
     "__clerk_help",
     "__clerk_db_jwt",
     "__clerk_handshake_nonce",
+    STATE_PARAMETER,
 ];
 
 /// What came of a handshake result.
@@ -157,7 +158,7 @@ fn broken(reason: Reason) -> Reason {
 fn finished(
     desk: &Desk<'_, '_>,
     session: Result<SignedIn, Reason>,
-    mut set_cookies: Vec<String>,
+    set_cookies: Vec<String>,
     keepsakes: Vec<Keepsake>,
 ) -> AuthState {
     let outcome = if desk.instance.is_development() || cleans_in_production(desk) {
@@ -170,13 +171,7 @@ fn finished(
         }
     } else {
         match session {
-            Ok(session) => {
-                // It has arrived: what it took to get here says nothing about the next time.
-                if desk.instance.continuity == Continuity::Full {
-                    set_cookies.push(NO_COUNTER.to_owned());
-                }
-                Outcome::SignedIn(session)
-            }
+            Ok(session) => Outcome::SignedIn(session),
             Err(reason) => Outcome::SignedOut(reason.into()),
         }
     };
@@ -195,14 +190,16 @@ fn keepsakes(
     session: Option<&Token>,
     progress: &Progress<'_>,
 ) -> Result<Vec<Keepsake>, Question> {
-    if !desk.began_here(progress)? {
+    let Some(journey) = desk.began_here(progress)? else {
         return Ok(Vec::new());
-    }
+    };
     let seal = match session {
         Some(token) => desk.sealed(token, progress)?,
         None => None,
     };
-    Ok(std::iter::once(Keepsake::DropState).chain(seal).collect())
+    Ok(std::iter::once(Keepsake::DropState(journey.clone()))
+        .chain(seal)
+        .collect())
 }
 
 /// Whether a result that came in the query of a production request is cleaned away as well.
@@ -247,6 +244,7 @@ pub(super) fn location(
     desk: &Desk<'_, '_>,
     cause: &Cause,
     view: &CookieView,
+    journey: Option<&Journey>,
     progress: &Progress<'_>,
 ) -> Option<String> {
     let credentials = progress.credentials()?;
@@ -261,7 +259,14 @@ pub(super) fn location(
     let base = instance.frontend_api_at(&desk.facts.origin);
     let base = base.trim_end_matches('/');
     let mut url = Url::parse(&format!("{base}/v1/client/handshake")).ok()?;
-    let back = without_parameters(desk.facts, &["__clerk_db_jwt", "__dev_session"])?;
+    let mut back = without_parameters(
+        desk.facts,
+        &["__clerk_db_jwt", "__dev_session", STATE_PARAMETER],
+    )?;
+    if let Some(journey) = journey {
+        back.query_pairs_mut()
+            .append_pair(STATE_PARAMETER, journey.name());
+    }
     let suffixed = view.family == CookieFamily::Suffixed;
     {
         let mut query = url.query_pairs_mut();
@@ -313,9 +318,6 @@ pub(super) fn counter_cookie(count: f64) -> String {
         count + 1.0
     )
 }
-
-/// Takes the counter away.
-const NO_COUNTER: &str = "__clerk_redirect_count=0; SameSite=Lax; HttpOnly; Max-Age=0";
 
 /// Whether a Set-Cookie string counts a redirect: of no use where that redirect is not followed.
 pub(super) fn counts_a_redirect(cookie: &str) -> bool {

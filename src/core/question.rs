@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::continuity::{self, OwnCookies, Seal};
+use super::continuity::{self, Journey, OwnCookies, Seal};
 use super::credentials::Credentials;
 use super::jwt::{Malformed, Token};
 use super::machine::{Machine, TokenType};
@@ -26,6 +26,8 @@ pub enum Question {
     HandshakePayload,
     /// Pure: what do the gate's own cookies hold?
     OwnCookies,
+    /// Pure: what is the journey called that begins now? Nobody can guess it.
+    Journey,
     /// Effect: a new session token for the session of the seal.
     Mint,
     /// Effect: a new session token for the refresh cookie.
@@ -104,6 +106,7 @@ pub struct Progress<'r> {
     refresh: Option<Directives<RefreshFailure>>,
     machine: Option<Result<Arc<Machine>, Reason>>,
     own: Option<OwnCookies>,
+    journey: Option<Journey>,
     minted: Option<Result<String, MintFailure>>,
     template: Option<Result<Arc<str>, Reason>>,
     asked: Vec<Question>,
@@ -142,6 +145,11 @@ impl<'r> Progress<'r> {
     /// Notes what the gate's own cookies hold.
     pub fn answer_own_cookies(&mut self, own: OwnCookies) {
         self.own = Some(own);
+    }
+
+    /// Notes what the journey is called that begins now.
+    pub fn answer_journey(&mut self, journey: Journey) {
+        self.journey = Some(journey);
     }
 
     /// Notes the token that was minted, or why none was.
@@ -237,6 +245,10 @@ impl<'r> Progress<'r> {
         self.own.as_ref().ok_or(Question::OwnCookies)
     }
 
+    pub(super) fn journey(&self) -> Result<&Journey, Question> {
+        self.journey.as_ref().ok_or(Question::Journey)
+    }
+
     pub(super) fn minted(&self) -> Result<&Result<String, MintFailure>, Question> {
         self.minted.as_ref().ok_or(Question::Mint)
     }
@@ -276,6 +288,7 @@ impl fmt::Debug for Progress<'_> {
             .field("refresh", &shown(self.refresh.as_ref()))
             .field("machine", &self.machine)
             .field("own", &self.own)
+            .field("journey", &self.journey)
             .field(
                 "minted",
                 &self.minted.as_ref().map(|m| m.as_ref().map(|_| "…")),

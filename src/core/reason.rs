@@ -96,6 +96,8 @@ reasons! {
     SessionTokenOutdated => "session-token-outdated", "your session has to be renewed";
     /// The session may well go on, and Clerk could not be asked for a new token.
     SessionRenewalUnavailable => "session-renewal-unavailable", "your session cannot be renewed at the moment; try again shortly";
+    /// A session token alone is not enough for what is asked of the gate's own pages.
+    SealMissing => "seal-missing", "this browser has to come back from signing in first; open the page of your sessions";
     /// The session has tasks left before it can be used.
     SessionPending => "session-pending", "finish signing in first";
     /// The handshake result was not made by this instance.

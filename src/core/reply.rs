@@ -279,6 +279,7 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::JwkKidMismatch
         | Reason::SessionRevoked
         | Reason::SessionTokenOutdated
+        | Reason::SealMissing
         | Reason::SessionPending
         | Reason::RoleMissing
         | Reason::PermissionMissing

@@ -1,6 +1,6 @@
 //! The cookies of a session, as an answer takes them away.
 
-use super::continuity::{SEAL_COOKIE, STATE_COOKIE};
+use super::continuity::SEAL_COOKIE;
 use super::instance::Instance;
 use super::origin::{Origin, Scheme};
 
@@ -38,12 +38,10 @@ pub fn cleared(instance: &Instance, origin: &Origin, client_uat: ClientUat) -> V
     for name in ["__session", "__refresh"] {
         lines.push(gone(&format!("{name}_{suffix}")));
     }
-    // SECURITY: without the attributes of their prefix, browsers would keep the old ones.
-    for name in [SEAL_COOKIE, STATE_COOKIE] {
-        lines.push(format!(
-            "{name}_{suffix}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"
-        ));
-    }
+    // SECURITY: without the attributes of its prefix, browsers would keep the old one.
+    lines.push(format!(
+        "{SEAL_COOKIE}_{suffix}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"
+    ));
     if client_uat == ClientUat::Clear {
         for name in ["__client_uat".to_owned(), format!("__client_uat_{suffix}")] {
             let line = gone(&name);

@@ -261,6 +261,12 @@ impl Gate {
                 );
                 progress.answer_own_cookies(own);
             }
+            Question::Journey => {
+                // Should chance fail, the question stays open, and the verdict is that nothing can be told.
+                if let Some(journey) = seals::new_journey() {
+                    progress.answer_journey(journey);
+                }
+            }
             Question::Mint => {
                 let minted = match (&site.backend, progress.opened_seal()) {
                     (Some(backend), Some(seal)) => {

@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tracing::error;
 
-use crate::core::continuity::{Keepsake, OwnCookies, SEAL_COOKIE, STATE_COOKIE, Seal, State};
+use crate::core::continuity::{
+    Journey, Keepsake, OwnCookies, SEAL_COOKIE, STATE_COOKIE, Seal, State,
+};
 use crate::core::instance::Instance;
 use crate::core::origin::Origin;
 
@@ -52,13 +54,6 @@ impl Kind {
             Self::State => "state",
         }
     }
-
-    fn cookie(self) -> &'static str {
-        match self {
-            Self::Seal => SEAL_COOKIE,
-            Self::State => STATE_COOKIE,
-        }
-    }
 }
 
 impl Seals {
@@ -82,7 +77,7 @@ impl Seals {
     ) -> OwnCookies {
         let seal: Option<(u64, u64, String, String)> =
             seal.and_then(|text| self.opened(&bound(Kind::Seal, instance, origin), text));
-        let state: Option<u64> =
+        let state: Option<(String, u64)> =
             state.and_then(|text| self.opened(&bound(Kind::State, instance, origin), text));
         OwnCookies {
             seal: seal.map(|(first_ms, sealed_ms, session, user)| Seal {
@@ -91,7 +86,10 @@ impl Seals {
                 first_ms,
                 sealed_ms,
             }),
-            state: state.map(|until_ms| State { until_ms }),
+            state: state.and_then(|(name, until_ms)| {
+                let journey = Journey::named(&name)?;
+                Some(State { journey, until_ms })
+            }),
         }
     }
 
@@ -104,25 +102,24 @@ impl Seals {
         keepsake: &Keepsake,
         now_ms: u64,
     ) -> Option<String> {
-        let (kind, value, until_ms) = match keepsake {
+        let (name, value, until_ms) = match keepsake {
             Keepsake::Seal(seal) => {
                 let text = (seal.first_ms, seal.sealed_ms, &seal.session, &seal.user);
                 let value = self.sealed(&bound(Kind::Seal, instance, origin), &text)?;
                 let until = seal.first_ms.saturating_add(instance.seal_max_age_ms);
-                (Kind::Seal, value, until)
+                (SEAL_COOKIE.to_owned(), value, until)
             }
             Keepsake::State(state) => {
-                let bound = bound(Kind::State, instance, origin);
-                let value = self.sealed(&bound, &state.until_ms)?;
-                (Kind::State, value, state.until_ms)
+                let text = (state.journey.name(), state.until_ms);
+                let value = self.sealed(&bound(Kind::State, instance, origin), &text)?;
+                (state_cookie(&state.journey), value, state.until_ms)
             }
-            Keepsake::DropState => (Kind::State, String::new(), 0),
+            Keepsake::DropState(journey) => (state_cookie(journey), String::new(), 0),
         };
+        let suffix = instance.key.cookie_suffix();
         let seconds = until_ms.saturating_sub(now_ms) / 1000;
         Some(format!(
-            "{}_{}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax",
-            kind.cookie(),
-            instance.key.cookie_suffix(),
+            "{name}_{suffix}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax"
         ))
     }
 
@@ -170,6 +167,17 @@ impl Seals {
         };
         self.made.get_or_init(make).as_ref()
     }
+}
+
+fn state_cookie(journey: &Journey) -> String {
+    format!("{STATE_COOKIE}_{}", journey.name())
+}
+
+/// A name for a journey that nobody can guess. `None` if chance fails.
+pub(super) fn new_journey() -> Option<Journey> {
+    let mut bytes = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Journey::named(&format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// What a cookie is bound to.
@@ -231,6 +239,13 @@ mod tests {
         }
     }
 
+    fn begun() -> State {
+        State {
+            journey: new_journey().unwrap(),
+            until_ms: NOW + 5,
+        }
+    }
+
     /// The value of the cookie that these seals make of `keepsake`.
     fn value(seals: &Seals, keepsake: &Keepsake) -> String {
         let line = seals.cookie(&live(), &here(), keepsake, NOW).unwrap();
@@ -241,7 +256,7 @@ mod tests {
     #[test]
     fn what_was_sealed_opens() {
         for seals in [seals(&[]), seals(&[OLD]), seals(&[NEW, OLD])] {
-            let state = State { until_ms: NOW + 5 };
+            let state = begun();
             let sealed = value(&seals, &Keepsake::Seal(seal()));
             let begun = value(&seals, &Keepsake::State(state.clone()));
             let opened = seals.open(&live(), &here(), Some(&sealed), Some(&begun));
@@ -278,7 +293,7 @@ mod tests {
     fn what_was_made_for_something_else_does_not_open() {
         let seals = seals(&[OLD]);
         let sealed = value(&seals, &Keepsake::Seal(seal()));
-        let begun = value(&seals, &Keepsake::State(State { until_ms: NOW + 5 }));
+        let begun = value(&seals, &Keepsake::State(begun()));
         let other = instance("pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk");
         let there = Origin::parse("https://docs.example.com").unwrap();
         for (instance, origin, seal, state) in [
@@ -321,8 +336,10 @@ mod tests {
         let attributes = format!("; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
         assert!(sealed.ends_with(&attributes), "{sealed}");
         assert_eq!(
-            line(Keepsake::DropState),
-            "__Host-clerk-gate-state_naoXFJnI=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+            line(Keepsake::DropState(
+                Journey::named("0123456789abcdef").unwrap()
+            )),
+            "__Host-clerk-gate-state_0123456789abcdef_naoXFJnI=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
         );
     }
 

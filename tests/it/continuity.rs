@@ -1,6 +1,6 @@
 //! Rules of the gate's own cookies: whom a seal speaks for, and which handshake results are taken.
 
-use clerk_gate::core::continuity::{Keepsake, OwnCookies, Seal, State};
+use clerk_gate::core::continuity::{Journey, Keepsake, OwnCookies, Seal, State};
 use clerk_gate::core::decide::{Decision, Standing, Verdict};
 use clerk_gate::core::edge::PublicAddress;
 use clerk_gate::core::instance::{BackendApi, Continuity, Way, Ways};
@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::support::pure::{self, Oracle, SIGNER, START_MS, Scene, route};
+use crate::support::pure::{self, Oracle, SIGNER, START_MS, Scene, journey, route};
 
 const NOW: u64 = START_MS / 1000;
 
@@ -96,7 +96,7 @@ impl Attempt {
     fn verdict(&self) -> Verdict {
         let suffix = self.scene.instance.key.cookie_suffix();
         let mut cookies = format!(
-            "__Host-clerk-gate-seal_{suffix}=x; __Host-clerk-gate-state_{suffix}=x{}",
+            "__Host-clerk-gate-seal_{suffix}=x; __Host-clerk-gate-state_0123456789abcdef_{suffix}=x{}",
             self.more_cookies
         );
         for (name, value) in [
@@ -331,20 +331,29 @@ fn arrival(claims: &Value, state: Option<State>) -> Attempt {
         attempt.client_uat = None;
         attempt.oracle.own = OwnCookies { seal: None, state };
         attempt.more_cookies = format!("; __clerk_handshake={result}");
+        "/?a=1&__clerk_gate_state=0123456789abcdef".clone_into(&mut attempt.target);
     })
     .page_load()
 }
 
 fn begun() -> State {
     State {
+        journey: journey(),
         until_ms: START_MS + 1,
     }
+}
+
+/// Whether somebody arrives signed in: at the address without what the journey left in it.
+fn arrives(verdict: &Verdict) -> bool {
+    let session = |line: &String| line.starts_with("__session=");
+    matches!(&verdict.decision, Decision::Redirect(redirect) if redirect.location == "https://app.example.com/?a=1")
+        && verdict.set_cookies.iter().any(session)
 }
 
 #[test]
 fn a_handshake_that_began_here_is_taken_and_sealed() {
     let verdict = arrival(&json!({}), Some(begun())).verdict();
-    assert!(pure::is_forwarded(&verdict), "{verdict:?}");
+    assert!(arrives(&verdict), "{verdict:?}");
     let sealed = Seal {
         first_ms: START_MS,
         sealed_ms: START_MS,
@@ -352,19 +361,30 @@ fn a_handshake_that_began_here_is_taken_and_sealed() {
     };
     assert_eq!(
         verdict.keepsakes,
-        [Keepsake::DropState, Keepsake::Seal(sealed)]
+        [Keepsake::DropState(journey()), Keepsake::Seal(sealed)]
     );
 }
 
 #[test]
 fn a_handshake_that_began_elsewhere_signs_nobody_in() {
-    let over = State { until_ms: START_MS };
-    for state in [None, Some(over)] {
-        let attempt = arrival(&json!({}), state);
+    let over = State {
+        until_ms: START_MS,
+        ..begun()
+    };
+    let other = State {
+        journey: Journey::named("fedcba9876543210").unwrap(),
+        ..begun()
+    };
+    let unnamed = Attempt {
+        target: "/?a=1".to_owned(),
+        ..arrival(&json!({}), Some(begun()))
+    };
+    let attempts = [None, Some(over), Some(other)].map(|state| arrival(&json!({}), state));
+    for attempt in attempts.into_iter().chain([unnamed]) {
         let verdict = attempt.verdict();
         assert!(!pure::is_forwarded(&verdict), "{verdict:?}");
-        let session = |line: &String| line.starts_with("__session");
-        assert!(!verdict.set_cookies.iter().any(session), "{verdict:?}");
+        assert!(!arrives(&verdict), "{verdict:?}");
+        assert_eq!(verdict.set_cookies, Vec::<String>::new());
         assert_eq!(attempt.reason(), "session-token-and-uat-missing");
     }
 }
@@ -376,7 +396,8 @@ fn a_handshake_is_taken_as_the_sdk_takes_it_where_browsers_keep_no_state() {
     plain.scene.edge.public = PublicAddress::Fixed(address);
     let mut faithful = arrival(&json!({}), None);
     faithful.scene.instance.continuity = Continuity::Faithful;
-    for attempt in [plain, faithful] {
+    for mut attempt in [plain, faithful] {
+        attempt.target = "/".to_owned();
         let verdict = attempt.verdict();
         assert!(pure::is_forwarded(&verdict), "{verdict:?}");
         assert_eq!(
@@ -401,7 +422,7 @@ fn a_seal_keeps_its_first_issue_for_as_long_as_the_session_is_the_same() {
         let mut attempt = arrival(&json!({}), Some(begun()));
         attempt.oracle.own.seal = Some(own);
         match attempt.verdict().keepsakes.as_slice() {
-            [Keepsake::DropState, Keepsake::Seal(seal)] => (seal.first_ms, seal.sealed_ms),
+            [Keepsake::DropState(_), Keepsake::Seal(seal)] => (seal.first_ms, seal.sealed_ms),
             other => panic!("{other:?}"),
         }
     };
@@ -416,8 +437,8 @@ fn a_seal_keeps_its_first_issue_for_as_long_as_the_session_is_the_same() {
 #[test]
 fn an_impersonated_session_is_not_sealed() {
     let verdict = arrival(&json!({ "act": { "sub": "user_9" } }), Some(begun())).verdict();
-    assert!(pure::is_forwarded(&verdict), "{verdict:?}");
-    assert_eq!(verdict.keepsakes, [Keepsake::DropState]);
+    assert!(arrives(&verdict), "{verdict:?}");
+    assert_eq!(verdict.keepsakes, [Keepsake::DropState(journey())]);
 }
 
 #[test]
@@ -425,21 +446,9 @@ fn a_session_that_ended_meanwhile_comes_back_signed_out() {
     let mut attempt = arrival(&json!({}), Some(begun()));
     attempt.oracle.standing = TokenStanding::Revoked;
     assert_eq!(attempt.reason(), "session-revoked");
-    assert_eq!(attempt.verdict().keepsakes[0], Keepsake::DropState);
-}
-
-#[test]
-fn an_arrival_counts_no_redirect_for_the_next_time() {
-    let counter = "__clerk_redirect_count=0; SameSite=Lax; HttpOnly; Max-Age=0";
-    let verdict = arrival(&json!({}), Some(begun())).verdict();
-    assert!(verdict.set_cookies.iter().any(|line| line == counter));
-    let mut faithful = arrival(&json!({}), None);
-    faithful.scene.instance.continuity = Continuity::Faithful;
-    let lines = faithful.verdict().set_cookies;
-    assert!(
-        !lines
-            .iter()
-            .any(|line| line.contains("__clerk_redirect_count"))
+    assert_eq!(
+        attempt.verdict().keepsakes[0],
+        Keepsake::DropState(journey())
     );
 }
 
@@ -472,30 +481,39 @@ fn a_good_token_is_never_sealed_because_it_is_good() {
 }
 
 #[test]
-fn what_begins_here_is_remembered() {
-    let handshake = Attempt::new().page_load().verdict();
-    let until = |minutes: u64| {
-        Keepsake::State(State {
-            until_ms: START_MS + minutes * 60_000,
-        })
+fn what_begins_here_is_remembered_by_a_name_in_the_way_back() {
+    let verdict = Attempt::new().page_load().verdict();
+    let begun = State {
+        until_ms: START_MS + 120_000,
+        ..begun()
     };
-    assert_eq!(handshake.keepsakes, [until(2)]);
-    let nobody = || {
-        Attempt::with(|attempt| {
+    assert_eq!(verdict.keepsakes, [Keepsake::State(begun)]);
+    let back =
+        "redirect_url=https%3A%2F%2Fapp.example.com%2F%3F__clerk_gate_state%3D0123456789abcdef&";
+    let location = |verdict: &Verdict| match &verdict.decision {
+        Decision::Redirect(redirect) => redirect.location.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(location(&verdict).contains(back), "{}", location(&verdict));
+    let mut faithful = Attempt::new().page_load();
+    faithful.scene.instance.continuity = Continuity::Faithful;
+    let verdict = faithful.verdict();
+    assert_eq!(verdict.keepsakes, []);
+    assert!(!location(&verdict).contains("clerk_gate"));
+}
+
+#[test]
+fn a_way_to_sign_in_is_no_journey_that_somebody_else_could_end() {
+    for target in ["/", "/_gate/sign-in"] {
+        let nobody = Attempt::with(|attempt| {
             attempt.token = None;
             attempt.client_uat = None;
-        })
-        .page_load()
-    };
-    let sign_in = nobody().verdict();
-    assert!(matches!(sign_in.decision, Decision::Redirect(_)));
-    assert_eq!(sign_in.keepsakes, [until(60)]);
-    let mut page = nobody();
-    page.target = "/_gate/sign-in".to_owned();
-    assert_eq!(page.verdict().keepsakes, [until(60)]);
-    let mut faithful = nobody();
-    faithful.scene.instance.continuity = Continuity::Faithful;
-    assert_eq!(faithful.verdict().keepsakes, []);
+            target.clone_into(&mut attempt.target);
+        });
+        let verdict = nobody.page_load().verdict();
+        assert!(matches!(verdict.decision, Decision::Redirect(_)));
+        assert_eq!(verdict.keepsakes, []);
+    }
 }
 
 /// Tokens of page loads name no party, and this application lists its own.

@@ -309,6 +309,7 @@ fn usual_status(reason: Reason) -> String {
             | Reason::ScopeMissing
             | Reason::Impersonated
             | Reason::OriginNotAllowed
+            | Reason::SealMissing
             | Reason::RequirementUnmet
     );
     if of_a_requirement {

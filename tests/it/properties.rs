@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::support::invariants::{self, Holds};
 use crate::support::protected::admins;
 use crate::support::pure::{
-    LIVE, Oracle, SIGNER, START_MS, Scene, TEST, is_forwarded, judge, route,
+    LIVE, Oracle, SIGNER, START_MS, Scene, TEST, is_forwarded, journey, judge, route,
 };
 
 fn config() -> ProptestConfig {
@@ -320,7 +320,10 @@ fn own_cookies() -> impl Strategy<Value = OwnCookies> {
         first_ms,
         sealed_ms,
     });
-    let state = times().prop_map(|until_ms| State { until_ms });
+    let state = times().prop_map(|until_ms| State {
+        journey: journey(),
+        until_ms,
+    });
     (prop::option::of(seal), prop::option::of(state))
         .prop_map(|(seal, state)| OwnCookies { seal, state })
 }
@@ -519,7 +522,7 @@ proptest! {
             let suffix = scene.instance.key.cookie_suffix();
             let cookies = format!(
                 "__session={token}; __client_uat=1; __clerk_db_jwt=d; __refresh_{suffix}=r; \
-                 __Host-clerk-gate-seal_{suffix}=s; __Host-clerk-gate-state_{suffix}=s"
+                 __Host-clerk-gate-seal_{suffix}=s; __Host-clerk-gate-state_0123456789abcdef_{suffix}=s"
             );
             lines.append("cookie", cookies.parse().unwrap());
         }

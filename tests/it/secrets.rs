@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clerk_gate::clerk::client::Answer;
 use clerk_gate::clock::ManualClock;
 use clerk_gate::core::auth;
-use clerk_gate::core::continuity::OwnCookies;
+use clerk_gate::core::continuity::{OwnCookies, Seal};
 use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict, Webhooks};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
 use crate::signed_assertion::{assertion, secret_of};
+use crate::support::pure::journey;
 use crate::support::{START_MS, World, add_site, config, cookies, route, usual_routes};
 
 /// A test key whose instance is nowhere.
@@ -97,10 +98,12 @@ fn requests() -> Vec<Asked> {
     let bearer = |age| ("authorization", format!("Bearer {}", token(age)));
     let session = |age| {
         let uat = START_MS / 1000 - 600;
+        let key = PublishableKey::parse(KEY).unwrap();
+        let suffix = key.cookie_suffix();
         let cookie = format!(
-            "__session={}; __client_uat={uat}; __clerk_db_jwt=dvb_hidden; __refresh_{}=hidden",
+            "__session={}; __client_uat={uat}; __clerk_db_jwt=dvb_hidden; __refresh_{suffix}=hidden; \
+             __Host-clerk-gate-seal_{suffix}=hidden",
             token(age),
-            PublishableKey::parse(KEY).unwrap().cookie_suffix(),
         );
         ("cookie", cookie)
     };
@@ -187,7 +190,16 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
                 progress.answer_signature(slot, Signature::Good);
             }
             Step::Ask(Question::HandshakePayload) => progress.answer_payload(Ok(new_cookies())),
-            Step::Ask(Question::OwnCookies) => progress.answer_own_cookies(OwnCookies::default()),
+            Step::Ask(Question::OwnCookies) => progress.answer_own_cookies(OwnCookies {
+                seal: Some(Seal {
+                    session: "sess_1".to_owned(),
+                    user: "user_1".to_owned(),
+                    first_ms: START_MS,
+                    sealed_ms: START_MS,
+                }),
+                state: None,
+            }),
+            Step::Ask(Question::Journey) => progress.answer_journey(journey()),
             Step::Ask(Question::Mint) => progress.answer_mint(Err(MintFailure::Unavailable)),
             Step::Ask(Question::Machine(_)) => {
                 progress.answer_machine(Err(Reason::TokenVerificationUnavailable));

@@ -9,11 +9,9 @@ use super::{
 };
 use crate::core::auth::SignedIn;
 use crate::core::binding::Binding;
-use crate::core::continuity::{Begun, Keepsake};
 use crate::core::facts::{Audience, Upgrade};
 use crate::core::identity::Identity;
 use crate::core::injection::Insertion;
-use crate::core::instance::Continuity;
 use crate::core::policy::{Pages, Route};
 use crate::core::protected_resource;
 use crate::core::question::{Progress, Question};
@@ -202,14 +200,6 @@ impl<'r> Judge<'_, 'r> {
             browser.as_deref(),
         )
         .map(Url::into)
-    }
-
-    /// The state of a sign-in that begins with this answer.
-    pub(super) fn begins_to_sign_in(&self) -> Vec<Keepsake> {
-        match self.0.instance.continuity {
-            Continuity::Faithful => Vec::new(),
-            Continuity::Full => vec![Keepsake::begin(Begun::SignIn, self.0.now_ms)],
-        }
     }
 
     pub(super) fn dev_browser(&self, progress: &Progress<'r>) -> Option<String> {

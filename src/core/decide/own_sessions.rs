@@ -12,10 +12,12 @@ use http::{HeaderName, Method};
 use super::answers::who;
 use super::order::{Browser, Extent, Order, Owner, PresentToken, Surroundings, Task, is_id};
 use super::{Decision, Inputs, Judge, READING, RefusalKind, SESSION, Standing, Verdict};
-use crate::core::auth::{self, AuthState, SignedIn};
+use crate::core::auth::{self, AuthState, Outcome, SignedIn};
 use crate::core::continuity::Keepsake;
 use crate::core::cookies::Cookies;
 use crate::core::credentials::Credentials;
+use crate::core::identity::Identity;
+use crate::core::instance::{Continuity, Way};
 use crate::core::jwt::{MAX_TOKEN_BYTES, Token};
 use crate::core::question::{Progress, Question, Slot};
 use crate::core::reason::Reason;
@@ -136,9 +138,57 @@ impl<'r> Judge<'_, 'r> {
                 let Some(session) = state.session(instance.pending).cloned() else {
                     return self.judge_page(state, progress);
                 };
+                if let Some(unsealed) = self.unsealed(asked, &session, progress)? {
+                    return Ok(unsealed);
+                }
                 Ok(self.asked_of(asked, &session, Kept::of(state), progress))
             }
         }
+    }
+
+    /// What becomes of a request that a session token alone is not enough for; `None` where it is, or
+    /// the browser has a seal. A page load gets one by a handshake.
+    // SECURITY: a session token is good for a minute, and others may see it in that time. Whoever moves
+    // it into a cookie must not have sessions ended or listed by it, nor further tokens made of it.
+    pub(super) fn unsealed(
+        &self,
+        asked: Asked<'_>,
+        session: &SignedIn,
+        progress: &Progress<'r>,
+    ) -> Result<Option<Verdict>, Question> {
+        let Inputs {
+            facts,
+            instance,
+            now_ms,
+            ..
+        } = self.0;
+        let own = |id: &str| session.token.text("sid") == Some(id);
+        let needs_seal = match asked {
+            Asked::SignOut(Extent::This) => false,
+            Asked::Revoke(id) => !own(id),
+            Asked::Token => self.present(session, progress).is_none(),
+            Asked::SignOut(Extent::Everywhere)
+            | Asked::Sessions
+            | Asked::RevokeOthers
+            | Asked::Switch(_)
+            | Asked::Template(_) => true,
+        };
+        // Who acts in somebody's name has no seal. They end nothing of that person's here, and nothing is
+        // minted for them.
+        let acts = session
+            .token
+            .identity()
+            .is_some_and(Identity::is_impersonated);
+        if !needs_seal || acts || auth::is_sealed(facts, instance, session, now_ms, progress)? {
+            return Ok(None);
+        }
+        let fetched = auth::fetch_seal(facts, instance, now_ms, progress)?;
+        if matches!(fetched.outcome, Outcome::Redirect(_)) {
+            return self.judge_page(fetched, progress).map(Some);
+        }
+        let (token, kept) = (&session.token, Kept::default());
+        let refused = self.may_not(Reason::SealMissing, token, kept, progress);
+        Ok(Some(refused))
     }
 
     /// What becomes of a request of somebody who is signed in.
@@ -166,12 +216,12 @@ impl<'r> Judge<'_, 'r> {
             Asked::RevokeOthers => (Task::RevokeOthers, kept),
             Asked::Revoke(id) if own(id) => {
                 let end = self.sign_out_of(Extent::This, progress);
-                (Task::SignOut(end), self.kept_after_sign_out())
+                (Task::SignOut(end), Kept::default())
             }
             Asked::Revoke(id) => (Task::Revoke(id.to_owned()), kept),
             Asked::SignOut(extent) => (
                 Task::SignOut(self.sign_out_of(extent, progress)),
-                self.kept_after_sign_out(),
+                Kept::default(),
             ),
             Asked::Switch(id) => match self.browser(progress) {
                 Some(browser) => {
@@ -254,7 +304,10 @@ impl<'r> Judge<'_, 'r> {
         let lasts = expires_s.saturating_sub(self.0.now_ms / 1000) > LASTS_S;
         let fresh = self.0.facts.parameter("fresh").is_some();
         let jwt = progress.raw(session.slot)?;
-        (lasts && !fresh).then(|| PresentToken {
+        let instance = self.0.instance;
+        // Where none is minted, it is the one that came.
+        let mints = instance.continuity == Continuity::Full && instance.ways.mint == Way::Open;
+        (!mints || lasts && !fresh).then(|| PresentToken {
             jwt: jwt.to_owned(),
             expires_s,
         })

@@ -123,7 +123,7 @@ impl<'r> Judge<'_, 'r> {
                         standing: Standing::Unasked,
                         who: None,
                         set_cookies: state.set_cookies,
-                        keepsakes: self.begins_to_sign_in(),
+                        keepsakes: Vec::new(),
                         route: None,
                     }),
                     None => refuse(Reason::UnexpectedError, progress),

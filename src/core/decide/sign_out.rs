@@ -45,7 +45,17 @@ impl<'r> Judge<'_, 'r> {
         };
         if let Some(token) = token {
             let impersonated = token.identity().is_some_and(Identity::is_impersonated);
-            let everywhere = session.is_some() && !impersonated;
+            let sealed = match &session {
+                Some(session) => auth::is_sealed(facts, instance, session, now_ms, progress)?,
+                None => false,
+            };
+            if session.is_some() && !sealed && !impersonated {
+                let fetched = auth::fetch_seal(facts, instance, now_ms, progress)?;
+                if matches!(fetched.outcome, Outcome::Redirect(_)) {
+                    return self.judge_page(fetched, progress);
+                }
+            }
+            let everywhere = sealed && !impersonated;
             let after = self.after_sign_out(progress);
             let query = self.after_query();
             let prefix = self.0.pages_prefix;
@@ -99,6 +109,9 @@ impl<'r> Judge<'_, 'r> {
         let session = state.session(PendingSessions::SignedIn).cloned();
         if let (Extent::Everywhere, Some(session)) = (extent, &session) {
             let asked = Asked::SignOut(extent);
+            if let Some(unsealed) = self.unsealed(asked, session, progress)? {
+                return Ok(unsealed);
+            }
             return Ok(self.asked_of(asked, session, Kept::of(state), progress));
         }
         let token = match &session {
@@ -128,20 +141,8 @@ impl<'r> Judge<'_, 'r> {
                 let owner = token.as_deref().and_then(Owner::of);
                 let owner = owner.zip(token.as_deref());
                 let task = Task::SignOut(self.sign_out_of(extent, progress));
-                Ok(order(task, owner, self.kept_after_sign_out()))
+                Ok(order(task, owner, Kept::default()))
             }
-        }
-    }
-
-    /// A browser that goes on to the sign-in page comes back with a session of its own.
-    pub(super) fn kept_after_sign_out(&self) -> Kept {
-        Kept {
-            cookies: Vec::new(),
-            keepsakes: if self.goes_to_sign_in() {
-                self.begins_to_sign_in()
-            } else {
-                Vec::new()
-            },
         }
     }
 

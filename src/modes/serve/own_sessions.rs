@@ -1,6 +1,5 @@
 //! Orders about somebody's own sessions and tokens: done at Clerk, and answered.
 
-use crate::core::continuity::STATE_COOKIE;
 use crate::core::decide::{Browser, Extent, Owner, RefusalKind, SignOut, Surroundings};
 use crate::core::facts::{Audience, RequestFacts};
 use crate::core::reason::Reason;
@@ -59,11 +58,7 @@ impl Counter<'_, '_> {
             (None, Extent::This | Extent::Everywhere) => None,
         };
         let uat = ended.map_or(ClientUat::Keep, |ended| ended.client_uat);
-        let mut cookies = session_cookies::cleared(&self.site.instance, &self.facts.origin, uat);
-        if wanted.to_sign_in {
-            // A new state comes with the verdict, for what begins now.
-            cookies.retain(|line| !line.starts_with(STATE_COOKIE));
-        }
+        let cookies = session_cookies::cleared(&self.site.instance, &self.facts.origin, uat);
         let served = match ended {
             Some(ended) if !ended.is_confirmed() => self.unconfirmed(ended, true),
             ended if self.facts.audience == Audience::Program => {

@@ -93,14 +93,16 @@ pub const COOKIES_FOR_CLERK: [&str; 8] = [
 ];
 
 /// Query parameters that never go on.
-pub const CLERK_PARAMETERS: [&str; 6] = [
+pub const CLERK_PARAMETERS: [&str; 7] = [
     "__clerk_handshake",
     "__clerk_handshake_nonce",
     "__clerk_help",
     "__clerk_db_jwt",
     "__dev_session",
     "__clerk_synced",
+    "__clerk_gate_state",
 ];
+
 /// Whether a name, in letters and digits only, begins like one of a client's that counts.
 pub(super) fn is_reserved_by_prefix(letters: &str, counts: impl Fn(&str) -> bool) -> bool {
     RESERVED_PREFIXES

@@ -87,7 +87,11 @@ impl Place {
         }
         match back.strip_prefix(&self.own) {
             // Whoever takes the origin off must not find another one behind it.
-            Some(path) if path.starts_with('/') && !path.starts_with("//") => Ok(path.to_owned()),
+            Some(path) if path.starts_with('/') && !path.starts_with("//") => {
+                // The name of the journey comes last, and is the gate's own.
+                let at = path.rfind("__clerk_gate_state=").unwrap_or(path.len() + 1);
+                Ok(path.get(..at - 1).unwrap_or_default().to_owned())
+            }
             _ => wrong("another origin behind ours"),
         }
     }

@@ -245,7 +245,9 @@ impl<'a> Row<'a> {
                 progress.answer_payload(payload);
             }
             // As with the SDK, which has none of it.
-            Question::OwnCookies | Question::Mint => panic!("{question:?} was asked"),
+            Question::OwnCookies | Question::Journey | Question::Mint => {
+                panic!("{question:?} was asked")
+            }
             Question::Machine(kind) => {
                 let token = progress.raw(Slot::Bearer).unwrap();
                 progress.answer_machine(self.machine(kind, token).map(Arc::new));

@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{assert_kept_close, form, from_here, gets_in, script, status_of};
-use crate::support::{Call, World, cookies, usual_routes};
+use crate::support::{Call, World, sealed, usual_routes};
 
 /// Every address that changes something, for a session of the caller's own and another one.
 fn changes(own: &str, other: &str) -> Vec<String> {
@@ -75,7 +75,9 @@ async fn no_other_site_asks_for_anything_in_a_browsers_name() {
     for path in changes(&ada.session_id, &there.session_id) {
         for headers in &foreign {
             for page in [false, true] {
-                let mut call = world.request(Method::POST, &path).cookie(&cookies(&ada));
+                let mut call = world
+                    .request(Method::POST, &path)
+                    .cookie(&sealed(&world, &ada));
                 for (name, value) in headers {
                     call = call.header(name, value);
                 }
@@ -112,7 +114,7 @@ async fn a_browser_that_names_no_origin_may_say_that_it_is_the_same() {
     let ada = world.clerk.sign_in("ada", None);
     let call = world
         .request(Method::POST, "/_gate/sign-out")
-        .cookie(&cookies(&ada));
+        .cookie(&sealed(&world, &ada));
     let answer = call.header("sec-fetch-site", "same-origin").send().await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
 }
@@ -132,7 +134,7 @@ async fn the_origin_is_that_of_the_site_whatever_host_is_written() {
     let ask = |origin: &str| {
         world
             .request(Method::POST, "/_gate/token")
-            .cookie(&cookies(&ada))
+            .cookie(&sealed(&world, &ada))
             .header("host", "app.example.com")
             .header("origin", origin)
             .send()
@@ -164,7 +166,9 @@ async fn nothing_changes_by_a_link_and_pages_take_no_odd_method() {
                 continue;
             }
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let call = world.request(method.clone(), &path).cookie(&cookies(&ada));
+            let call = world
+                .request(method.clone(), &path)
+                .cookie(&sealed(&world, &ada));
             let answer = from_here(&world, call).send().await;
             assert_eq!(
                 answer.status,
@@ -176,13 +180,13 @@ async fn nothing_changes_by_a_link_and_pages_take_no_odd_method() {
     }
     let call = world
         .request(Method::POST, "/_gate/sessions")
-        .cookie(&cookies(&ada));
+        .cookie(&sealed(&world, &ada));
     let answer = from_here(&world, call).send().await;
     assert_eq!(answer.header("allow"), Some("GET, HEAD"));
     assert_eq!(world.clerk.calls_total(), calls);
     let head = world
         .request(Method::HEAD, "/_gate/sessions")
-        .cookie(&cookies(&ada));
+        .cookie(&sealed(&world, &ada));
     let head = head.header("accept", "text/html").send().await;
     assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
     assert_kept_close(&head);
@@ -193,7 +197,9 @@ async fn nothing_changes_by_a_link_and_pages_take_no_odd_method() {
 async fn a_method_that_is_written_in_a_header_is_none() {
     let world = world().await;
     let ada = world.clerk.sign_in("ada", None);
-    let call = world.get("/_gate/sign-out/all").cookie(&cookies(&ada));
+    let call = world
+        .get("/_gate/sign-out/all")
+        .cookie(&sealed(&world, &ada));
     let answer = from_here(&world, call)
         .header("x-http-method-override", "POST")
         .send()
@@ -217,7 +223,7 @@ async fn tokens_in_headers_change_nothing_whoever_they_are_of() {
             for with_cookies in [false, true] {
                 let mut call = world.request(Method::POST, &path).bearer(token);
                 if with_cookies {
-                    call = call.cookie(&cookies(&ada));
+                    call = call.cookie(&sealed(&world, &ada));
                 }
                 let answer = from_here(&world, call).send().await;
                 assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {token}");
@@ -258,7 +264,7 @@ async fn whoever_acts_in_somebodys_name_looks_and_ends_nothing_of_theirs() {
     assert_eq!(status_of(&world, &there).await, "active");
     let page = world
         .visit("/_gate/sessions")
-        .cookie(&cookies(&ada))
+        .cookie(&sealed(&world, &ada))
         .send()
         .await;
     assert!(
@@ -270,7 +276,7 @@ async fn whoever_acts_in_somebodys_name_looks_and_ends_nothing_of_theirs() {
     // The way out of the other person's name stays open.
     let page = world
         .visit("/_gate/sign-out")
-        .cookie(&cookies(&ada))
+        .cookie(&sealed(&world, &ada))
         .send()
         .await;
     assert!(

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{assert_kept_close, form, from_here, gets_in, json, script, status_of, without_style};
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{World, cookies, usual_routes};
+use crate::support::{World, sealed, usual_routes};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
 
@@ -28,7 +28,7 @@ async fn a_program_gets_the_sessions_of_whoever_asks() {
     let before = world.clerk.calls(Endpoint::SessionList);
     let answer = world
         .get("/_gate/sessions")
-        .cookie(&cookies(&here))
+        .cookie(&sealed(&world, &here))
         .send()
         .await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -75,7 +75,7 @@ async fn a_person_gets_a_page() {
     world.clerk.sign_in_beside(&sessions[0], "mel");
     let page = world
         .visit("/_gate/sessions")
-        .cookie(&cookies(&sessions[0]));
+        .cookie(&sealed(&world, &sessions[0]));
     let page = page.send().await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
     assert_kept_close(&page);
@@ -129,7 +129,7 @@ async fn what_browsers_and_clerk_say_is_text_and_not_too_much_of_it() {
         answer.body(odd.to_string().into()).unwrap()
     });
     let page = world.visit("/_gate/sessions?notice=%3Cscript%3Ealert(3)%3C/script%3E");
-    let page = page.cookie(&cookies(&ada)).send().await;
+    let page = page.cookie(&sealed(&world, &ada)).send().await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
     assert_kept_close(&page);
     assert!(
@@ -143,7 +143,7 @@ async fn what_browsers_and_clerk_say_is_text_and_not_too_much_of_it() {
     assert!(page.body.len() < 10_000, "{} bytes", page.body.len());
     let answer = world
         .get("/_gate/sessions")
-        .cookie(&cookies(&ada))
+        .cookie(&sealed(&world, &ada))
         .send()
         .await;
     assert_eq!(json(&answer)["sessions"][0]["place"]["city"], hostile);
@@ -180,7 +180,7 @@ async fn whoever_is_signed_out_is_sent_to_sign_in_or_told() {
     let pia = world.clerk.sign_in("pia", None);
     let answer = world
         .get("/_gate/sessions")
-        .cookie(&cookies(&pia))
+        .cookie(&sealed(&world, &pia))
         .send()
         .await;
     assert_eq!(answer.code(), "session-pending");
@@ -208,7 +208,7 @@ async fn another_session_is_ended_at_clerk_and_refused_here_at_once() {
     assert!(gets_in(&world, &here).await && gets_in(&world, &third).await);
     let page = world
         .visit("/_gate/sessions?notice=revoked")
-        .cookie(&cookies(&here));
+        .cookie(&sealed(&world, &here));
     let page = page.send().await;
     assert!(
         page.body.contains("The session has ended."),
@@ -266,7 +266,9 @@ async fn nobody_ends_a_session_of_somebody_else() {
     // What is no id is no page.
     for id in ["", "..%2f..%2fusers", "a.b", "%73ess.1", &"x".repeat(200)] {
         let path = format!("/_gate/sessions/{id}/revoke");
-        let call = world.request(Method::POST, &path).cookie(&cookies(&ada));
+        let call = world
+            .request(Method::POST, &path)
+            .cookie(&sealed(&world, &ada));
         let answer = from_here(&world, call).send().await;
         assert!(answer.status.is_client_error(), "{id}: {answer:?}");
     }

@@ -14,16 +14,18 @@ use clerk_gate::standin::TestSession;
 use http::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Call, World, cookies, raw};
+use crate::support::{Answer, Call, World, cookies, raw, sealed};
 
 /// A change that a script of the application asks for.
 fn script(world: &World, path: &str, session: &TestSession) -> Call {
-    from_here(world, world.request(Method::POST, path)).cookie(&cookies(session))
+    from_here(world, world.request(Method::POST, path)).cookie(&sealed(world, session))
 }
 
 /// A form of one of the gate's pages.
 fn form(world: &World, path: &str, session: &TestSession) -> Call {
-    let call = world.request(Method::POST, path).cookie(&cookies(session));
+    let call = world
+        .request(Method::POST, path)
+        .cookie(&sealed(world, session));
     from_here(world, call)
         .header("sec-fetch-dest", "document")
         .header("sec-fetch-mode", "navigate")

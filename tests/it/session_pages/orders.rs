@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use clerk_gate::core::decide::Decision;
+use clerk_gate::core::continuity::{OwnCookies, Seal};
+use clerk_gate::core::decide::{Decision, Task};
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::template::Template;
 use clerk_gate::core::verify::Signature;
@@ -26,9 +27,13 @@ const PAGES: [&str; 9] = [
     "token/app",
 ];
 
-/// Something that a request may carry or not.
-fn maybe() -> [bool; 2] {
-    [false, true]
+fn seal() -> Seal {
+    Seal {
+        session: "sess_1".to_owned(),
+        user: "user_1".to_owned(),
+        first_ms: START_MS,
+        sealed_ms: START_MS,
+    }
 }
 
 #[test]
@@ -59,7 +64,9 @@ fn only_the_person_before_the_browser_has_anything_done() {
                 for site in [None, Some("same-origin"), Some("same-site")] {
                     for token in &tokens {
                         for (by_cookie, by_header) in [(true, false), (false, true), (true, true)] {
-                            for good in maybe() {
+                            for (good, sealed) in
+                                [(true, true), (true, false), (false, true), (false, false)]
+                            {
                                 let mut headers = HeaderMap::new();
                                 headers.insert(ACCEPT, "text/html".parse().unwrap());
                                 if let Some(origin) = origin {
@@ -71,7 +78,9 @@ fn only_the_person_before_the_browser_has_anything_done() {
                                 }
                                 if by_cookie {
                                     let uat = START_MS / 1000 - 600;
-                                    let jar = format!("__session={token}; __client_uat={uat}");
+                                    let jar = format!(
+                                        "__session={token}; __client_uat={uat}; __Host-clerk-gate-seal_naoXFJnI=x"
+                                    );
                                     headers.insert(COOKIE, jar.parse().unwrap());
                                 }
                                 if by_header {
@@ -87,6 +96,10 @@ fn only_the_person_before_the_browser_has_anything_done() {
                                 };
                                 let oracle = Oracle {
                                     signature: &check,
+                                    own: OwnCookies {
+                                        seal: sealed.then(seal),
+                                        state: None,
+                                    },
                                     ..Oracle::keys_only()
                                 };
                                 asked += 1;
@@ -94,6 +107,15 @@ fn only_the_person_before_the_browser_has_anything_done() {
                                     let verdict = invariants::decides(inputs, &oracle)?;
                                     if let Decision::Serve(order) = &verdict.decision {
                                         ordered += usize::from(order.owner().is_some());
+                                        // A token alone ends its own session, and is given back.
+                                        let little = matches!(
+                                            order.task(),
+                                            Task::Token(Some(_)) | Task::SignOut(_)
+                                        ) && page != "sign-out/all";
+                                        let acts = token == &tokens[1];
+                                        let fair =
+                                            sealed || little || acts || order.owner().is_none();
+                                        invariants::ensure(fair, || format!("{order:?}"))?;
                                     }
                                     invariants::only_good_signatures_open(inputs, &verdict, good)
                                 });
@@ -105,6 +127,6 @@ fn only_the_person_before_the_browser_has_anything_done() {
             }
         }
     }
-    assert_eq!(asked, 9 * 4 * 5 * 3 * 4 * 3 * 2);
+    assert_eq!(asked, 9 * 4 * 5 * 3 * 4 * 3 * 4);
     assert!(ordered > 100, "{ordered} orders");
 }

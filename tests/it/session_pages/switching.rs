@@ -10,7 +10,7 @@ use super::{assert_kept_close, form, held, json, script, taken_away};
 use crate::support::browser::Browser;
 use crate::support::pure::LIVE;
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{World, cookies, usual_routes};
+use crate::support::{START_MS, World, seal, sealed, usual_routes};
 
 #[tokio::test]
 async fn somebody_else_on_the_same_browser_comes_to_the_front() {
@@ -59,7 +59,7 @@ async fn a_page_may_send_its_forms_to_clerk_and_back() {
     let ada = world.clerk.sign_in("ada", None);
     let page = world
         .visit("/_gate/sessions")
-        .cookie(&cookies(&ada))
+        .cookie(&sealed(&world, &ada))
         .send()
         .await;
     let policy = page.header("content-security-policy").unwrap();
@@ -91,10 +91,7 @@ async fn a_token_of_another_browser_that_was_planted_shows_and_changes_nothing()
     let ada = world.clerk.sign_in("ada", None);
     let evil = world.clerk.sign_in("mel", None);
     let also = world.clerk.sign_in_beside(&evil, "sol");
-    let jar = format!(
-        "__session={}; __client_uat={}; __clerk_db_jwt={}",
-        ada.token, ada.client_uat, evil.dev_browser
-    );
+    let jar = sealed(&world, &ada).replace(&ada.dev_browser, &evil.dev_browser);
     let page = world.visit("/_gate/sessions").cookie(&jar).send().await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(
@@ -119,13 +116,13 @@ async fn where_clerk_does_not_tell_the_page_says_so_and_leads_to_the_chooser() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
     let mel = world.clerk.sign_in_beside(&ada, "mel");
-    let page = world.visit("/_gate/sessions").cookie(&cookies(&mel));
+    let page = world.visit("/_gate/sessions").cookie(&sealed(&world, &mel));
     assert!(page.send().await.body.contains("Ada Admin"));
     // All of it is down: the page cannot be made. Only who else is here: it can.
     world.clerk.misbehave(Endpoint::All, Fault::Status(500));
     let page = world
         .visit("/_gate/sessions")
-        .cookie(&cookies(&mel))
+        .cookie(&sealed(&world, &mel))
         .send()
         .await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -135,7 +132,7 @@ async fn where_clerk_does_not_tell_the_page_says_so_and_leads_to_the_chooser() {
     );
     let page = world
         .visit("/_gate/sessions")
-        .cookie(&cookies(&mel))
+        .cookie(&sealed(&world, &mel))
         .send()
         .await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
@@ -178,8 +175,9 @@ async fn live() -> (World, RecordingUpstream, String) {
         .start()
         .await;
     let ada = world.clerk.sign_in("ada", None);
+    let seal = seal(LIVE, "https://app.example.com", &ada, START_MS);
     let jar = format!(
-        "__session={}; __client_uat={}; __client=eyJ.client-1_x; other=1",
+        "__session={}; __client_uat={}; __client=eyJ.client-1_x; other=1; {seal}",
         ada.token, ada.client_uat
     );
     let sessions = json!({

@@ -6,7 +6,7 @@ use clerk_gate::standin::{Endpoint, Fault};
 use http::StatusCode;
 
 use super::{assert_kept_close, form, gets_in, json, script, status_of, taken_away};
-use crate::support::{World, cookies, usual_routes};
+use crate::support::{World, sealed, usual_routes};
 
 const FAULTS: [Fault; 8] = [
     Fault::Close,
@@ -161,7 +161,7 @@ async fn without_a_list_nothing_is_shown_and_nothing_ended() {
         world.clerk.misbehave(Endpoint::SessionList, fault);
         let page = world
             .visit("/_gate/sessions")
-            .cookie(&cookies(&ada))
+            .cookie(&sealed(&world, &ada))
             .send()
             .await;
         assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
@@ -232,7 +232,7 @@ async fn without_a_secret_key_people_are_told_that_only_this_site_let_them_go() 
     let mel = world.clerk.sign_in("mel", None);
     let answer = world
         .get("/_gate/sessions")
-        .cookie(&cookies(&mel))
+        .cookie(&sealed(&world, &mel))
         .send()
         .await;
     assert_eq!(answer.code(), "sessions-unavailable");

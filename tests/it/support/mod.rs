@@ -21,6 +21,7 @@ use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LiveConfig,
     LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
+use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
 use clerk_gate::core::instance::{BackendApi, Instance};
 use clerk_gate::core::key::PublishableKey;
@@ -28,6 +29,7 @@ use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{HostPattern, PathReading, Policy, Route};
 use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::requirement::Requirement;
+use clerk_gate::gate::seals::Seals;
 use clerk_gate::server;
 use clerk_gate::server::accept::Service;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
@@ -262,7 +264,7 @@ pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
         machine_secret_key: None,
         machine_token_cache: Duration::from_secs(30),
         api_budget: 100_000,
-        seal_keys: Vec::new(),
+        seal_keys: vec![SEAL_KEY.into()],
         api_url: "https://api.clerk.com".parse().unwrap(),
         live: LiveConfig {
             check: Some(Duration::from_secs(30)),
@@ -327,6 +329,33 @@ pub fn cookies(session: &TestSession) -> String {
         "__session={}; __client_uat={}; __clerk_db_jwt={}",
         session.token, session.client_uat, session.dev_browser
     )
+}
+
+/// The key of the gate's own cookies in most worlds: 32 bytes.
+const SEAL_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// The same cookies, and the seal that the browser of this session would have.
+pub fn sealed(world: &World, session: &TestSession) -> String {
+    let origin = format!("http://localhost:{}", world.gate.port());
+    let key = world.clerk.publishable_key();
+    let seal = seal(key, &origin, session, world.clock.now_ms());
+    format!("{}; {seal}", cookies(session))
+}
+
+/// The seal of a session at this origin, of the instance of this key.
+pub fn seal(key: &str, origin: &str, session: &TestSession, now_ms: u64) -> String {
+    let key = PublishableKey::parse(key).unwrap();
+    let instance = Instance::of(key, BackendApi::Available);
+    let seal = Keepsake::Seal(Seal {
+        session: session.session_id.clone(),
+        user: session.user_id.clone(),
+        first_ms: now_ms,
+        sealed_ms: now_ms,
+    });
+    let seals = Seals::new(&[SEAL_KEY.into()]).unwrap();
+    let origin = Origin::parse(origin).unwrap();
+    let line = seals.cookie(&instance, &origin, &seal, now_ms).unwrap();
+    line.split(';').next().unwrap().to_owned()
 }
 
 /// One request to the gate.

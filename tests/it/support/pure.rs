@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clerk_gate::clerk::keys::KeySet;
-use clerk_gate::core::continuity::OwnCookies;
+use clerk_gate::core::continuity::{Journey, OwnCookies};
 use clerk_gate::core::decide::{self, Decision, Inputs, Step, Verdict, Webhooks};
 use clerk_gate::core::edge::{Edge, PublicAddress};
 use clerk_gate::core::facts::{RequestFacts, WireRequest};
@@ -194,12 +194,18 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
             }
             Question::HandshakePayload => progress.answer_payload(oracle.payload.clone()),
             Question::OwnCookies => progress.answer_own_cookies(oracle.own.clone()),
+            Question::Journey => progress.answer_journey(journey()),
             Question::Mint => progress.answer_mint(oracle.minted.clone()),
             Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
             Question::Template(_) => progress.answer_template(oracle.template.clone()),
         }
     }
+}
+
+/// What journeys are called here.
+pub fn journey() -> Journey {
+    Journey::named("0123456789abcdef").unwrap()
 }
 
 pub fn is_forwarded(verdict: &Verdict) -> bool {
