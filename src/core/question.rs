@@ -307,7 +307,7 @@ impl fmt::Debug for Progress<'_> {
 
 /// The session token among Set-Cookie strings: of the last one whose name begins with
 /// `__session` (protocol reference, section 3.8, step 4).
-pub(super) fn session_directive(directives: &[String]) -> Option<&str> {
+pub fn session_directive(directives: &[String]) -> Option<&str> {
     let mut found = None;
     for directive in directives {
         let pair = directive.split(';').next().unwrap_or_default();

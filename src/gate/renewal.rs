@@ -13,7 +13,7 @@ use crate::clerk::backend::{BackendApi, Lookup, Minted, RefreshCall};
 use crate::clerk::budget::Purpose;
 use crate::core::continuity::Seal;
 use crate::core::jwt::Token;
-use crate::core::question::MintFailure;
+use crate::core::question::{MintFailure, session_directive};
 use crate::core::reason::RefreshFailure;
 
 /// How many answers of each kind are kept.
@@ -23,8 +23,8 @@ const CAPACITY: usize = 10_000;
 /// milliseconds. A refresh token may be good for one call only.
 const KEPT_MS: u64 = 10_000;
 
-/// How much of its life a minted token must have left to be given out again, in milliseconds.
-const MINTED_LEFT_MS: u64 = 2_000;
+/// How much of its life a token must have left to be given out again, in milliseconds.
+const LEFT_MS: u64 = 2_000;
 
 /// What a refresh is found by: origin, session, refresh token.
 type RefreshKey = (String, String, String);
@@ -72,8 +72,11 @@ impl Renewals {
         let refreshed = async {
             let answer = backend.refresh(call).await;
             if let Ok(cookies) = &answer {
-                let kept = (Arc::new(cookies.clone()), now_ms + KEPT_MS);
-                self.refreshed.insert(key.clone(), kept);
+                // Behind the end of its token it would be in the way of the next refresh.
+                let good_until = session_directive(cookies).map_or(u64::MAX, good_until);
+                let until_ms = good_until.min(now_ms + KEPT_MS);
+                self.refreshed
+                    .insert(key.clone(), (Arc::new(cookies.clone()), until_ms));
             }
             answer
         };
@@ -160,7 +163,7 @@ fn good_until(token: &str) -> u64 {
         reason = "a time before the epoch, and one beyond all calendars, is at the end of its range"
     )]
     let expires = expires as u64;
-    expires.saturating_mul(1000).saturating_sub(MINTED_LEFT_MS)
+    expires.saturating_mul(1000).saturating_sub(LEFT_MS)
 }
 
 impl fmt::Debug for Renewals {

@@ -222,6 +222,38 @@ async fn many_expired_requests_of_one_session_make_one_refresh() {
 }
 
 #[tokio::test]
+async fn what_a_refresh_brought_is_not_given_out_once_its_token_has_ended() {
+    let world = World::with(usual_routes())
+        .clerk(|options| options.token_lifetime = Duration::from_secs(5))
+        .configure(|config| config.clerk.instance.clock_skew_ms = 0)
+        .start()
+        .await;
+    let ada = world.clerk.sign_in("ada", None);
+    let others = format!(
+        "; __client_uat={}; __clerk_db_jwt={}; __refresh_{}={}",
+        ada.client_uat,
+        ada.dev_browser,
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    let mut session = format!("__session={}", ada.token);
+    for calls in 1..=3 {
+        world.clock.advance_ms(6_000);
+        let held = session + &others;
+        let answer = world.request(Method::POST, "/members").cookie(&held).send();
+        let answer = answer.await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(world.clerk.calls(Endpoint::Refresh), calls);
+        session = session_cookies(&answer)[0]
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+    }
+    assert_eq!(world.upstream.received().len(), 3);
+}
+
+#[tokio::test]
 async fn many_who_come_back_with_one_nonce_make_one_call_and_all_get_the_cookies() {
     let world = World::with(usual_routes()).with_nonces().start().await;
     let ada = world.clerk.sign_in("ada", None);
