@@ -29,8 +29,14 @@ pub(super) struct Dev {
     #[arg(long, value_name = "FOLDER")]
     clerk_js: Option<PathBuf>,
     /// How long session tokens are good for
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     token_lifetime: u64,
+    /// Give browsers no refresh token, as Clerk gives none to some
+    #[arg(long)]
+    no_refresh_tokens: bool,
+    /// Where the stand-in sends its events, instead of the gate: an `http` address of this machine
+    #[arg(long, value_name = "URL")]
+    events_to: Option<String>,
     /// Print one line of JSON when all is ready, instead of an introduction
     #[arg(long)]
     json: bool,
@@ -77,9 +83,13 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
         return Ending::Failed;
     };
     let webhook = format!("http://{address}{}webhooks/clerk", config.pages_prefix);
-    if let Err(error) = company.clerk.send_events_to(&webhook) {
-        complain(&format!("the stand-in cannot tell the gate: {error}"), None);
-        return Ending::Failed;
+    let events_to = dev.events_to.as_ref().unwrap_or(&webhook);
+    if let Err(error) = company.clerk.send_events_to(events_to) {
+        complain(
+            &format!("the stand-in cannot send its events: {error}"),
+            None,
+        );
+        return Ending::Misused;
     }
     let ready = Ready {
         // Not 127.0.0.1: cookies ignore ports, and the stand-in's must stay its own.
@@ -151,6 +161,7 @@ async fn start_company(dev: &Dev, clerk_js: Option<ClerkJs>) -> std::io::Result<
     let clock = SystemClock;
     let mut options = StandInOptions::new(Arc::new(move || clock.now_ms()));
     options.token_lifetime = Duration::from_secs(dev.token_lifetime);
+    options.refresh_tokens = !dev.no_refresh_tokens;
     options.clerk_js = clerk_js;
     let clerk = StandIn::start(options).await?;
     let app = match dev.upstream {

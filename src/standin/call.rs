@@ -100,7 +100,15 @@ impl Call {
     /// What is known of the browser that sent it.
     pub(super) fn activity(&self) -> Activity {
         let user_agent = self.header(USER_AGENT.as_str()).unwrap_or_default();
-        Activity::of(user_agent, self.peer)
+        Activity::of(user_agent, self.address())
+    }
+
+    /// Where it is said to come from: whoever is on this machine may say so, as proxies of Clerk's Frontend
+    /// API do.
+    fn address(&self) -> IpAddr {
+        let said = self.header("x-forwarded-for").unwrap_or_default();
+        let first = said.split(',').next().unwrap_or_default().trim();
+        first.parse().unwrap_or(self.peer)
     }
 
     /// A header that is readable text.

@@ -44,7 +44,8 @@ fn what_cannot_be_asked_ends_with_2() {
         vec!["dev", "--upstream", "somewhere"],
         vec!["dev", "--clerk-js", "/nowhere"],
         vec!["dev", "--clerk-js", env!("CARGO_MANIFEST_DIR")],
-        vec!["dev", "--token-lifetime", "5"],
+        vec!["dev", "--token-lifetime", "4"],
+        vec!["dev", "--events-to", "https://example.com/events"],
         vec!["health", "not an address"],
     ] {
         let (code, out, err) = run(program().args(&arguments));
