@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-mcp test-differential test-browser test-clerkjs test-app test-assertion test-packaging ## run every test
+test: deps test-rust test-node test-mcp test-differential test-browser test-afternoon test-clerkjs test-app test-assertion test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -56,6 +56,16 @@ test-browser: binary ## a browser signs in and works behind the gate
 	tests/deps.sh browser
 	$(call node-test,tests/e2e/browser.test.mjs)
 
+.PHONY: test-afternoon
+test-afternoon: binary ## an afternoon of work with an application of somebody else's loses nothing
+	tests/deps.sh browser
+	$(call node-test,tests/e2e/afternoon.test.mjs)
+
+.PHONY: soak-afternoon
+soak-afternoon: binary ## the same for ten minutes
+	tests/deps.sh browser
+	AFTERNOON_SECONDS=$${AFTERNOON_SECONDS:-600} node --test --test-reporter=spec tests/e2e/afternoon.test.mjs
+
 .PHONY: test-clerkjs
 test-clerkjs: binary ## Clerk's script for browsers and the gate see the same person
 	tests/deps.sh browser
@@ -87,7 +97,7 @@ fuzz: ## a minute of inputs that nobody thought of
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test fuzz -- --test-threads=1 --nocapture --skip readers
 
 .PHONY: soak
-soak: soak-differential ## minutes of many who behave badly, with figures
+soak: soak-differential soak-afternoon ## minutes of many who behave badly, with figures
 	SOAK=$${SOAK:-10} cargo test --locked --test it robust:: -- --test-threads=1 --nocapture
 
 .PHONY: lint

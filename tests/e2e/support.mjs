@@ -71,9 +71,11 @@ export async function run(...args) {
 /**
  * `clerk-gate run` in front of an upstream, with the Clerk of `dev`. `policy` is what its configuration says
  * besides; `home` is the folder where it is written. `clerk-gate check` must find no fault in it.
+ * `clerk` is what `[clerk]` says besides, `api` another address of its Backend API, `port` the one to listen on.
  */
-export async function startGate({ dev, home, upstream, policy }) {
-  const [port, admin] = [await freePort(), await freePort()];
+export async function startGate({ dev, home, upstream, policy, clerk = '', api = dev.clerk, port }) {
+  port ??= await freePort();
+  const admin = await freePort();
   writeFileSync(join(home, 'secret'), `${dev.secret_key}\n`, { mode: 0o600 });
   const file = join(home, 'clerk-gate.toml');
   writeFileSync(file, `
@@ -82,9 +84,10 @@ listen = "127.0.0.1:${port}"
 [clerk]
 publishable-key  = "${dev.publishable_key}"
 secret-key-file  = "${join(home, 'secret')}"
-api-url          = "${dev.clerk}"
+api-url          = "${api}"
 frontend-api-url = "${dev.clerk}"
 sign-in-url      = "${dev.clerk}/sign-in"
+${clerk}
 
 [upstream]
 url = "${upstream}"
