@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-mcp test-differential test-browser test-afternoon test-clerkjs test-app test-assertion test-packaging ## run every test
+test: deps test-rust test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-assertion test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -55,6 +55,11 @@ soak-differential: binary ## the same with 20,000 requests
 test-browser: binary ## a browser signs in and works behind the gate
 	tests/deps.sh browser
 	$(call node-test,tests/e2e/browser.test.mjs)
+
+.PHONY: test-people
+test-people: binary ## people on one browser and on several look after their sessions
+	tests/deps.sh browser
+	$(call node-test,tests/e2e/people.test.mjs)
 
 .PHONY: test-afternoon
 test-afternoon: binary ## an afternoon of work with an application of somebody else's loses nothing

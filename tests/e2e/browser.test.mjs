@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import puppeteer from 'puppeteer-core';
 
+import { looksRight } from './look.mjs';
 import { startDev, TARGET } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
@@ -221,56 +222,6 @@ test('every page looks right in light and dark, on a telephone and on a desk', a
   }
   await stranger.browserContext().close();
 });
-
-/** Asserts what holds for every page, and tells how bright its ground is, from 0 to 1. */
-async function looksRight(page, width) {
-  const found = await page.evaluate(() => {
-    const channels = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
-    const luminance = (colour) => {
-      const [r, g, b] = channels(colour)
-        .slice(0, 3)
-        .map((value) => value / 255)
-        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
-      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const transparent = (colour) => channels(colour)[3] === 0;
-    const canvas = matchMedia('(prefers-color-scheme: dark)').matches ? 'rgb(18, 18, 18)' : 'rgb(255, 255, 255)';
-    const ground = (element) => {
-      for (let one = element; one; one = one.parentElement) {
-        const colour = getComputedStyle(one).backgroundColor;
-        if (!transparent(colour)) return colour;
-      }
-      return canvas;
-    };
-    const faint = [];
-    for (const element of document.querySelectorAll('body *')) {
-      const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-      const box = element.getBoundingClientRect();
-      const shown = box.width > 1 && box.height > 1 && box.bottom > 0 && getComputedStyle(element).visibility === 'visible';
-      if (!own || !shown) continue;
-      const [a, b] = [luminance(getComputedStyle(element).color), luminance(ground(element))];
-      const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-      if (contrast < 4.5) faint.push(`${element.textContent.trim().slice(0, 40)}: ${contrast.toFixed(2)}`);
-    }
-    const named = (input) => input.labels?.length || input.getAttribute('aria-label') || input.type === 'hidden';
-    return {
-      faint,
-      ground: luminance(ground(document.body)),
-      headings: document.querySelectorAll('h1').length,
-      language: document.documentElement.lang,
-      title: document.title,
-      unnamed: [...document.querySelectorAll('input, textarea, select')].filter((input) => !named(input)).length,
-      width: document.scrollingElement.scrollWidth,
-    };
-  });
-  assert.ok(found.width <= width, `no horizontal scroll at ${width}: the page is ${found.width} wide`);
-  assert.deepEqual(found.faint, [], 'every text stands out from its ground');
-  assert.equal(found.headings, 1);
-  assert.equal(found.language, 'en');
-  assert.ok(found.title.length > 0);
-  assert.equal(found.unnamed, 0, 'every field has a name');
-  return found;
-}
 
 test('somebody whose token has expired stays signed in', async (t) => {
   await open(mel, '/form');
