@@ -71,6 +71,11 @@ soak-afternoon: binary ## the same for ten minutes
 	tests/deps.sh browser
 	AFTERNOON_SECONDS=$${AFTERNOON_SECONDS:-600} node --test --test-reporter=spec tests/e2e/afternoon.test.mjs
 
+.PHONY: screenshots
+screenshots: binary ## take the pictures of the gate's pages in docs/images
+	tests/deps.sh browser
+	node tests/e2e/screenshots.mjs
+
 .PHONY: test-clerkjs
 test-clerkjs: binary ## Clerk's script for browsers and the gate see the same person
 	tests/deps.sh browser
