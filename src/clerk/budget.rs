@@ -22,23 +22,25 @@ pub enum Purpose {
     End,
     /// Renewing the session of somebody who is at work.
     Renew,
-    /// Fetching what a handshake brought.
-    Handshake,
-    /// Looking something up for somebody: a list of sessions, a template's token, whether a stream may
-    /// go on.
+    /// Asking whether what somebody has open may stay open.
+    LiveCheck,
+    /// Looking something up for somebody: a list of sessions, a template's token.
     LookUp,
+    /// Fetching what a handshake brought, or is said to have brought.
+    Handshake,
     /// Asking about a machine token.
     Machine,
 }
 
 impl Purpose {
     /// Every purpose, in the order in which they give way: the last one first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Keys,
         Self::End,
         Self::Renew,
-        Self::Handshake,
+        Self::LiveCheck,
         Self::LookUp,
+        Self::Handshake,
         Self::Machine,
     ];
 
@@ -47,9 +49,10 @@ impl Purpose {
         match self {
             Self::Keys | Self::End => 0,
             Self::Renew => 10,
-            Self::Handshake => 20,
-            Self::LookUp => 35,
-            // SECURITY: anybody can make a token up, and with it a call.
+            Self::LiveCheck => 20,
+            Self::LookUp => 30,
+            // SECURITY: anybody can make a nonce or a token up, and with it a call.
+            Self::Handshake => 40,
             Self::Machine => 50,
         }
     }
@@ -133,8 +136,9 @@ mod tests {
         let budget = Budget::new(400);
         let expected = [
             (Purpose::Machine, 100),
-            (Purpose::LookUp, 30),
-            (Purpose::Handshake, 30),
+            (Purpose::Handshake, 20),
+            (Purpose::LookUp, 20),
+            (Purpose::LiveCheck, 20),
             (Purpose::Renew, 20),
             (Purpose::End, 20),
         ];

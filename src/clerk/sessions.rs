@@ -118,11 +118,9 @@ pub(super) fn text(value: &Value, name: &str) -> Option<String> {
 
 impl BackendApi {
     /// The live sessions of a user: active ones, and those with tasks left.
-    pub async fn sessions_of(&self, purpose: Purpose, user: &str) -> Result<Listing, SessionError> {
-        let (active, pending) = tokio::join!(
-            self.listed(purpose, user, "active"),
-            self.listed(purpose, user, "pending"),
-        );
+    pub async fn sessions_of(&self, user: &str) -> Result<Listing, SessionError> {
+        let (active, pending) =
+            tokio::join!(self.listed(user, "active"), self.listed(user, "pending"),);
         let (mut all, pending) = (active?, pending?);
         all.cut |= pending.cut;
         all.sessions.extend(pending.sessions);
@@ -144,12 +142,7 @@ impl BackendApi {
         (live || listed.len() < PAGE).then_some(live)
     }
 
-    async fn listed(
-        &self,
-        purpose: Purpose,
-        user: &str,
-        status: &str,
-    ) -> Result<Listing, SessionError> {
+    async fn listed(&self, user: &str, status: &str) -> Result<Listing, SessionError> {
         let mut sessions: Vec<Session> = Vec::new();
         let limit = PAGE.to_string();
         for offset in (0..MOST_SESSIONS).step_by(PAGE) {
@@ -161,7 +154,7 @@ impl BackendApi {
                 ("offset", offset.as_str()),
             ];
             let answer = (self.client)
-                .get(purpose, "/v1/sessions", &query)
+                .get(Purpose::LookUp, "/v1/sessions", &query)
                 .await
                 .map_err(|error| {
                     warn!(cause = %error, "sessions could not be listed at clerk");

@@ -208,6 +208,8 @@ pub enum RefreshFailure {
     NoSecretKey,
     /// The gate makes no more calls to Clerk for the moment.
     BudgetSpent,
+    /// The session is known to be over.
+    Ended,
     /// Refreshing is switched off.
     SwitchedOff,
     /// Clerk's own code for it; letters, digits, `_` and `-`, at most 64.
@@ -242,6 +244,7 @@ impl RefreshFailure {
             Self::InvalidToken => "invalid-session-token",
             Self::NoSecretKey => "missing-api-client",
             Self::BudgetSpent => "budget-spent",
+            Self::Ended => "session-ended",
             Self::SwitchedOff => "switched-off",
             Self::Code(code) => code,
         }

@@ -5,8 +5,11 @@
 
 pub mod denials;
 pub mod flights;
+mod lately;
 pub mod live;
 pub mod machines;
+mod nonces;
+mod refreshes;
 mod renewal;
 pub mod seals;
 pub mod sessions;
@@ -18,12 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
-use crate::clerk::browsers::BrowserApi;
+use crate::clerk::browsers::{BrowserApi, HeldSession};
 use crate::clerk::jwks::KeyStore;
-use crate::clerk::sessions::SessionError;
+use crate::clerk::sessions::{Listing, SessionError};
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
 use crate::core::decide::{self, Inputs, Owner, Permit, Step, Verdict, Webhooks};
@@ -41,8 +43,11 @@ use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
 use denials::Denials;
 use flights::Flights;
+use lately::Lately;
 use live::{Live, LiveRules, Ticket};
 use machines::Machines;
+use nonces::Nonces;
+use refreshes::Refreshes;
 use renewal::Renewals;
 use seals::Seals;
 use template_tokens::{MadeToken, TemplateTokens};
@@ -116,14 +121,18 @@ pub struct Gate {
     denials: Arc<Denials>,
     live: Arc<Live>,
     tokens: TokenCache,
+    refreshes: Refreshes,
     renewals: Renewals,
-    payloads: Flights<(usize, String), Result<Vec<String>, ()>>,
-    exchanges: Semaphore,
+    nonces: Nonces,
     events: SeenEvents,
     templates: TemplateTokens,
     mints: Flights<(usize, String), Result<MadeToken, SessionError>>,
     minted: Cache<(usize, String), (MadeToken, u64)>,
     revokes: Flights<String, Result<Option<String>, SessionError>>,
+    /// The live sessions of people, by site and person.
+    listings: Lately<(usize, String), Arc<Listing>, SessionError>,
+    /// Those of browsers, by site, session and what the browser is known by.
+    browsers: Lately<(usize, String, String), Arc<[HeldSession]>, SessionError>,
     /// Sessions that Clerk has ended on our asking.
     over: Cache<Box<str>, ()>,
 }
@@ -133,12 +142,6 @@ const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
 
 /// How many sessions are remembered that were ended, or given a token, of late.
 const ENDED: usize = 10_000;
-
-/// How many nonces may be exchanged at once: anybody can make one up.
-const EXCHANGES: usize = 64;
-
-/// The longest nonce that Clerk is asked about, in bytes.
-const MAX_NONCE_BYTES: usize = 256;
 
 impl Gate {
     /// A gate that has seen nothing yet.
@@ -150,14 +153,16 @@ impl Gate {
             clock,
             denials,
             tokens: TokenCache::new(),
+            refreshes: Refreshes::new(),
             renewals: Renewals::new(),
-            payloads: Flights::new(),
-            exchanges: Semaphore::new(EXCHANGES),
+            nonces: Nonces::new(),
             events: SeenEvents::default(),
             templates: TemplateTokens::new(),
             mints: Flights::new(),
             minted: Cache::new(ENDED),
             revokes: Flights::new(),
+            listings: Lately::new(),
+            browsers: Lately::new(),
             over: Cache::new(ENDED),
         }
     }
@@ -236,11 +241,9 @@ impl Gate {
                     .credentials()
                     .and_then(|c| c.handshake_nonce.as_deref());
                 let payload = match (&site.backend, nonce) {
-                    // A nonce can be spent once, and a page that comes back may load twice.
-                    (Some(backend), Some(nonce)) if is_nonce(nonce) => {
-                        // SECURITY: what one instance hands out is nothing for another one's site.
-                        let key = (inputs.facts.site, nonce.to_owned());
-                        self.payloads.join(key, self.exchange(backend, nonce)).await
+                    (Some(backend), Some(nonce)) => {
+                        let (number, now_ms) = (inputs.facts.site, inputs.now_ms);
+                        self.nonces.exchange(backend, number, nonce, now_ms).await
                     }
                     _ => Err(()),
                 };
@@ -288,12 +291,6 @@ impl Gate {
                 progress.answer_refresh(outcome);
             }
         }
-    }
-
-    /// Exchanges a nonce, unless too many are under way: then the browser goes to Clerk once more.
-    async fn exchange(&self, backend: &BackendApi, nonce: &str) -> Result<Vec<String>, ()> {
-        let _place = self.exchanges.try_acquire().map_err(|_| ())?;
-        backend.handshake_payload(nonce).await
     }
 
     /// Decodes a token, or finds it among those that were verified before.
@@ -368,19 +365,18 @@ impl Gate {
         else {
             return Err(RefreshFailure::Unintelligible);
         };
+        let session = token.text("sid").unwrap_or_default();
+        if self.denials.is_denied(session, inputs.now_ms) {
+            return Err(RefreshFailure::Ended);
+        }
         let call = RefreshCall {
-            session_id: token.text("sid").unwrap_or_default().to_owned(),
+            session_id: session.to_owned(),
             expired_token: expired.to_owned(),
             refresh_token: refresh_token.to_owned(),
             origin: facts.origin.to_string(),
             headers: backend::header_lists(facts.headers),
         };
-        self.renewals.refresh(backend, &call, inputs.now_ms).await
+        let (number, now_ms) = (facts.site, inputs.now_ms);
+        self.refreshes.refresh(backend, number, &call, now_ms).await
     }
-}
-
-/// Whether a text may be a nonce of Clerk's: letters, digits and little else.
-fn is_nonce(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    text.len() <= MAX_NONCE_BYTES && text.bytes().all(plain)
 }

@@ -1,5 +1,5 @@
-//! Renewing sessions at Clerk: by the browser's refresh token, or by minting a token for a session that
-//! is sealed. Whoever asks for the same at the same time shares the answer, and for a while after.
+//! Minting tokens for sessions. Whoever asks for the same at the same time shares the answer, and for a
+//! while after.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,30 +9,23 @@ use tracing::warn;
 
 use super::denials::Denials;
 use super::flights::Flights;
-use crate::clerk::backend::{BackendApi, Lookup, Minted, RefreshCall};
+use crate::clerk::backend::{BackendApi, Lookup, Minted};
 use crate::clerk::budget::Purpose;
 use crate::core::continuity::Seal;
 use crate::core::jwt::Token;
-use crate::core::question::{MintFailure, session_directive};
-use crate::core::reason::RefreshFailure;
+use crate::core::question::MintFailure;
 
-/// How many answers of each kind are kept.
+/// How many tokens are kept.
 const CAPACITY: usize = 10_000;
 
-/// How long what a renewal brought is given to requests that were sent before it arrived, in
-/// milliseconds. A refresh token may be good for one call only.
+/// How long a token is given to requests that were sent before it arrived, in milliseconds.
 const KEPT_MS: u64 = 10_000;
 
 /// How much of its life a token must have left to be given out again, in milliseconds.
 const LEFT_MS: u64 = 2_000;
 
-/// What a refresh is found by: origin, session, refresh token.
-type RefreshKey = (String, String, String);
-
-/// What is known of renewals of late.
+/// What was minted of late.
 pub(super) struct Renewals {
-    refreshes: Flights<RefreshKey, Result<Vec<String>, RefreshFailure>>,
-    refreshed: Cache<RefreshKey, (Arc<Vec<String>>, u64)>,
     mints: Flights<MintKey, Result<Arc<str>, MintFailure>>,
     minted: Cache<MintKey, (Arc<str>, u64)>,
 }
@@ -44,43 +37,9 @@ type MintKey = (usize, String);
 impl Renewals {
     pub(super) fn new() -> Self {
         Self {
-            refreshes: Flights::new(),
-            refreshed: Cache::new(CAPACITY),
             mints: Flights::new(),
             minted: Cache::new(CAPACITY),
         }
-    }
-
-    /// The Set-Cookie strings that renew a session.
-    pub(super) async fn refresh(
-        &self,
-        backend: &BackendApi,
-        call: &RefreshCall,
-        now_ms: u64,
-    ) -> Result<Vec<String>, RefreshFailure> {
-        // Another site has another origin, and perhaps another instance; cookies are asked for one.
-        let key = (
-            call.origin.clone(),
-            call.session_id.clone(),
-            call.refresh_token.clone(),
-        );
-        if let Some((cookies, until_ms)) = self.refreshed.get(&key)
-            && now_ms < until_ms
-        {
-            return Ok(cookies.to_vec());
-        }
-        let refreshed = async {
-            let answer = backend.refresh(call).await;
-            if let Ok(cookies) = &answer {
-                // Behind the end of its token it would be in the way of the next refresh.
-                let good_until = session_directive(cookies).map_or(u64::MAX, good_until);
-                let until_ms = good_until.min(now_ms + KEPT_MS);
-                self.refreshed
-                    .insert(key.clone(), (Arc::new(cookies.clone()), until_ms));
-            }
-            answer
-        };
-        self.refreshes.join(key.clone(), refreshed).await
     }
 
     /// A new token for the session of a seal.
@@ -154,7 +113,7 @@ async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure
 }
 
 /// Until when a token is given out again, in milliseconds since the epoch.
-fn good_until(token: &str) -> u64 {
+pub(super) fn good_until(token: &str) -> u64 {
     let token = Token::decode(token).ok();
     let expires = token.and_then(|token| token.number("exp")).unwrap_or(0.0);
     #[expect(
@@ -170,8 +129,6 @@ impl fmt::Debug for Renewals {
     /// Shows how much there is: questions and answers hold tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Renewals")
-            .field("refreshes", &self.refreshes)
-            .field("refreshed", &self.refreshed.len())
             .field("mints", &self.mints)
             .field("minted", &self.minted.len())
             .finish()

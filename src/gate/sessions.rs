@@ -3,10 +3,12 @@
 //! Who may ask for this is decided in the core, and stands in an order. What a session that ends here
 //! is refused from then on, whatever Clerk says; whether Clerk has ended it too is told.
 
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
 use super::template_tokens::MadeToken;
-use super::{Gate, Site};
+use super::{Gate, Site, lately};
 use crate::clerk::backend::{BackendApi, Lookup, Minted};
 use crate::clerk::browsers::{BrowserApi, Caller, HeldSession, KnownBy};
 use crate::clerk::budget::Purpose;
@@ -54,10 +56,34 @@ impl Ended {
 }
 
 impl Gate {
-    /// The live sessions of the owner, asked for anew.
-    pub async fn sessions(&self, site: &Site, owner: &Owner) -> Result<Listing, Reason> {
+    /// The live sessions of the owner, as they were a few seconds ago at most.
+    pub async fn sessions(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+    ) -> Result<Listing, Reason> {
+        let listing = self.listed(site, number, owner, lately::SHOWN_MS).await?;
+        let mut listing = Listing::clone(&listing);
+        (listing.sessions).retain(|session| self.over.get(session.id.as_str()).is_none());
+        Ok(listing)
+    }
+
+    /// The live sessions of the owner, as far as that was asked in the last `most_ms`.
+    // SECURITY: whoever asks in a loop would spend the calls of others.
+    async fn listed(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+        most_ms: u64,
+    ) -> Result<Arc<Listing>, Reason> {
         let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
-        listed(backend, Purpose::LookUp, owner).await
+        let call = async { backend.sessions_of(owner.user()).await.map(Arc::new) };
+        let key = (number, owner.user().to_owned());
+        let now_ms = self.clock.now_ms();
+        let listing = self.listings.get(key, most_ms, now_ms, call).await;
+        listing.map_err(|_| Reason::SessionsUnavailable)
     }
 
     /// Ends the session that asks.
@@ -80,7 +106,7 @@ impl Gate {
     }
 
     /// Ends every session of the owner.
-    pub async fn end_all(&self, site: &Site, owner: &Owner) -> Ended {
+    pub async fn end_all(&self, site: &Site, number: usize, owner: &Owner) -> Ended {
         self.shut_out(owner.session());
         let Some(backend) = &site.backend else {
             self.denials.deny_user(owner.user(), self.clock.now_ms());
@@ -92,7 +118,7 @@ impl Gate {
         };
         let (own, listing) = tokio::join!(
             self.revoke(backend, owner.session()),
-            backend.sessions_of(Purpose::End, owner.user()),
+            self.listed(site, number, owner, lately::FRESH_MS),
         );
         let listed = listing.as_ref().ok();
         let others = listed.into_iter().flat_map(|listing| &listing.sessions);
@@ -116,9 +142,15 @@ impl Gate {
     }
 
     /// Ends another session of the owner's.
-    pub async fn end_one(&self, site: &Site, owner: &Owner, id: &str) -> Result<Ended, Reason> {
+    pub async fn end_one(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+        id: &str,
+    ) -> Result<Ended, Reason> {
         let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
-        let listing = listed(backend, Purpose::End, owner).await?;
+        let listing = self.listed(site, number, owner, lately::FRESH_MS).await?;
         // SECURITY: an id from outside counts only if Clerk has just said that it is the caller's.
         if !listing.sessions.iter().any(|session| session.id == id) {
             return Err(if listing.cut {
@@ -131,10 +163,15 @@ impl Gate {
     }
 
     /// Ends all sessions of the owner but the one that asks.
-    pub async fn end_others(&self, site: &Site, owner: &Owner) -> Result<Ended, Reason> {
+    pub async fn end_others(
+        &self,
+        site: &Site,
+        number: usize,
+        owner: &Owner,
+    ) -> Result<Ended, Reason> {
         let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
-        let listing = listed(backend, Purpose::End, owner).await?;
-        let others = listing.sessions.into_iter().map(|session| session.id);
+        let listing = self.listed(site, number, owner, lately::FRESH_MS).await?;
+        let others = listing.sessions.iter().map(|session| session.id.clone());
         let others = others.filter(|id| id != owner.session()).collect();
         let ended = self.end_each(backend, others).await;
         Ok(Ended {
@@ -157,15 +194,20 @@ impl Gate {
         revoked
     }
 
-    async fn end_each(&self, backend: &BackendApi, ids: Vec<String>) -> Ended {
+    /// Ends those of these sessions that have not ended yet.
+    async fn end_each(&self, backend: &BackendApi, mut ids: Vec<String>) -> Ended {
         let mut ended = Ended::none();
+        ids.retain(|id| self.over.get(id.as_str()).is_none());
         for id in &ids {
             self.shut_out(id);
         }
         let mut calls = JoinSet::new();
-        let mut note = |answer: Option<Result<Result<_, SessionError>, _>>| match answer {
-            Some(Ok(Ok(_))) => ended.confirmed += 1,
-            Some(Ok(Err(_)) | Err(_)) => ended.unconfirmed += 1,
+        let mut note = |answer: Option<Result<Option<String>, _>>| match answer {
+            Some(Ok(Some(id))) => {
+                self.over.insert(id.into(), ());
+                ended.confirmed += 1;
+            }
+            Some(Ok(None) | Err(_)) => ended.unconfirmed += 1,
             None => {}
         };
         for id in ids {
@@ -173,7 +215,7 @@ impl Gate {
                 note(calls.join_next().await);
             }
             let backend = backend.clone();
-            calls.spawn(async move { backend.revoke(&id).await });
+            calls.spawn(async move { backend.revoke(&id).await.is_ok().then_some(id) });
         }
         while let Some(answer) = calls.join_next().await {
             note(Some(answer));
@@ -195,10 +237,27 @@ impl Gate {
         owner: &Owner,
         browser: &Browser,
     ) -> Result<Vec<HeldSession>, Reason> {
+        self.held(site, facts, owner, browser, lately::SHOWN_MS)
+            .await
+    }
+
+    async fn held(
+        &self,
+        site: &Site,
+        facts: &RequestFacts<'_>,
+        owner: &Owner,
+        browser: &Browser,
+        most_ms: u64,
+    ) -> Result<Vec<HeldSession>, Reason> {
         let api = site.browsers.as_ref().ok_or(Reason::SessionsUnavailable)?;
-        let caller = caller(site, facts, browser);
-        let held = api.sessions(&caller).await;
-        let held = held.map_err(|_| Reason::SessionsUnavailable)?;
+        let call = async {
+            let held = api.sessions(&caller(site, facts, browser)).await;
+            held.map(Arc::from)
+        };
+        let (Browser::Client(known_by) | Browser::DevBrowser(known_by)) = browser;
+        let key = (facts.site, owner.session().to_owned(), known_by.clone());
+        let held = (self.browsers).get(key, most_ms, self.clock.now_ms(), call);
+        let held = held.await.map_err(|_| Reason::SessionsUnavailable)?;
         // SECURITY: a token of another browser may have been planted in this one. The one that holds the
         // owner's session is the owner's.
         if !held.iter().any(|session| session.id == owner.session()) {
@@ -208,7 +267,7 @@ impl Gate {
         let live = |session: &HeldSession| {
             session.id != owner.session() && !self.denials.is_denied(&session.id, now_ms)
         };
-        Ok(held.into_iter().filter(live).collect())
+        Ok(held.iter().filter(|held| live(held)).cloned().collect())
     }
 
     /// Brings another session of the browser to the front. Gives the Set-Cookie lines of Clerk's.
@@ -221,7 +280,8 @@ impl Gate {
         id: &str,
     ) -> Result<Vec<String>, Reason> {
         let api: &BrowserApi = site.browsers.as_ref().ok_or(Reason::SessionsUnavailable)?;
-        let held = self.held_beside(site, facts, owner, browser).await?;
+        let held = self.held(site, facts, owner, browser, lately::FRESH_MS);
+        let held = held.await?;
         if !held.iter().any(|session| session.id == id) {
             return Err(Reason::SessionUnknown);
         }
@@ -290,11 +350,6 @@ impl Gate {
         let made = (self.templates).get(backend, number, owner, name, &self.denials, now_ms);
         made.await.map_err(|_| Reason::TemplateUnavailable)
     }
-}
-
-async fn listed(backend: &BackendApi, purpose: Purpose, owner: &Owner) -> Result<Listing, Reason> {
-    let listing = backend.sessions_of(purpose, owner.user()).await;
-    listing.map_err(|_| Reason::SessionsUnavailable)
 }
 
 /// The sign of a client goes where Clerk says that nobody is left on the browser.

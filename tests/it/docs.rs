@@ -382,6 +382,7 @@ fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
         RefreshFailure::InvalidToken,
         RefreshFailure::NoSecretKey,
         RefreshFailure::BudgetSpent,
+        RefreshFailure::Ended,
         RefreshFailure::SwitchedOff,
     ];
     let code: Vec<&str> = code.iter().map(RefreshFailure::code).collect();

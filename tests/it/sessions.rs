@@ -367,3 +367,83 @@ async fn made_up_nonces_take_no_more_than_their_share_of_clerk() {
     assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 64);
     world.upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn a_nonce_that_is_worth_nothing_is_asked_about_once_in_a_while() {
+    let world = World::with(usual_routes()).with_nonces().start().await;
+    let back = || {
+        let target = "/members?__clerk_handshake_nonce=made_up";
+        world.visit(target).cookie("__clerk_db_jwt=dvb_1").send()
+    };
+    for _ in 0..10 {
+        assert_eq!(back().await.status, StatusCode::TEMPORARY_REDIRECT);
+    }
+    assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 1);
+    world.clock.advance_ms(10_000);
+    back().await;
+    assert_eq!(world.clerk.calls(Endpoint::HandshakePayload), 2);
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn made_up_refresh_tokens_of_a_session_are_tried_three_times_in_a_while() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let mel = world.clerk.sign_in("mel", None);
+    world.clock.advance_ms(70_000);
+    let suffix = world.clerk.cookie_suffix();
+    let with = |session, refresh: &str| {
+        let cookies = format!("{}; __refresh_{suffix}={refresh}", cookies(session));
+        world.get("/members").cookie(&cookies)
+    };
+    let asked = || world.clerk.calls(Endpoint::Refresh);
+    world.clerk.misbehave(Endpoint::Refresh, UNDER_WAY);
+    let mut at_once = JoinSet::new();
+    for number in 0..20 {
+        at_once.spawn(with(&ada, &format!("made_up_{number}")).try_send());
+    }
+    for answer in at_once.join_all().await {
+        assert_eq!(answer.unwrap().status, StatusCode::UNAUTHORIZED);
+    }
+    world.clerk.behave();
+    assert_eq!(asked(), 3);
+    let answer = with(&ada, "one_more").send().await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let why = answer.header("x-clerk-auth-reason").unwrap();
+    assert!(why.starts_with("session-token-expired-refresh-"), "{why}");
+    assert_eq!(asked(), 3);
+    world.upstream.assert_untouched();
+    // Others are renewed meanwhile, and this session again after a while.
+    let answer = with(&mel, mel.refresh_token.as_deref().unwrap())
+        .send()
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    world.clock.advance_ms(10_000);
+    let answer = with(&ada, ada.refresh_token.as_deref().unwrap())
+        .send()
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(asked(), 5);
+}
+
+#[tokio::test]
+async fn a_session_that_is_known_to_be_over_is_not_refreshed() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clock.advance_ms(70_000);
+    let denials = world.service.gate.denials();
+    denials.deny_session(&ada.session_id, crate::support::START_MS);
+    let refresh = format!(
+        "{}; __refresh_{}={}",
+        cookies(&ada),
+        world.clerk.cookie_suffix(),
+        ada.refresh_token.as_deref().unwrap()
+    );
+    let answer = world.get("/members").cookie(&refresh).send().await;
+    assert_eq!(
+        answer.header("x-clerk-auth-reason"),
+        Some("session-token-expired-refresh-session-ended")
+    );
+    assert_eq!(world.clerk.calls(Endpoint::Refresh), 0);
+    world.upstream.assert_untouched();
+}

@@ -74,7 +74,7 @@ pub(super) async fn watch(
         {
             asks.spawn(async move {
                 let word = match whose.session() {
-                    Some(session) => backend.session(Purpose::LookUp, session).await,
+                    Some(session) => backend.session(Purpose::LiveCheck, session).await,
                     None => Lookup::Unavailable,
                 };
                 (whose, word)

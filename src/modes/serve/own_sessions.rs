@@ -34,7 +34,8 @@ impl Counter<'_, '_> {
             let held = (self.gate).held_beside(self.site, self.facts, owner, browser);
             held.await.ok()
         };
-        let (listing, beside) = tokio::join!(self.gate.sessions(self.site, owner), beside);
+        let listing = (self.gate).sessions(self.site, self.facts.site, owner);
+        let (listing, beside) = tokio::join!(listing, beside);
         let listing = listing?;
         let word = self.facts.parameter("notice");
         let view = SessionsView {
@@ -54,7 +55,9 @@ impl Counter<'_, '_> {
     pub(super) async fn sign_out(&self, owner: Option<&Owner>, wanted: &SignOut) -> Served {
         let ended = match (owner, wanted.extent) {
             (Some(owner), Extent::This) => Some(self.gate.end_own(self.site, owner).await),
-            (Some(owner), Extent::Everywhere) => Some(self.gate.end_all(self.site, owner).await),
+            (Some(owner), Extent::Everywhere) => {
+                Some(self.gate.end_all(self.site, self.facts.site, owner).await)
+            }
             (None, Extent::This | Extent::Everywhere) => None,
         };
         let uat = ended.map_or(ClientUat::Keep, |ended| ended.client_uat);
@@ -70,12 +73,16 @@ impl Counter<'_, '_> {
     }
 
     pub(super) async fn revoke(&self, owner: &Owner, id: &str) -> Result<Served, Failure> {
-        let ended = self.gate.end_one(self.site, owner, id).await?;
+        let ended = (self.gate)
+            .end_one(self.site, self.facts.site, owner, id)
+            .await?;
         Ok(self.ended(ended, Word::Revoked))
     }
 
     pub(super) async fn revoke_others(&self, owner: &Owner) -> Result<Served, Failure> {
-        let ended = self.gate.end_others(self.site, owner).await?;
+        let ended = (self.gate)
+            .end_others(self.site, self.facts.site, owner)
+            .await?;
         Ok(self.ended(ended, Word::OthersRevoked))
     }
 

@@ -1,12 +1,12 @@
 //! The list of one's sessions, and ending others of them.
 
-use clerk_gate::standin::{Endpoint, TestSession};
+use clerk_gate::standin::{Endpoint, Fault, TestSession};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{assert_kept_close, form, from_here, gets_in, json, script, status_of, without_style};
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{World, sealed, usual_routes};
+use crate::support::{World, cookies, sealed, usual_routes};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
 
@@ -152,7 +152,7 @@ async fn what_browsers_and_clerk_say_is_text_and_not_too_much_of_it() {
     let answer = script(&world, path, &ada).send().await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     let asked: Vec<String> = clerk.received().into_iter().map(|one| one.method).collect();
-    assert_eq!(asked, ["GET"; 4]);
+    assert_eq!(asked, ["GET"; 2]);
 }
 
 #[tokio::test]
@@ -275,4 +275,61 @@ async fn nobody_ends_a_session_of_somebody_else() {
     assert_eq!(world.clerk.calls(Endpoint::Revoke), revokes);
     assert_eq!(status_of(&world, &mel).await, "active");
     assert!(gets_in(&world, &mel).await);
+}
+
+#[tokio::test]
+async fn asking_in_a_loop_has_clerk_asked_once_in_a_while() {
+    let world = World::start().await;
+    let [here, there, _] = three(&world);
+    let lists = || world.clerk.calls(Endpoint::SessionList);
+    for made_up in 0..20 {
+        let path = format!("/_gate/sessions/sess_{made_up}/revoke");
+        let answer = script(&world, &path, &here).send().await;
+        assert_eq!(answer.code(), "session-unknown");
+        let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+        assert_eq!(page.send().await.status, StatusCode::OK);
+    }
+    assert_eq!(lists(), 2);
+    // What is shown may be older than what is acted on.
+    world.clock.advance_ms(1_000);
+    let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+    page.send().await;
+    assert_eq!(lists(), 2);
+    let path = "/_gate/sessions/revoke-others";
+    for _ in 0..20 {
+        assert_eq!(
+            script(&world, path, &here).send().await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(lists(), 4);
+    assert_eq!(world.clerk.calls(Endpoint::Revoke), 2);
+    // What has ended is not shown, however old the list.
+    let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+    let body = json(&page.send().await);
+    assert_eq!(body["sessions"].as_array().unwrap().len(), 1, "{body}");
+    assert!(!gets_in(&world, &there).await);
+    // Somebody else's calls are their own.
+    let mel = world.clerk.sign_in("mel", None);
+    let page = world.get("/_gate/sessions").cookie(&cookies(&mel));
+    let body = json(&page.send().await);
+    assert_eq!(body["sessions"][0]["id"], mel.session_id);
+    assert_eq!(lists(), 6);
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_list_that_failed_is_asked_for_again_after_a_second() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    (world.clerk).misbehave(Endpoint::SessionList, Fault::Status(500));
+    let ask = || script(&world, "/_gate/sessions/revoke-others", &ada).send();
+    for _ in 0..10 {
+        assert_eq!(ask().await.code(), "sessions-unavailable");
+    }
+    assert!(world.clerk.calls(Endpoint::SessionList) <= 2);
+    world.clerk.behave();
+    world.clock.advance_ms(1_000);
+    assert_eq!(ask().await.status, StatusCode::OK);
+    world.upstream.assert_untouched();
 }

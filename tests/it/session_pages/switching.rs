@@ -118,6 +118,7 @@ async fn where_clerk_does_not_tell_the_page_says_so_and_leads_to_the_chooser() {
     let mel = world.clerk.sign_in_beside(&ada, "mel");
     let page = world.visit("/_gate/sessions").cookie(&sealed(&world, &mel));
     assert!(page.send().await.body.contains("Ada Admin"));
+    world.clock.advance_ms(5_000);
     // All of it is down: the page cannot be made. Only who else is here: it can.
     world.clerk.misbehave(Endpoint::All, Fault::Status(500));
     let page = world
@@ -126,6 +127,7 @@ async fn where_clerk_does_not_tell_the_page_says_so_and_leads_to_the_chooser() {
         .send()
         .await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    world.clock.advance_ms(1_000);
     world.clerk.misbehave(
         Endpoint::SessionList,
         Fault::Hang(std::time::Duration::ZERO),
@@ -235,6 +237,8 @@ async fn behind_a_proxy_of_ours_clerk_knows_the_browser_by_its_own_cookie() {
     }
     assert_eq!(client.header("authorization"), None);
 
+    // What is acted on is not what was shown.
+    world.clock.advance_ms(1_000);
     let call = world.request(Method::POST, "/_gate/sessions/sess_mel/switch");
     let call = call.header("host", "app.example.com").cookie(&jar);
     let answer = call
