@@ -15,9 +15,15 @@ use tokio::sync::watch;
 use crate::core::jwt::Token;
 use crate::core::question::TokenStanding;
 
-/// How many sessions and people are kept in mind. The oldest note goes first: by then its tokens have
-/// long ended, and no new one is minted without asking Clerk.
+/// How many sessions and people are kept in mind. The oldest note goes first. Whoever could fill this
+/// would have to end as many sessions that are theirs; a note that is made again takes no further room.
 const CAPACITY: usize = 1_000_000;
+
+/// How much longer a note has to be kept for making it again to change anything, in milliseconds.
+const AGAIN_MS: u64 = 60 * 60 * 1000;
+
+/// How much longer than the notes their order may be.
+const SLACK: usize = 64;
 
 /// What is known to be over.
 pub struct Denials {
@@ -42,7 +48,7 @@ enum Subject {
     Organization(Box<str>),
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Note {
     /// Tokens issued up to this second are out, those of a session whenever they were issued.
     revoked_to: u64,
@@ -169,11 +175,18 @@ impl Denials {
         let forget_at_ms = now_ms.saturating_add(keep);
         {
             let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
-            notes.forget(now_ms);
-            let note = notes.by_subject.entry(subject.clone()).or_default();
-            change(note);
+            let before = notes.by_subject.get(&subject).copied().unwrap_or_default();
+            let mut note = before;
+            change(&mut note);
+            // SECURITY: whoever holds an old token may have its session noted again and again. That must
+            // neither push others out nor have all that is open looked at.
+            if note == before && forget_at_ms <= before.forget_at_ms.saturating_add(AGAIN_MS) {
+                return;
+            }
             note.forget_at_ms = forget_at_ms;
+            notes.by_subject.insert(subject.clone(), note);
             notes.order.push_back((subject, forget_at_ms));
+            notes.forget(now_ms);
         }
         self.noted.store(true, Ordering::Release);
         self.changes.send_modify(|count| *count += 1);
@@ -194,17 +207,24 @@ pub(super) fn issued(token: &Token) -> u64 {
 impl Notes {
     /// Lets go of what has had its time, and of the oldest where there is too much.
     fn forget(&mut self, now_ms: u64) {
+        let by_subject = &mut self.by_subject;
+        // INVARIANT: the order is no longer than twice the notes, however often they are made again.
+        if self.order.len() > 2 * by_subject.len() + SLACK {
+            let counts = |(subject, at): &(Subject, u64)| {
+                (by_subject.get(subject)).is_some_and(|note| note.forget_at_ms == *at)
+            };
+            self.order.retain(counts);
+        }
         while let Some((subject, at)) = self.order.front() {
-            if *at > now_ms && self.order.len() < CAPACITY {
+            if *at > now_ms && by_subject.len() <= CAPACITY {
                 return;
             }
             // A subject that was noted again stands in the order once more.
-            if self
-                .by_subject
+            if by_subject
                 .get(subject)
                 .is_some_and(|note| note.forget_at_ms == *at)
             {
-                self.by_subject.remove(subject);
+                by_subject.remove(subject);
             }
             self.order.pop_front();
         }
@@ -290,6 +310,32 @@ mod tests {
         // The next note clears away what has had its time.
         denials.deny_session("sess_2", NOW + 2 * day);
         assert_eq!(format!("{denials:?}"), "Denials { noted: 1, .. }");
+    }
+
+    #[test]
+    fn saying_the_same_again_takes_no_room_and_tells_nobody() {
+        let denials = Denials::new(DAY);
+        let changes = denials.changes();
+        denials.deny_session("sess_1", NOW);
+        for again in 0..1_000 {
+            denials.deny_session("sess_1", NOW + again);
+            denials.deny_user("user_1", NOW);
+            denials.expire_tokens("user_1", 5, NOW);
+        }
+        assert_eq!(*changes.borrow(), 3);
+        assert_eq!(denials.notes.read().unwrap().order.len(), 3);
+        // Nor does what is another thing each time.
+        for again in 0..1_000 {
+            denials.deny_user("user_2", NOW + again * 1_000);
+        }
+        assert!(denials.notes.read().unwrap().order.len() < 3 + 10 + SLACK);
+        let told = *changes.borrow();
+        // What is said an hour later is kept an hour longer.
+        denials.deny_session("sess_1", NOW + AGAIN_MS + 1);
+        assert_eq!(*changes.borrow(), told + 1);
+        // And what is worse is news.
+        denials.deny_user("user_1", NOW + 1_000);
+        assert_eq!(*changes.borrow(), told + 2);
     }
 
     #[test]

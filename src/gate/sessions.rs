@@ -223,10 +223,9 @@ impl Gate {
         ended
     }
 
-    /// Refuses a session from now on, and lets go of what was made of it.
+    /// Refuses a session from now on. What was made of it is not handed out again.
     fn shut_out(&self, session: &str) {
         self.denials.deny_session(session, self.clock.now_ms());
-        self.templates.forget(session);
     }
 
     /// Who else is signed in on the browser of the owner's session.

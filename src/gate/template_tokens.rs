@@ -139,11 +139,6 @@ impl TemplateTokens {
         }
         Ok(made)
     }
-
-    /// Lets go of what was made for a session.
-    pub fn forget(&self, session: &str) {
-        self.kept.retain(|key, _| key.session != session);
-    }
 }
 
 impl Default for TemplateTokens {

@@ -13,7 +13,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,8 +56,12 @@ pub struct Live {
     clock: SharedClock,
     denials: Arc<Denials>,
     board: Mutex<Board>,
+    /// What the task hears of the denials, until it runs.
+    changes: Mutex<Option<tokio::sync::watch::Receiver<u64>>>,
     /// Whether the task is running.
     watched: AtomicBool,
+    /// The next place.
+    next: AtomicU64,
     /// Tells the task that there is something again.
     stirred: Arc<Notify>,
 }
@@ -69,7 +73,7 @@ type Board = HashMap<Arc<Whose>, Entry>;
 struct Entry {
     /// Whom to ask about it, if anybody is asked.
     asked: Option<Asked>,
-    open: Vec<Arc<Slot>>,
+    open: HashMap<u64, Arc<Slot>>,
     /// Until when the youngest of its tokens holds: so long Clerk has given its word already.
     holds_ms: u64,
 }
@@ -117,9 +121,12 @@ impl Live {
     pub(super) fn new(clock: SharedClock, denials: Arc<Denials>) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            // INVARIANT: listening begins before anything is entered, so that no note is missed.
+            changes: Mutex::new(Some(denials.changes())),
             denials,
             board: Mutex::default(),
             watched: AtomicBool::new(false),
+            next: AtomicU64::new(0),
             stirred: Arc::default(),
         })
     }
@@ -163,6 +170,7 @@ impl Live {
             None => self.at_most(rules.max),
         };
         let slot = Slot::new(
+            self.next_place(),
             denials::issued(&session.token),
             session.organization(),
             ends_ms,
@@ -179,12 +187,22 @@ impl Live {
     fn bind_machine(self: &Arc<Self>, machine: &MachineBinding, site: Option<&Site>) -> Lease {
         let rules = site.map(|site| site.live).unwrap_or_default();
         let most = self.at_most(rules.max);
-        let slot = Slot::new(0, None, machine.ends_ms.map_or(most, |ends| ends.min(most)));
+        let ends_ms = machine.ends_ms.map_or(most, |ends| ends.min(most));
+        let slot = Slot::new(self.next_place(), 0, None, ends_ms);
         let whose = Whose::Machine {
             site: machine.site,
             subject: machine.subject.as_str().into(),
         };
         self.enter(whose, slot, None, 0)
+    }
+
+    fn next_place(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn take_changes(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.take()
     }
 
     fn at_most(&self, time: Duration) -> u64 {
@@ -198,9 +216,9 @@ impl Live {
         asked: Option<Asked>,
         holds_ms: u64,
     ) -> Lease {
-        // INVARIANT: the task listens before anything is entered, so that no note is missed.
-        if !self.watched.swap(true, Ordering::AcqRel) {
-            let changes = self.denials.changes();
+        if !self.watched.swap(true, Ordering::AcqRel)
+            && let Some(changes) = self.take_changes()
+        {
             let (live, stirred) = (Arc::downgrade(self), Arc::clone(&self.stirred));
             tokio::spawn(watch::watch(live, stirred, changes));
         }
@@ -224,7 +242,7 @@ impl Live {
                     asked.silent_since_ms = None;
                 }
             }
-            entry.open.push(Arc::clone(&slot));
+            entry.open.insert(slot.id, Arc::clone(&slot));
             whose
         };
         // The session may have ended since the request was judged.
@@ -259,9 +277,7 @@ impl Live {
     fn leave(&self, whose: &Arc<Whose>, slot: &Arc<Slot>) {
         let mut board = self.board();
         if let Some(entry) = board.get_mut(whose) {
-            if let Some(at) = entry.open.iter().position(|open| Arc::ptr_eq(open, slot)) {
-                entry.open.swap_remove(at);
-            }
+            entry.open.remove(&slot.id);
             if entry.open.is_empty() {
                 board.remove(whose);
             }

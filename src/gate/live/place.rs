@@ -44,6 +44,8 @@ impl Whose {
 
 /// What is known of one connection.
 pub(super) struct Slot {
+    /// By which its place is found.
+    pub(super) id: u64,
     /// When the token that opened it was issued, in seconds since the epoch.
     pub(super) issued: u64,
     /// The organisation that was active in that token.
@@ -65,8 +67,9 @@ const REASONS: [Reason; 4] = [
 
 impl Slot {
     /// A connection that nothing has ended yet.
-    pub(super) fn new(issued: u64, organization: Option<&str>, ends_ms: u64) -> Self {
+    pub(super) fn new(id: u64, issued: u64, organization: Option<&str>, ends_ms: u64) -> Self {
         Self {
+            id,
             issued,
             organization: organization.map(Box::from),
             ends_ms,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::place::Whose;
+use super::place::{Slot, Whose};
 use super::{Asked, Entry, Live, milliseconds};
 use crate::clerk::backend::{BackendApi, Lookup, SessionWord};
 use crate::clerk::budget::Purpose;
@@ -87,8 +87,12 @@ impl Live {
     /// Ends what is known to be over.
     fn sweep(&self) {
         let now_ms = self.clock.now_ms();
-        for (whose, entry) in &*self.board() {
-            for slot in &entry.open {
+        // Judged when the registry is free again: others come and go meanwhile.
+        let open: Vec<(Arc<Whose>, Vec<Arc<Slot>>)> = (self.board().iter())
+            .map(|(whose, entry)| (Arc::clone(whose), entry.open.values().cloned().collect()))
+            .collect();
+        for (whose, slots) in &open {
+            for slot in slots {
                 if let Some(reason) = self.over(whose, slot, now_ms)
                     && slot.end(reason)
                 {
@@ -105,7 +109,7 @@ impl Live {
         let mut pace = LONGEST_PACE;
         let mut board = self.board();
         for (whose, entry) in &mut *board {
-            for slot in &entry.open {
+            for slot in entry.open.values() {
                 if slot.ends_ms <= now_ms && slot.end(whose.expired()) {
                     tell(whose, whose.expired());
                 }
@@ -185,7 +189,7 @@ impl Asked {
 impl Entry {
     /// Ends all of it: Clerk has said nothing for too long.
     fn end_all(&self, whose: &Whose) {
-        for slot in &self.open {
+        for slot in self.open.values() {
             if slot.end(Reason::SessionTokenExpired) {
                 warn!(
                     session = whose.session(),
