@@ -230,7 +230,7 @@ fn strings(value: Option<&Value>) -> Option<Vec<String>> {
 }
 
 /// Clerk's code for what went wrong.
-fn code_of(body: &Value) -> Option<&str> {
+pub(super) fn code_of(body: &Value) -> Option<&str> {
     body.get("errors")?.get(0)?.get("code")?.as_str()
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::{error, warn};
 
-use super::backend::{BackendApi, json_of};
+use super::backend::{BackendApi, code_of, json_of};
 use super::budget::Purpose;
 use super::client::Answer;
 
@@ -186,15 +186,19 @@ impl BackendApi {
                 warn!(cause = %error, session, "a session could not be revoked at clerk");
                 SessionError::Unavailable
             })?;
+        let body = json_of(&answer);
         match answer.status {
-            404 => return Ok(None),
+            // SECURITY: a page of somebody else's at the address of the API is no word of Clerk's.
+            404 if body.as_ref().and_then(code_of) == Some("resource_not_found") => {
+                return Ok(None);
+            }
             200 => {}
             status => {
                 warn!(status, session, "clerk did not revoke a session");
                 return Err(SessionError::Unavailable);
             }
         }
-        let revoked = json_of(&answer)
+        let revoked = body
             .as_ref()
             .and_then(Session::read)
             .filter(|revoked| revoked.id == session && !revoked.is_live());

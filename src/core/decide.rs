@@ -8,9 +8,10 @@ mod own_sessions;
 mod pages;
 mod relay;
 mod sign_out;
+mod unended;
 mod verdict;
 
-use super::auth::{self, AuthState, Outcome, SignedIn};
+use super::auth::{self, AuthRedirect, AuthState, Outcome, SignedIn};
 use super::binding::Binding;
 use super::facts::{Audience, RequestFacts, Upgrade};
 use super::handshake;
@@ -265,6 +266,11 @@ impl<'r> Judge<'_, 'r> {
         let session = state.session(self.0.instance.pending).cloned();
         let cookies = state.set_cookies;
         Ok(match state.outcome {
+            Outcome::Redirect(AuthRedirect {
+                cause: Some(cause), ..
+            }) if !open && self.is_unended(&cause, progress) => {
+                self.unended(route, cause, cookies, progress)
+            }
             Outcome::Redirect(redirect) => Verdict {
                 decision: Decision::Redirect(Redirect {
                     location: redirect.location,
@@ -440,6 +446,9 @@ impl<'r> Judge<'_, 'r> {
     ) -> Verdict {
         if is_our_trouble(cause.reason) {
             return self.refuse(RefusalKind::Unavailable, cause, cookies, progress);
+        }
+        if self.is_unended(&cause, progress) {
+            return self.unended(route, cause, cookies, progress);
         }
         let navigation = self.0.facts.audience == Audience::Navigation;
         let location = match &route.on_signed_out {

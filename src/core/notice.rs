@@ -73,6 +73,12 @@ impl Again {
     }
 }
 
+/// Heading and message of a page for somebody whose session has ended here and not at Clerk.
+pub(super) const UNENDED: (&str, &str) = (
+    "This session has ended",
+    "your session was ended here, and Clerk has not confirmed that yet; sign in again, and it is ended there as well",
+);
+
 /// What a person is told whose form was not passed on. A browser that loads the answer to a form again
 /// sends that form again, with everything that was typed.
 pub(super) fn unsent(kind: RefusalKind) -> Option<&'static str> {

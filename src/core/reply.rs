@@ -79,6 +79,7 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             message: "there is no such page",
             sign_in_url: None,
             step_up: None,
+            unended: None,
         }
     } else {
         headers.extend(
@@ -95,6 +96,7 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             message: reason.message(),
             sign_in_url: refusal.sign_in_url.clone(),
             step_up: refusal.challenge.step_up.as_ref(),
+            unended: refusal.challenge.unended.as_ref(),
         }
     };
     let content = match refusal.audience {
@@ -112,13 +114,15 @@ pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {
             Content::Json(body)
         }
         Audience::Navigation | Audience::Submission => {
-            let again = told
+            let step_up = told
                 .step_up
                 .map(|step_up| Again::of(step_up, refusal.audience));
-            let (title, message) = match &again {
-                None => (notice::title(status), told.message),
-                Some(again) => again.words(),
+            let (title, message) = match (&step_up, told.unended) {
+                (Some(again), _) => again.words(),
+                (None, Some(_)) => notice::UNENDED,
+                (None, None) => (notice::title(status), told.message),
             };
+            let again = step_up.or_else(|| told.unended.cloned());
             Content::Notice(Notice {
                 title,
                 message,
@@ -179,6 +183,7 @@ struct Told<'a> {
     message: &'static str,
     sign_in_url: Option<String>,
     step_up: Option<&'a StepUp>,
+    unended: Option<&'a Again>,
 }
 
 /// The debug headers of Clerk's SDK for a state.

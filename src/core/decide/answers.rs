@@ -173,6 +173,7 @@ impl<'r> Judge<'_, 'r> {
             resource_metadata: route
                 .and_then(|found| protected_resource::description(facts, policy, found)),
             step_up: None,
+            unended: None,
         }
     }
 

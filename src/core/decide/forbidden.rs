@@ -79,7 +79,7 @@ impl<'r> Judge<'_, 'r> {
 
     /// Where a form goes that ends the session and signs in again, which verifies every factor. The
     /// way back is this page; nobody can go back to a form that was sent.
-    fn sign_in_again(&self) -> Option<String> {
+    pub(super) fn sign_in_again(&self) -> Option<String> {
         let base = self.0.facts.url()?;
         let back = match self.0.facts.audience {
             Audience::Navigation => handshake::without_result(self.0.facts, &base)?,

@@ -15,6 +15,7 @@ use crate::core::facts::Audience;
 use crate::core::identity::Identity;
 use crate::core::injection::Insertion;
 use crate::core::masked::{Address, CookieLines};
+use crate::core::notice::Again;
 use crate::core::policy::RouteMatch;
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reason::Cause;
@@ -187,6 +188,8 @@ pub struct Challenge {
     pub resource_metadata: Option<String>,
     /// What a person can verify again, if that is all that is missing.
     pub step_up: Option<StepUp>,
+    /// How a session is ended at Clerk that is over here only.
+    pub unended: Option<Again>,
 }
 
 /// What is wrong with a token.

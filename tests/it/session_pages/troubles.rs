@@ -210,10 +210,70 @@ async fn another_session_whose_end_is_not_confirmed_is_refused_here_and_that_is_
 async fn a_session_that_clerk_no_longer_knows_is_over() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
+    let mut of_nobody = ada.clone();
+    let claims = serde_json::json!({ "sid": "sess_unheard_of" });
+    of_nobody.token = world.clerk.mint(&ada.session_id, &claims);
+    let answer = script(&world, "/_gate/sign-out", &of_nobody).send().await;
+    assert_eq!(json(&answer)["signed_out"], true);
+    assert!(!gets_in(&world, &of_nobody).await);
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_404_that_is_not_clerks_confirms_no_end() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
     world.clerk.misbehave(Endpoint::Revoke, Fault::Status(404));
     let answer = script(&world, "/_gate/sign-out", &ada).send().await;
-    assert_eq!(json(&answer)["signed_out"], true);
+    assert_eq!(answer.code(), "revocation-unconfirmed");
     assert!(!gets_in(&world, &ada).await);
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn whoever_is_brought_back_with_a_session_that_is_over_here_can_finish_it() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clerk.misbehave(Endpoint::Revoke, Fault::Status(500));
+    form(&world, "/_gate/sign-out", &ada).send().await;
+    world.clerk.behave();
+    // Clerk still has the session, and gives the browser a token of it.
+    let mut browser = crate::support::browser::Browser::new(&world, &["localhost"]);
+    browser.keep("localhost", "__client_uat", ada.client_uat);
+    browser.keep("localhost", "__clerk_db_jwt", &ada.dev_browser);
+    let address = format!("http://localhost:{}/members?x=1", world.gate.port());
+    let mut page = browser.visit(&address).await;
+    for _ in 0..3 {
+        assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{:?}", browser.hops);
+        assert_eq!(page.header("location"), None);
+        page = browser.visit(&address).await;
+    }
+    assert!(
+        page.body.contains("Clerk has not confirmed"),
+        "{}",
+        page.body
+    );
+    let action = page.body.split("action=\"").nth(1).unwrap();
+    let action = action.split('"').next().unwrap().replace("&#38;", "&");
+    assert!(
+        action.starts_with("/_gate/sign-out?then=sign-in&redirect_url="),
+        "{action}"
+    );
+    assert!(action.ends_with("%2Fmembers%3Fx%3D1"), "{action}");
+    // The way to sign in alone would lead back here.
+    assert!(!page.body.contains(">Sign in<"), "{}", page.body);
+    world.upstream.assert_untouched();
+    let token = browser.cookie("localhost", "__session").unwrap().to_owned();
+    let again = clerk_gate::standin::TestSession { token, ..ada };
+    let answer = form(&world, &action, &again).send().await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
+    let location = answer.header("location").unwrap();
+    assert!(
+        location.starts_with(&world.clerk.sign_in_url()),
+        "{location}"
+    );
+    assert_eq!(status_of(&world, &again).await, "revoked");
+    world.upstream.assert_untouched();
 }
 
 #[tokio::test]
