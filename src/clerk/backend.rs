@@ -41,6 +41,8 @@ pub enum Lookup<T> {
     Unknown,
     /// Clerk could not be asked, or its answer is none.
     Unavailable,
+    /// No call was left for the question.
+    Unasked,
 }
 
 /// How a session stands at Clerk.
@@ -110,6 +112,7 @@ impl BackendApi {
         let path = format!("/v1/sessions/{id}");
         let answer = match self.client.get(purpose, &path, &[]).await {
             Ok(answer) => answer,
+            Err(CallError::BudgetSpent) => return Lookup::Unasked,
             Err(error) => {
                 debug!(cause = %error, "a session could not be asked about");
                 return Lookup::Unavailable;

@@ -233,7 +233,9 @@ impl Gate {
                 progress.answer_token(slot, answer);
             }
             Question::Signature(slot) => {
-                let signature = self.signature(site, slot, progress).await;
+                let signature = self
+                    .signature(site, inputs.facts.site, slot, progress)
+                    .await;
                 progress.answer_signature(slot, signature);
             }
             Question::HandshakePayload => {
@@ -317,7 +319,13 @@ impl Gate {
         }
     }
 
-    async fn signature(&self, site: &Site, slot: Slot, progress: &Progress<'_>) -> Signature {
+    async fn signature(
+        &self,
+        site: &Site,
+        number: usize,
+        slot: Slot,
+        progress: &Progress<'_>,
+    ) -> Signature {
         let (Some(raw), Some(token)) = (progress.raw(slot), progress.decoded(slot)) else {
             return Signature::Bad;
         };
@@ -325,6 +333,7 @@ impl Gate {
         if signature == Signature::Good && slot != Slot::Handshake {
             self.tokens
                 .keep(raw, token, generation, site.instance.clock_skew_ms);
+            self.live.hears(number, token);
         }
         signature
     }

@@ -93,7 +93,7 @@ async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure
     let session = match backend.session(Purpose::Renew, &seal.session).await {
         Lookup::Found(session) => session,
         Lookup::Unknown => return Err(MintFailure::Ended),
-        Lookup::Unavailable => return Err(unavailable("session")),
+        Lookup::Unavailable | Lookup::Unasked => return Err(unavailable("session")),
     };
     if !session.is_live() {
         return Err(MintFailure::Ended);

@@ -316,7 +316,7 @@ impl Gate {
                 Minted::Refused => Err(match backend.session(Purpose::Renew, id).await {
                     Lookup::Found(session) if session.is_live() => SessionError::Unavailable,
                     Lookup::Found(_) | Lookup::Unknown => SessionError::Unknown,
-                    Lookup::Unavailable => SessionError::Unavailable,
+                    Lookup::Unavailable | Lookup::Unasked => SessionError::Unavailable,
                 }),
             }
         };

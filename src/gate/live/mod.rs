@@ -25,10 +25,14 @@ use super::{Site, Snapshot};
 use crate::clerk::backend::BackendApi;
 use crate::clock::SharedClock;
 use crate::core::binding::{Binding, MachineBinding, SessionBinding};
+use crate::core::jwt::Token;
 use crate::core::question::TokenStanding;
 use crate::core::reason::Reason;
 pub use place::Lease;
 use place::{Slot, Whose};
+
+/// How long a token of another request counts as Clerk's word from its issue on, in milliseconds.
+const WORD_MS: u64 = 60_000;
 
 /// How long what is open may stay open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +87,29 @@ struct Asked {
     by: BackendApi,
     every: Duration,
     grace: Duration,
+    max: Duration,
+    /// How many of its intervals lie between two questions: more where calls are short.
+    stretch: u32,
+    /// When all of it ends that nobody could be asked about; `None` while that is not so.
+    ends_ms: Option<u64>,
     /// When it is asked next; `None` before the first time.
     next: Option<Instant>,
     /// Whether it is being asked.
     asking: bool,
     /// Since when a word of Clerk's is missing.
     silent_since_ms: Option<u64>,
+}
+
+impl Entry {
+    /// There is a token that holds until then.
+    fn holds(&mut self, until_ms: u64) {
+        if until_ms > self.holds_ms {
+            self.holds_ms = until_ms;
+            if let Some(asked) = &mut self.asked {
+                asked.has_word();
+            }
+        }
+    }
 }
 
 /// Leave to bind what a request opens, should it stay open.
@@ -159,6 +180,9 @@ impl Live {
                 by: backend.clone(),
                 every,
                 grace: rules.grace,
+                max: rules.max,
+                stretch: 1,
+                ends_ms: None,
                 next: None,
                 asking: false,
                 silent_since_ms: None,
@@ -194,6 +218,32 @@ impl Live {
             subject: machine.subject.as_str().into(),
         };
         self.enter(whose, slot, None, 0)
+    }
+
+    /// Hears of a token that was verified for the first time: Clerk's word, if it is young, for what its
+    /// session has open.
+    pub(super) fn hears(&self, site: usize, token: &Arc<Token>) {
+        if !self.watched.load(Ordering::Acquire) {
+            return;
+        }
+        let told = SessionBinding {
+            site,
+            token: Arc::clone(token),
+        };
+        let (Some(session), Some(user)) = (told.session(), told.user()) else {
+            return;
+        };
+        // SECURITY: one that lives long is no word for so long, nor one that is old.
+        let word_ms = denials::issued(token).saturating_mul(1000);
+        let holds_ms = told.ends_ms().min(word_ms.saturating_add(WORD_MS));
+        let whose = Whose::Session {
+            site,
+            session: Some(session.into()),
+            user: user.into(),
+        };
+        if let Some(entry) = self.board().get_mut(&whose) {
+            entry.holds(holds_ms);
+        }
     }
 
     fn next_place(&self) -> u64 {
@@ -235,13 +285,7 @@ impl Live {
             if entry.asked.is_none() {
                 entry.asked = asked;
             }
-            if holds_ms > entry.holds_ms {
-                // A token that is young is Clerk's word as well.
-                entry.holds_ms = holds_ms;
-                if let Some(asked) = &mut entry.asked {
-                    asked.silent_since_ms = None;
-                }
-            }
+            entry.holds(holds_ms);
             entry.open.insert(slot.id, Arc::clone(&slot));
             whose
         };

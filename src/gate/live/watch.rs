@@ -29,6 +29,9 @@ const SHORTEST_PACE: Duration = Duration::from_millis(10);
 /// How much longer than its grace a session may wait for its turn to be asked about.
 const QUEUE: Duration = Duration::from_secs(30);
 
+/// How many times its interval a session waits at most that there is no call for.
+const MOST_STRETCH: u32 = 8;
+
 /// Watches until the gate is gone.
 pub(super) async fn watch(
     live: Weak<Live>,
@@ -119,6 +122,7 @@ impl Live {
                 continue;
             };
             pace = pace.min(asked.every / 4).max(SHORTEST_PACE);
+            // A token that is young is Clerk's word as well.
             if now_ms < holds_ms {
                 continue;
             }
@@ -126,7 +130,8 @@ impl Live {
                 asked.silent_since_ms.get_or_insert(now_ms);
                 due.push_back((Arc::clone(whose), asked.by.clone()));
             }
-            if asked.is_silent_for(asked.grace + QUEUE, now_ms) {
+            let too_late = asked.ends_ms.is_some_and(|ends| ends <= now_ms);
+            if too_late || asked.is_silent_for(asked.grace + QUEUE, now_ms) {
                 entry.end_all(whose);
             }
         }
@@ -139,7 +144,7 @@ impl Live {
         let over = match word {
             Lookup::Found(session) => !session.is_live(),
             Lookup::Unknown => true,
-            Lookup::Unavailable => false,
+            Lookup::Unavailable | Lookup::Unasked => false,
         };
         if let Some(session) = whose.session().filter(|_| over) {
             // The next thing that this task hears is that note.
@@ -154,11 +159,13 @@ impl Live {
         };
         asked.asking = false;
         match word {
-            Lookup::Found(_) | Lookup::Unknown => asked.silent_since_ms = None,
+            Lookup::Found(_) | Lookup::Unknown => asked.has_word(),
             Lookup::Unavailable if asked.is_silent_for(asked.grace, now_ms) => {
                 entry.end_all(whose);
             }
             Lookup::Unavailable => {}
+            // Nobody was asked, so nobody is silent: there are more sessions than calls.
+            Lookup::Unasked => asked.is_put_off(Instant::now(), now_ms),
         }
     }
 }
@@ -175,8 +182,25 @@ impl Asked {
             return false;
         }
         self.asking = true;
-        self.next = Some(now + every);
+        self.next = Some(now + every * self.stretch);
         true
+    }
+
+    /// Takes note of a word of Clerk's on the session, or of a young token of it.
+    pub(super) fn has_word(&mut self) {
+        self.silent_since_ms = None;
+        self.ends_ms = None;
+        self.stretch = 1;
+    }
+
+    /// There was no call left to ask with: it is asked later, and less and less often.
+    // INVARIANT: without any word, what is open ends all the same when its time has come.
+    fn is_put_off(&mut self, now: Instant, now_ms: u64) {
+        self.silent_since_ms = None;
+        let ends_ms = now_ms.saturating_add(milliseconds(self.max));
+        self.ends_ms.get_or_insert(ends_ms);
+        self.stretch = (self.stretch * 2).min(MOST_STRETCH);
+        self.next = Some(now + self.every * self.stretch);
     }
 
     fn is_silent_for(&self, time: Duration, now_ms: u64) -> bool {

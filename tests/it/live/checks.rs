@@ -204,3 +204,64 @@ async fn a_session_of_a_bearer_is_bound_alike() {
     world.clock.advance_ms(A_TOKENS_LIFE_MS);
     assert_eq!(client.until("\r\n\r\n").await, "0\r\n\r\n");
 }
+
+#[tokio::test]
+async fn a_young_token_of_another_request_is_a_word_as_well() {
+    let (world, upstream) = curious().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let (_browser, _server) = websocket(&world, &upstream, &ada).await;
+    world.clock.advance_ms(50_000);
+    // The page has had its token renewed, and asks for something with it.
+    let mut later = ada.clone();
+    later.token = world.clerk.mint(&ada.session_id, &serde_json::json!({}));
+    let me = || {
+        world
+            .get("/_gate/me")
+            .cookie(&crate::support::cookies(&later))
+    };
+    assert_eq!(me().send().await.status, http::StatusCode::OK);
+    // The first token has ended, the second one not: had Clerk been asked about her as about Mel, it
+    // would have been by now.
+    world.clock.advance_ms(30_000);
+    let mel = world.clerk.sign_in("mel", None);
+    let mut short = mel.clone();
+    let claims = serde_json::json!({ "exp": (super::START + 80_000) / 1000 + 1 });
+    short.token = world.clerk.mint(&mel.session_id, &claims);
+    let (_of_mel, _its_server) = events(&world, &upstream, &lines(&short)).await;
+    world.clock.advance_ms(10_000);
+    eventually("mel was asked about", || asked(&world) >= 3).await;
+    let before = asked(&world);
+    let began = Instant::now();
+    eventually("mel was asked about again", || asked(&world) >= before + 4).await;
+    // Two of them would make as many calls in half the time.
+    assert!(began.elapsed() > EVERY * 3, "{:?}", began.elapsed());
+    world.clock.advance_ms(A_TOKENS_LIFE_MS);
+    world.clerk.revoke(&ada.session_id);
+    eventually("ada's has ended", || open(&world) == 1).await;
+}
+
+#[tokio::test]
+async fn a_spent_budget_puts_questions_off_and_ends_nothing_before_its_time() {
+    let (world, upstream) = world_with(|world| {
+        world.configure(|config| {
+            config.clerk.live.check = Some(EVERY);
+            config.clerk.api_budget = 0;
+        })
+    })
+    .await;
+    let ada = world.clerk.sign_in("ada", None);
+    let (mut browser, mut server) = websocket(&world, &upstream, &ada).await;
+    world.clock.advance_ms(A_TOKENS_LIFE_MS);
+    // Each question is put off, and none is made.
+    let told = tokio::time::timeout(EVERY * 3, hears(&mut browser)).await;
+    assert!(told.is_err(), "it goes on: {told:?}");
+    // Longer than Clerk may be silent, and shorter than anything may last.
+    world.clock.advance_ms(30 * 60 * 1000);
+    server.send(frame(0x81, b"still here")).await;
+    let heard = hears(&mut browser).await;
+    assert!(heard.is_some_and(|heard| heard.is_text()));
+    world.clock.advance_ms(31 * 60 * 1000);
+    let heard = closed_with(&mut browser).await;
+    assert_eq!(heard, (4401, "session-token-expired".to_owned()));
+    assert_eq!(asked(&world), 0);
+}
