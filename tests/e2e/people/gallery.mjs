@@ -33,6 +33,10 @@ export const DEVICES = {
 };
 
 const POLICY = `
+# These sessions are of tokens that no handshake could bring, so that no browser has a seal of them.
+[session]
+continuity = "faithful"
+
 [[route]]
 name    = "home"
 path    = "/"
