@@ -5,7 +5,8 @@
 //! - 4: `cli`, `server`: arguments; build, bind, serve, drain.
 //! - 3: `modes`, `admin`, `config`: a decision onto a wire; the operator's window; TOML, checked.
 //! - 2: `gate`, `pages`: one snapshot per request and the ask/answer loop; pages of our own.
-//! - 1: `clerk`, `upstream`, `rewrite`: the things that call other machines, and what they answer.
+//! - 1: `clerk`, `store`, `upstream`, `rewrite`: the things that call other machines, what they answer,
+//!   and what is counted.
 //! - 0: `core`: the decision, pure. No async, no clock, no sockets.
 //!
 //! `clock`, `tls` and `telemetry` are wiring in the walls, unknown to the core. `standin` is an
@@ -24,6 +25,7 @@ pub mod rewrite;
 pub mod server;
 #[cfg(feature = "dev")]
 pub mod standin;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -19,6 +19,7 @@
     reason = "a measurement that cannot go on says so by a panic, and measures the wall clock"
 )]
 
+mod limits;
 mod load;
 mod pass_through;
 mod proxies;
@@ -239,6 +240,9 @@ async fn measure(arguments: &Arguments) {
     say_how_busy("before");
     if wanted("verdict") {
         verdict::measure(&signer).await;
+    }
+    if wanted("limits") {
+        limits::measure();
     }
     let rows: Vec<&Row> = ROWS.iter().filter(|row| wanted(row.name)).collect();
     let stage = Stage {

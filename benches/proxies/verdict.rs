@@ -78,7 +78,7 @@ fn micros_each(began: Duration, count: u32) -> f64 {
 
 /// What this thread has used, by the account of the kernel: on a busy machine the wall clock counts
 /// what others do.
-fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
@@ -105,7 +105,7 @@ async fn with_routes(signer: &Signer, count: usize) -> (f64, f64) {
         RequestFacts::read(wire, &snapshot.edge).unwrap()
     };
     let facts = read();
-    let verdict = gate.decide(&snapshot, &facts).await;
+    let verdict = gate.decide(&snapshot, &facts).await.verdict;
     assert!(verdict.who.is_some(), "{verdict:?}");
     let mut best = (f64::MAX, f64::MAX);
     for _ in 0..7 {

@@ -9,6 +9,7 @@ use super::assertions;
 use super::clerk;
 use super::environment::{self, Environment, FlagValue};
 use super::inject;
+use super::limit;
 use super::lints;
 use super::model::Config;
 use super::report::{Place, Problem, Problems, Report};
@@ -101,13 +102,11 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let inject = inject::read(root.section("inject"));
     let log = settings::log(root.section("log"));
     let drain = settings::drain(root.section("shutdown"));
-    let claims: Vec<_> = identity
-        .headers
-        .iter()
-        .map(|header| header.name.clone())
-        .collect();
+    let carried = identity.headers.iter();
+    let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
     let written = routes::read(root.sections("route"), &mut upstreams, &templates);
+    let budgets = limit::of_all(root.sections("limit"), &written, problems);
     let assertions = assertions::read(root.sections("test"));
     let audiences = audience
         .iter()
@@ -116,7 +115,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     root.finish();
 
     let policy = policy(&written, reading, problems)?;
-    let policy = policy.with_templates(made(&templates)).telling(me_claims);
+    let policy = policy.with_templates(made(&templates));
+    let policy = policy.telling(me_claims).limited_by(&budgets);
     lints::routes(&written, &policy, &pages_prefix, problems);
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());

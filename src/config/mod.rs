@@ -13,6 +13,7 @@ mod environment;
 mod frontend_api_proxy;
 mod inject;
 mod keys;
+mod limit;
 mod lints;
 mod live;
 mod load;

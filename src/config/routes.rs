@@ -7,6 +7,7 @@ use http::Method;
 
 use super::address;
 use super::inject;
+use super::limit::{self, WrittenLimit};
 use super::report::{Place, Problem, Problems};
 use super::requirement;
 use super::section::{Placed, Section};
@@ -34,6 +35,7 @@ pub(super) struct WrittenRoute {
     pub(super) assertion_audience: Option<Place>,
     /// Where it says that clerk-js is put into its pages.
     pub(super) inject: Option<Place>,
+    pub(super) limits: Vec<WrittenLimit>,
 }
 
 /// Reads every route. What cannot be read has been reported and is left out.
@@ -125,6 +127,8 @@ fn route(
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");
     let (pages, inject) = inject::of_route(&mut section);
+    let limits = limit::of_route(&mut section, &name.value);
+    let cost = section.integer("cost", 1..=limit::MOST);
     section.finish();
 
     let requirement = requirement?;
@@ -195,6 +199,8 @@ fn route(
     let (audience, audience_place) = audience.map(|read| (read.value, read.place)).unzip();
     route.assertion_audience = audience;
     route.pages = pages;
+    route.budgets = limits.iter().map(|limit| limit.budget.clone()).collect();
+    route.cost = cost.and_then(|cost| u32::try_from(cost).ok()).unwrap_or(1);
     Some(WrittenRoute {
         route,
         name: name.place,
@@ -206,6 +212,7 @@ fn route(
         on_forbidden,
         assertion_audience: audience_place,
         inject,
+        limits,
     })
 }
 
@@ -248,7 +255,7 @@ fn named(
     found.map(|written| Arc::clone(&written.template))
 }
 
-fn route_name(text: &str) -> Result<String, String> {
+pub(super) fn route_name(text: &str) -> Result<String, String> {
     let plain = !text.is_empty()
         && text.len() <= 64
         && text

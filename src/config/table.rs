@@ -37,12 +37,21 @@ pub fn route_table(config: &Config) -> String {
         IMPLIED_ROUTE.to_owned(),
         "any".to_owned(),
         "/**".to_owned(),
-        Requirement::SignedIn.to_string(),
+        implied(config),
     ]);
     if config.sites.is_empty() {
         return aligned(&rows);
     }
     format!("{}\n{}", aligned(&sites(config)), aligned(&rows))
+}
+
+/// What the implied last line asks, which every `[[limit]]` holds for too.
+fn implied(config: &Config) -> String {
+    let mut requires = Requirement::SignedIn.to_string();
+    for budget in &config.policy.route(None).budgets {
+        let _ = write!(requires, ", at most {budget}");
+    }
+    requires
 }
 
 /// Lines with a column below the other; the last one may be as wide as it is.
@@ -133,6 +142,9 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
     }
     if let Some(template) = &route.template {
         let _ = write!(requires, ", token of {}", template.name);
+    }
+    for budget in &route.budgets {
+        let _ = write!(requires, ", at most {budget}");
     }
     if let Some(other) = config
         .upstreams

@@ -1,7 +1,8 @@
-//! The verdict. Order is written here and nowhere else: pages, Frontend API proxy, route, preflight,
-//! credentials, session, requirement, identity.
+//! The verdict. Order is written here and nowhere else: pages, Frontend API proxy, route, budgets
+//! of addresses, preflight, credentials, session, requirement, all other budgets, identity.
 
 mod answers;
+mod budgets;
 mod forbidden;
 mod order;
 mod own_sessions;
@@ -13,6 +14,7 @@ mod verdict;
 
 use super::auth::{self, AuthRedirect, AuthState, Outcome, SignedIn};
 use super::binding::Binding;
+use super::budget::Sender;
 use super::facts::{Audience, RequestFacts, Upgrade};
 use super::handshake;
 use super::identity_headers::HeaderPlan;
@@ -22,13 +24,14 @@ use super::policy::{
     CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Policy, Preflight, Route,
 };
 use super::protected_resource::{self};
-use super::question::{Progress, Question, Slot};
+use super::question::{Progress, Question, Slot, Stage};
 use super::reason::{Cause, Reason};
 use super::redirect::Destination;
 use super::requirement::{Caller, Person, Requirement};
 use super::signed_assertion::Subject;
 
 use answers::{is_our_trouble, who};
+pub use budgets::tells_of_budgets;
 pub use order::{
     Browser, Extent, Order, Owner, PresentToken, SignOut, Surroundings, Task, Webhooks,
 };
@@ -179,6 +182,9 @@ impl<'r> Judge<'_, 'r> {
                 progress,
             ));
         }
+        if let Some(verdict) = self.arrives(route, progress)? {
+            return Ok(verdict);
+        }
         let readings = || {
             let stricter = found.stricter.iter().map(|other| policy.route(other.route));
             std::iter::once(route).chain(stricter)
@@ -197,11 +203,16 @@ impl<'r> Judge<'_, 'r> {
         };
         // A stricter reading forces a look at the credentials even where the route has none.
         if route.credentials == CredentialUse::Ignore && open {
-            return Ok(self.forward(route, None, BodyRule::Stream, progress));
+            self.prepare(Stage::Admission, route, Sender::Nobody, progress);
+            let verdict = self.forward(route, None, BodyRule::Stream, progress);
+            return self.admits(verdict, progress);
         }
         let state = auth::authenticate(facts, instance, terms.accepts(), self.0.now_ms, progress)?;
         let state = self.renewed(terms, state, progress)?;
-        self.judge(terms, state, progress)
+        let sender = self.sender(route, &state);
+        self.prepare(Stage::Admission, route, sender, progress);
+        let verdict = self.judge(terms, state, progress)?;
+        self.admits(verdict, progress)
     }
 
     /// Where a cookie's token holds and is only too old for the route, the session as it is once it has

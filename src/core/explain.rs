@@ -15,7 +15,7 @@ use super::jwt::Token;
 use super::machine::Machine;
 use super::persona::Sender;
 use super::policy::{Route, RouteMatch};
-use super::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
+use super::question::{MintFailure, Progress, Question, Slot, Stage, TokenAnswer, TokenStanding};
 use super::reason::{Reason, RefreshFailure};
 use super::reply;
 use super::requirement::{Caller, Person};
@@ -128,6 +128,10 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     self.left_out.push(question);
                     self.progress
                         .answer_template(Ok("(a token of the template)".into()));
+                }
+                Question::Budget(stage) => {
+                    self.left_out.push(question);
+                    self.progress.answer_budget(stage, Vec::new());
                 }
                 Question::Refresh(_) => {
                     self.left_out.push(question);
@@ -258,6 +262,8 @@ fn effect(question: Question) -> &'static str {
         Question::Machine(_) => "the token would be looked up at Clerk",
         Question::Mint => "a session token would be minted at Clerk",
         Question::Journey => "a journey would be given a name",
+        Question::Budget(Stage::Arrival) => "limits by address would be charged",
+        Question::Budget(Stage::Admission) => "limits would be charged",
         Question::OwnCookies => "the gate's own cookies would be opened",
         Question::Token(_) | Question::Signature(_) => "a token would be looked at",
     }

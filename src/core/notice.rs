@@ -111,6 +111,7 @@ pub(super) fn title(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "You may not open this page",
         StatusCode::NOT_FOUND => "Page not found",
         StatusCode::SERVICE_UNAVAILABLE => "Not available at the moment",
+        StatusCode::TOO_MANY_REQUESTS => "Too many requests",
         StatusCode::BAD_GATEWAY => "The application cannot be reached",
         StatusCode::GATEWAY_TIMEOUT => "The application did not answer",
         StatusCode::PAYLOAD_TOO_LARGE => "That was too large",

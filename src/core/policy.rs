@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::budget::Budget;
 use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch, Spelling};
 use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
@@ -53,6 +54,10 @@ pub struct Route {
     pub template: Option<Arc<Template>>,
     /// Whether clerk-js is put into its pages.
     pub pages: Pages,
+    /// What its requests are charged to, in the order of the configuration.
+    pub budgets: Vec<Arc<Budget>>,
+    /// How much each of them is charged.
+    pub cost: u32,
 }
 
 /// Whether a route looks at credentials.
@@ -181,6 +186,8 @@ impl Route {
             assertion_audience: None,
             template: None,
             pages: Pages::AsTheyAre,
+            budgets: Vec::new(),
+            cost: 1,
         }
     }
 
@@ -271,6 +278,16 @@ impl Policy {
     /// The claims that a page may be told.
     pub fn me_claims(&self) -> &[Vec<String>] {
         &self.me_claims
+    }
+
+    /// The same policy, in which every route, the implied last line included, is charged to these
+    /// budgets before its own.
+    #[must_use]
+    pub fn limited_by(mut self, budgets: &[Arc<Budget>]) -> Self {
+        for route in self.routes.iter_mut().chain([&mut self.implied]) {
+            route.budgets.splice(0..0, budgets.iter().cloned());
+        }
+        self
     }
 
     /// The routes as written.

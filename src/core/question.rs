@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::budget::{Charge, Spending};
 use super::continuity::{self, Journey, OwnCookies, Seal};
 use super::credentials::Credentials;
 use super::jwt::{Malformed, Token};
@@ -36,6 +37,26 @@ pub enum Question {
     Template(Slot),
     /// Effect: whom the opaque machine token of the `Authorization` header stands for.
     Machine(TokenType),
+    /// Effect: the charges of this stage: see [`Progress::charges`].
+    Budget(Stage),
+}
+
+/// When budgets are charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// As soon as the route is known: those that count addresses.
+    Arrival,
+    /// When a request may go on: those that count whoever sends it.
+    Admission,
+}
+
+const STAGES: usize = 2;
+
+/// What is charged at a stage, and what that came to once it is known.
+#[derive(Debug)]
+struct Charged {
+    charges: Vec<Charge>,
+    spendings: Option<Vec<Spending>>,
 }
 
 /// Which token of a request is meant.
@@ -109,6 +130,7 @@ pub struct Progress<'r> {
     journey: Option<Journey>,
     minted: Option<Result<String, MintFailure>>,
     template: Option<Result<Arc<str>, Reason>>,
+    charged: [Option<Charged>; STAGES],
     asked: Vec<Question>,
 }
 
@@ -155,6 +177,29 @@ impl<'r> Progress<'r> {
     /// Notes the token that was minted, or why none was.
     pub fn answer_mint(&mut self, minted: Result<String, MintFailure>) {
         self.minted = Some(minted);
+    }
+
+    /// Notes what charges came to, in their order; those behind a refusal are left out.
+    pub fn answer_budget(&mut self, stage: Stage, spendings: Vec<Spending>) {
+        if let Some(Some(charged)) = self.charged.get_mut(stage as usize) {
+            charged.spendings = Some(spendings);
+        }
+    }
+
+    /// What is to be charged at a stage.
+    pub fn charges(&self, stage: Stage) -> &[Charge] {
+        match self.charged.get(stage as usize) {
+            Some(Some(charged)) => &charged.charges,
+            _ => &[],
+        }
+    }
+
+    /// Everything that was charged, and what it came to.
+    pub fn spent(&self) -> impl Iterator<Item = (&Charge, &Spending)> {
+        self.charged.iter().flatten().flat_map(|charged| {
+            let spendings = charged.spendings.iter().flatten();
+            charged.charges.iter().zip(spendings)
+        })
     }
 
     /// The seal that came with the request, once it was opened.
@@ -257,6 +302,27 @@ impl<'r> Progress<'r> {
         self.template.as_ref().ok_or(Question::Template(slot))
     }
 
+    pub(super) fn note_charges(&mut self, stage: Stage, charges: Vec<Charge>) {
+        if let Some(place) = self.charged.get_mut(stage as usize)
+            && !charges.is_empty()
+        {
+            place.get_or_insert(Charged {
+                charges,
+                spendings: None,
+            });
+        }
+    }
+
+    /// Why a request is refused at a stage, if a budget refuses it there.
+    pub(super) fn charged(&self, stage: Stage) -> Result<Option<Reason>, Question> {
+        let Some(Some(charged)) = self.charged.get(stage as usize) else {
+            return Ok(None);
+        };
+        let spendings = charged.spendings.as_ref().ok_or(Question::Budget(stage))?;
+        let mut spent = charged.charges.iter().zip(spendings);
+        Ok(spent.find_map(|(charge, spending)| charge.refusal(spending)))
+    }
+
     /// Keeps the directives of a handshake token where those of a nonce would be.
     pub(super) fn note_directives(&mut self, directives: Vec<String>) {
         self.payload.get_or_insert(Ok(directives));
@@ -300,6 +366,7 @@ impl fmt::Debug for Progress<'_> {
                     .as_ref()
                     .map(|answer| answer.as_ref().map(|_| "…")),
             )
+            .field("charged", &self.charged)
             .field("asked", &self.asked)
             .finish()
     }

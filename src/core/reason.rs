@@ -168,6 +168,10 @@ reasons! {
     WebhookMalformed => "webhook-malformed", "this is no event of Clerk's";
     /// The event is not signed with a secret of ours, or too long ago.
     WebhookInvalid => "webhook-invalid", "the signature of the event is wrong or too old";
+    /// A limit is spent.
+    RateLimited => "rate-limited", "too many requests; try again later";
+    /// As many requests are in flight as there may be.
+    TooManyInFlight => "too-many-in-flight", "too many requests at once; try again when one of them has ended";
     /// The upstream cannot be reached.
     UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
     /// The upstream did not answer in time.

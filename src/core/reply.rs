@@ -243,6 +243,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::PageUnknown | Reason::SessionUnknown | Reason::TemplateUnknown => {
             StatusCode::NOT_FOUND
         }
+        Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,

@@ -3,6 +3,7 @@
 //! A request sees one [`Snapshot`] from beginning to end. The common request, whose token was
 //! verified before, waits for nothing.
 
+mod budgets;
 pub mod denials;
 pub mod flights;
 mod lately;
@@ -28,7 +29,7 @@ use crate::clerk::jwks::KeyStore;
 use crate::clerk::sessions::{Listing, SessionError};
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
-use crate::core::decide::{self, Inputs, Owner, Permit, Step, Verdict, Webhooks};
+use crate::core::decide::{self, Inputs, Owner, Permit, Step, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::facts::RequestFacts;
 use crate::core::identity_headers::HeaderPlan;
@@ -39,8 +40,12 @@ use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, 
 use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
+use crate::store::{Lease, Memory, Store};
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
+pub use budgets::{Hold, Ruling};
+
+use budgets::Budgets;
 use denials::Denials;
 use flights::Flights;
 use lately::Lately;
@@ -135,6 +140,7 @@ pub struct Gate {
     browsers: Lately<(usize, String, String), Arc<[HeldSession]>, SessionError>,
     /// Sessions that Clerk has ended on our asking.
     over: Cache<Box<str>, ()>,
+    budgets: Budgets,
 }
 
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
@@ -164,6 +170,7 @@ impl Gate {
             listings: Lately::new(),
             browsers: Lately::new(),
             over: Cache::new(ENDED),
+            budgets: Budgets::new(Store::Memory(Memory::new())),
         }
     }
 
@@ -183,10 +190,11 @@ impl Gate {
     }
 
     /// Decides about a request. Never fails: what cannot be found out is an answer too.
-    pub async fn decide(&self, snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Verdict {
+    pub async fn decide(&self, snapshot: &Snapshot, facts: &RequestFacts<'_>) -> Ruling {
         // INVARIANT: `server` makes a site for each address. Were one missing, nobody would get in.
         let Some(site) = snapshot.site(facts.site) else {
-            return decide::not_served(facts);
+            let verdict = decide::not_served(facts);
+            return Budgets::ruling(verdict, &Progress::default(), Vec::new());
         };
         let inputs = Inputs {
             facts,
@@ -198,6 +206,7 @@ impl Gate {
             now_ms: self.clock.now_ms(),
         };
         let mut progress = Progress::default();
+        let mut leases = Vec::new();
         loop {
             match decide::decide(inputs, &mut progress) {
                 Step::Done(mut verdict) => {
@@ -210,10 +219,11 @@ impl Gate {
                         );
                         verdict.set_cookies.extend(cookie);
                     }
-                    return *verdict;
+                    return Budgets::ruling(*verdict, &progress, leases);
                 }
                 Step::Ask(question) => {
-                    self.find_out(question, site, inputs, &mut progress).await;
+                    self.find_out(question, site, inputs, &mut progress, &mut leases)
+                        .await;
                 }
             }
         }
@@ -225,6 +235,7 @@ impl Gate {
         site: &Site,
         inputs: Inputs<'_, '_>,
         progress: &mut Progress<'_>,
+        leases: &mut Vec<Lease>,
     ) {
         match question {
             Question::Token(slot) => {
@@ -287,6 +298,11 @@ impl Gate {
             Question::Template(slot) => {
                 let token = self.route_token(site, inputs, slot, progress).await;
                 progress.answer_template(token);
+            }
+            Question::Budget(stage) => {
+                let charges = progress.charges(stage);
+                let spendings = self.budgets.spend(charges, leases, inputs.now_ms);
+                progress.answer_budget(stage, spendings);
             }
             Question::Refresh(slot) => {
                 let outcome = self.refresh(site, inputs, slot, progress).await;

@@ -25,13 +25,13 @@ use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
 use crate::gate::live::Ticket;
-use crate::gate::{Gate, Snapshot};
+use crate::gate::{Gate, Hold, Ruling, Snapshot};
 use crate::pages::{self, Document};
 use crate::rewrite;
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{Ending, Forwarded, Outbound, Tunnels, UpstreamBody, UpstreamError};
+use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamBody, UpstreamError};
 
 /// The longest request id of a client that is kept.
 const MAX_REQUEST_ID: usize = 128;
@@ -47,6 +47,21 @@ pub enum AnswerBody {
     Live(Box<LiveBody>),
     /// A page of the upstream's, with something put into it.
     Page(Box<rewrite::Page<AnswerBody>>),
+    /// One of these, of a request that counts as in flight until it has ended.
+    Held(Box<HeldBody>),
+}
+
+/// A body, and what is kept until it has ended.
+#[derive(Debug)]
+pub struct HeldBody {
+    body: AnswerBody,
+    _hold: Arc<Hold>,
+}
+
+impl HeldBody {
+    fn answer(body: AnswerBody, hold: Arc<Hold>) -> AnswerBody {
+        AnswerBody::Held(Box::new(Self { body, _hold: hold }))
+    }
 }
 
 /// Where a request came from.
@@ -94,6 +109,7 @@ pub async fn answer(
         upstream_status: None,
         verdict: std::time::Duration::ZERO,
         upstream: None,
+        limit: None,
     };
     let facts = match RequestFacts::read(wire, &snapshot.edge) {
         Ok(facts) => facts,
@@ -111,7 +127,8 @@ pub async fn answer(
             return response;
         }
     };
-    let verdict = gate.decide(snapshot, &facts).await;
+    let ruling = gate.decide(snapshot, &facts).await;
+    let verdict = &ruling.verdict;
     line.verdict = began.elapsed();
     let mut inbound = Request::new(body);
     *inbound.extensions_mut() = parts.extensions.clone();
@@ -119,7 +136,8 @@ pub async fn answer(
         gate,
         snapshot,
         facts: &facts,
-        verdict: &verdict,
+        ruling: &ruling,
+        verdict,
         request_id: &request_id,
         peer,
     };
@@ -137,6 +155,7 @@ pub async fn answer(
     line.reading = found
         .and_then(|found| found.stricter.first())
         .map(|other| other.reading.kind.name());
+    line.limit = ruling.limit.as_deref();
     line.decision = match &verdict.decision {
         Decision::Forward(_) => "forward",
         Decision::Relay(_) => "relay",
@@ -176,6 +195,7 @@ struct Desk<'a, 'r> {
     gate: &'a Gate,
     snapshot: &'a Arc<Snapshot>,
     facts: &'a RequestFacts<'r>,
+    ruling: &'a Ruling,
     verdict: &'a Verdict,
     request_id: &'a HeaderValue,
     peer: Peer,
@@ -196,7 +216,7 @@ impl Desk<'_, '_> {
                     Ok(response) => {
                         let status = Some(response.status().as_u16());
                         return (
-                            self.with_debug(response),
+                            self.finished(response),
                             Some(Asked {
                                 status,
                                 failure: None,
@@ -285,7 +305,7 @@ impl Desk<'_, '_> {
             let headers = reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref());
             response.headers_mut().extend(headers);
         }
-        (self.with_debug(response), asked)
+        (self.finished(response), asked)
     }
 
     async fn forward(
@@ -330,7 +350,8 @@ impl Desk<'_, '_> {
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());
         if let Some(tunnel) = tunnel {
-            tunnels.run(tunnel, self.ticket(permit).as_ref().map(ending));
+            let hold = self.ruling.hold.clone().map(|hold| hold as Held);
+            tunnels.run(tunnel, self.ticket(permit).as_ref().map(ending), hold);
         }
         let ticket = if live::needs_care(&response) {
             self.ticket(permit)
@@ -345,15 +366,21 @@ impl Desk<'_, '_> {
             }
             None => response.map(AnswerBody::Upstream),
         };
-        let Some(insertion) = permit.insertion() else {
-            return Ok(response);
+        let response = match permit.insertion() {
+            None => response,
+            Some(insertion) => {
+                let tally = &self.gate.injections;
+                let response = rewrite::insert(response, self.facts.method, insertion, tally);
+                response.map(|body| match body {
+                    rewrite::Answer::AsItIs(body) => body,
+                    rewrite::Answer::Page(page) => AnswerBody::Page(page),
+                })
+            }
         };
-        let tally = &self.gate.injections;
-        let response = rewrite::insert(response, self.facts.method, insertion, tally);
-        Ok(response.map(|body| match body {
-            rewrite::Answer::AsItIs(body) => body,
-            rewrite::Answer::Page(page) => AnswerBody::Page(page),
-        }))
+        Ok(match &self.ruling.hold {
+            Some(hold) => response.map(|body| HeldBody::answer(body, Arc::clone(hold))),
+            None => response,
+        })
     }
 
     fn ticket(&self, permit: &Permit) -> Option<Ticket> {
@@ -391,8 +418,12 @@ impl Desk<'_, '_> {
         }
     }
 
-    /// Clerk's debug headers on every answer, if the operator wants them.
-    fn with_debug(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    /// The answer with what it tells of budgets, and with Clerk's debug headers if the operator wants
+    /// them.
+    fn finished(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+        for (name, value) in &self.ruling.fields {
+            response.headers_mut().append(name, value.clone());
+        }
         // SECURITY: a reason would tell that there is something behind what is hidden.
         let hidden = matches!(
             &self.verdict.decision,
@@ -512,6 +543,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
             Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Page(page) => return Pin::new(&mut **page).poll_frame(cx),
+            Self::Held(held) => return Pin::new(&mut held.body).poll_frame(cx),
         };
         polled.map_ok(|frame| match frame.into_trailers() {
             Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
@@ -525,6 +557,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => body.is_end_stream(),
             Self::Live(body) => body.is_end_stream(),
             Self::Page(page) => page.is_end_stream(),
+            Self::Held(held) => held.body.is_end_stream(),
         }
     }
 
@@ -534,6 +567,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => body.size_hint(),
             Self::Live(body) => body.size_hint(),
             Self::Page(page) => page.size_hint(),
+            Self::Held(held) => held.body.size_hint(),
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct AccessLine<'a> {
     pub verdict: Duration,
     /// How long the upstream took to begin its answer.
     pub upstream: Option<Duration>,
+    /// The limit that refused it, or with `dry-run` would have.
+    pub limit: Option<&'a str>,
 }
 
 impl AccessLine<'_> {
@@ -64,6 +66,7 @@ impl AccessLine<'_> {
             user = self.user,
             session = self.session,
             org = self.org,
+            limit = self.limit,
             status = self.status,
             upstream_status = self.upstream_status,
             verdict_us = u64::try_from(self.verdict.as_micros()).unwrap_or(u64::MAX),

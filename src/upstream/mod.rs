@@ -34,7 +34,7 @@ use head::{HeaderRules, HostRule};
 pub use pool::UpstreamBody;
 use pool::{Pool, SendError};
 use signer::Signer;
-pub use tunnel::{Tunnel, Tunnels};
+pub use tunnel::{Held, Tunnel, Tunnels};
 
 /// One upstream.
 pub struct Upstream {

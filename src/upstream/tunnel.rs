@@ -3,9 +3,11 @@
 //! Bytes go through as they come. Their frames are followed, not read: should the connection have to
 //! end, the client is told so at the end of a frame, and why.
 
+use std::any::Any;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -39,6 +41,9 @@ pub struct Tunnels {
     end: CancellationToken,
 }
 
+/// Something that somebody waits to be let go of.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
 /// The two ends of a tunnel that the upstream has agreed to.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -59,10 +64,12 @@ impl Tunnels {
         self.tracker.wait().await;
     }
 
-    /// Opens a tunnel, until either side ends it or `ending` has come, if it may.
-    pub fn run(&self, tunnel: Tunnel, ending: Option<Ending>) {
+    /// Opens a tunnel, until either side ends it or `ending` has come, if it may; `hold` is kept until
+    /// then.
+    pub fn run(&self, tunnel: Tunnel, ending: Option<Ending>, hold: Option<Held>) {
         let end = self.end.clone();
         self.tracker.spawn(async move {
+            let _hold = hold;
             tokio::select! {
                 () = end.cancelled() => {}
                 () = tunnel.carry(ending) => {}

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
+use clerk_gate::core::budget::{Budget, By, Enforcement, Figures, Rate, Told};
 use clerk_gate::core::decide::{self, Challenge, Refusal, RefusalKind};
 use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
@@ -235,12 +236,14 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "assertion",
                 "template",
                 "inject",
+                "limit",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
                 && !key.starts_with("reverified")
                 && !key.starts_with("[require")
                 && !key.starts_with("as ")
+                && !key.starts_with("[limit.by]")
         })
         .collect();
     assert_eq!(documented, code);
@@ -457,6 +460,26 @@ async fn every_header_and_cookie_that_clerk_is_told_is_in_the_reference() {
     world.upstream.assert_untouched();
 }
 
+/// A limit that is spent by one request.
+fn one_at_all() -> Arc<Budget> {
+    let rate = Rate::SlidingWindow {
+        requests: 1,
+        window_ms: 60_000,
+    };
+    Arc::new(Budget {
+        name: "all".into(),
+        by: By::Address,
+        figures: Figures {
+            rate: Some(rate),
+            in_flight: None,
+        },
+        tiers: Vec::new(),
+        ipv6_prefix: 64,
+        enforcement: Enforcement::Refuse,
+        disclosure: Told::InHeaders,
+    })
+}
+
 #[tokio::test]
 async fn every_header_that_answers_get_is_in_the_reference() {
     let mut ours = BTreeSet::new();
@@ -501,6 +524,16 @@ async fn every_header_that_answers_get_is_in_the_reference() {
     ] {
         ours.extend(names(call.send().await.headers.keys()));
     }
+    let limited = World::with(crate::support::usual_routes())
+        .configure(|config| config.policy = config.policy.clone().limited_by(&[one_at_all()]))
+        .start()
+        .await;
+    let mut theirs = names(["set-cookie"]);
+    for answers in [&mut theirs, &mut ours] {
+        let call = limited.get("/public/x").header("connection", "keep-alive");
+        answers.extend(names(call.send().await.headers.keys()));
+    }
+    assert_eq!(limited.upstream.received().len(), 1);
     assert_eq!(
         names(headers_under("On answers of the gate")),
         &ours - &of_http
@@ -508,7 +541,6 @@ async fn every_header_that_answers_get_is_in_the_reference() {
     world.upstream.assert_untouched();
 
     let ada = world.clerk.sign_in("ada", None);
-    let mut theirs = names(["set-cookie"]);
     for call in [
         world.get("/public/x"),
         world.get("/members").bearer(&ada.token),
@@ -600,9 +632,14 @@ fn every_header_that_is_looked_at_is_in_the_reference() {
     let mut files = 0;
     for file in sources(&["src/core"]) {
         // What is said, not what is heard.
-        if ["identity_headers.rs", "reply.rs", "signed_assertion.rs"]
-            .iter()
-            .any(|said| file.ends_with(said))
+        if [
+            "identity_headers.rs",
+            "reply.rs",
+            "signed_assertion.rs",
+            "budget/fields.rs",
+        ]
+        .iter()
+        .any(|said| file.ends_with(said))
         {
             continue;
         }
@@ -662,6 +699,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
         upstream_status: None,
         verdict: Duration::ZERO,
         upstream: None,
+        limit: None,
     };
     let least = entry(&bare);
     let most = entry(&AccessLine {
@@ -675,6 +713,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
         org: Some("org_1"),
         upstream_status: Some(200),
         upstream: Some(Duration::ZERO),
+        limit: Some("api"),
         ..bare
     });
     let reference = read("docs/reference/log.md");

@@ -10,6 +10,7 @@
 
 mod answers;
 mod attacks;
+mod budgets;
 mod clerk_failures;
 mod cli;
 mod config;

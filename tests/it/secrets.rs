@@ -204,6 +204,7 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
             Step::Ask(Question::Machine(_)) => {
                 progress.answer_machine(Err(Reason::TokenVerificationUnavailable));
             }
+            Step::Ask(Question::Budget(stage)) => progress.answer_budget(stage, Vec::new()),
             Step::Ask(Question::Refresh(_)) => progress.answer_refresh(Ok(new_cookies())),
             Step::Ask(Question::Template(_)) => progress.answer_template(Ok("hidden".into())),
         }

@@ -279,7 +279,10 @@ async fn an_address_without_a_site_serves_nobody_and_does_not_start() {
         scheme: Scheme::Http,
     };
     let facts = RequestFacts::read(wire, &snapshot.edge).unwrap();
-    let verdict = Gate::new(clock.clone()).decide(&snapshot, &facts).await;
+    let verdict = Gate::new(clock.clone())
+        .decide(&snapshot, &facts)
+        .await
+        .verdict;
     assert!(
         matches!(&verdict.decision, Decision::Refuse(refusal) if refusal.cause.reason == Reason::HostNotServed),
         "{verdict:?}"

@@ -61,6 +61,10 @@ impl<'r> Judge<'_, 'r> {
         session: &SignedIn,
         progress: &Progress<'r>,
     ) -> Result<Verdict, Question> {
+        // What Clerk is asked for a template is nothing to whoever has spent a limit.
+        if let Some(refused) = self.admission(progress)? {
+            return Ok(refused);
+        }
         let header = match &route.template {
             None => None,
             Some(template) => match progress.template(session.slot)? {

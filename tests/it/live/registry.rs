@@ -23,7 +23,7 @@ async fn ticket(world: &World, session: &super::TestSession) -> Ticket {
         scheme: clerk_gate::core::origin::Scheme::Http,
     };
     let facts = clerk_gate::core::facts::RequestFacts::read(wire, &snapshot.edge).unwrap();
-    let verdict = gate.decide(&snapshot, &facts).await;
+    let verdict = gate.decide(&snapshot, &facts).await.verdict;
     let Decision::Forward(permit) = &verdict.decision else {
         panic!("{verdict:?}");
     };

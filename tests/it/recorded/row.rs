@@ -245,7 +245,7 @@ impl<'a> Row<'a> {
                 progress.answer_payload(payload);
             }
             // As with the SDK, which has none of it.
-            Question::OwnCookies | Question::Journey | Question::Mint => {
+            Question::OwnCookies | Question::Journey | Question::Mint | Question::Budget(_) => {
                 panic!("{question:?} was asked")
             }
             Question::Machine(kind) => {

@@ -197,6 +197,7 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
             Question::Journey => progress.answer_journey(journey()),
             Question::Mint => progress.answer_mint(oracle.minted.clone()),
             Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
+            Question::Budget(stage) => progress.answer_budget(stage, Vec::new()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
             Question::Template(_) => progress.answer_template(oracle.template.clone()),
         }

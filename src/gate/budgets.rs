@@ -1,0 +1,105 @@
+//! Charges what the core says, and holds what is in flight.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tracing::info;
+
+use crate::core::budget::{self, Charge, Enforcement, Spending};
+use crate::core::decide::{self, Verdict};
+use crate::core::question::Progress;
+use crate::store::{Beyond, InFlight, Lease, Store};
+
+/// A verdict, and what there is to it besides.
+#[derive(Debug)]
+pub struct Ruling {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What answers tell of budgets.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The budget that refused the request, or with `dry-run` would have.
+    pub limit: Option<Arc<str>>,
+    /// What has to be kept until the exchange has ended.
+    pub hold: Option<Arc<Hold>>,
+}
+
+/// A request's places among those in flight. Whoever drops the last of it frees them.
+#[derive(Debug)]
+pub struct Hold {
+    _leases: Vec<Lease>,
+}
+
+/// The counts of budgets.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    store: Store,
+    in_flight: InFlight,
+}
+
+impl Budgets {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store,
+            in_flight: InFlight::default(),
+        }
+    }
+
+    /// Makes charges in their order, up to the first that refuses. What is in flight comes first: a
+    /// request that has no place is not counted.
+    pub(super) fn spend(
+        &self,
+        charges: &[Charge],
+        leases: &mut Vec<Lease>,
+        now_ms: u64,
+    ) -> Vec<Spending> {
+        let mut spendings = Vec::with_capacity(charges.len());
+        for charge in charges {
+            let in_flight = charge.figures.in_flight.map(|most| {
+                let beyond = match charge.budget.enforcement {
+                    Enforcement::Refuse => Beyond::Refuse,
+                    Enforcement::DryRun => Beyond::Count,
+                };
+                let (lease, left) = self.in_flight.enter(&charge.key, most, beyond);
+                leases.extend(lease);
+                left
+            });
+            let mut spending = Spending {
+                rate: None,
+                in_flight,
+            };
+            if charge.refusal(&spending).is_none() {
+                spending.rate = charge
+                    .figures
+                    .rate
+                    .map(|rate| self.store.spend(&charge.key, rate, charge.cost, now_ms));
+            }
+            spendings.push(spending);
+            if charge.refusal(&spending).is_some() {
+                break;
+            }
+        }
+        spendings
+    }
+
+    /// The verdict with what was charged on the way to it.
+    pub(super) fn ruling(verdict: Verdict, progress: &Progress<'_>, leases: Vec<Lease>) -> Ruling {
+        let exceeded = progress.spent().find(|(_, s)| s.exceeded().is_some());
+        let limit = exceeded.map(|(charge, _)| Arc::clone(&charge.budget.name));
+        if let Some((charge, spending)) = exceeded
+            && charge.refusal(spending).is_none()
+        {
+            info!(limit = %charge.budget.name, "a limit would have refused a request");
+        }
+        let fields = if decide::tells_of_budgets(&verdict.decision) {
+            budget::fields(progress.spent())
+        } else {
+            Vec::new()
+        };
+        Ruling {
+            verdict,
+            fields,
+            limit,
+            hold: (!leases.is_empty()).then(|| Arc::new(Hold { _leases: leases })),
+        }
+    }
+}
