@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-assertion test-packaging ## run every test
+test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-assertion test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -30,6 +30,11 @@ deps: ## install what the tests and lints need
 test-rust: ## unit and integration tests
 	tests/deps.sh rust
 	$(call closing,FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked)
+
+.PHONY: test-redis
+test-redis: ## limits whose counts are in a real Redis, which is stopped, paused and filled
+	tests/deps.sh redis
+	$(call closing,cargo test --locked --test redis)
 
 .PHONY: test-node
 test-node: binary ## Clerk's SDK for Node accepts what the stand-in hands out, and acts on what the gate says

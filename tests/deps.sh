@@ -2,7 +2,7 @@
 # Installs what the tests and lints need and this machine lacks.
 #
 #   tests/deps.sh            everything
-#   tests/deps.sh node …     what these need: lint, rust, node, browser, app, packaging
+#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, packaging
 #
 # Debian packages come from apt (with sudo, unless run by root), Node packages go to
 # tests/e2e/node_modules and Python ones to target/venv, at the versions pinned in tests/e2e.
@@ -28,6 +28,7 @@ debian_packages() {
       rust)
         command_from cc gcc
         ;;
+      redis) command_from cc gcc; command_from redis-server redis-server ;;
       node) need_node; command_from openssl openssl ;;
       browser) need_node; command_from chromium chromium ;;
       app) need_node; need_python; command_from openssl openssl ;;
@@ -119,7 +120,7 @@ asked() {
 }
 
 groups=("$@")
-[ $# -gt 0 ] || groups=(lint rust node browser app packaging)
+[ $# -gt 0 ] || groups=(lint rust redis node browser app packaging)
 debian_packages "${groups[@]}"
 if asked node browser app; then node_packages; fi
 if asked app packaging; then python_packages; fi

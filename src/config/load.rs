@@ -19,6 +19,7 @@ use super::settings;
 use super::signed_assertion;
 use super::sites;
 use super::source::Source;
+use super::store;
 use super::templates::{self, WrittenTemplate};
 use super::tree::Table;
 use super::upstream;
@@ -100,8 +101,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let webhooks = webhooks::read(root.section("webhooks"), files);
     let identity = settings::identity(root.section("identity"));
     let inject = inject::read(root.section("inject"));
-    let log = settings::log(root.section("log"));
-    let drain = settings::drain(root.section("shutdown"));
+    let store = store::read(root.section("store"), files);
+    let (log, drain) = settings::log_and_drain(&mut root);
     let carried = identity.headers.iter();
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
@@ -172,6 +173,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         limits,
         pages_prefix,
         webhooks,
+        store,
         log,
         drain,
     })

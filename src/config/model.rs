@@ -15,6 +15,7 @@ use crate::core::instance::Instance;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::Policy;
+use crate::store::redis::OnError;
 use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
@@ -46,6 +47,8 @@ pub struct Config {
     pub pages_prefix: String,
     /// What Clerk's events are signed with; `None` if none are taken.
     pub webhooks: Option<WebhookSecrets>,
+    /// Where counts are kept, if that is not the gate's own memory.
+    pub store: Option<RedisConfig>,
     /// How we log.
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.
@@ -189,6 +192,17 @@ pub enum ClerkCookies {
     Strip,
     /// They are passed on.
     Keep,
+}
+
+/// A Redis or Valkey.
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    /// Its address, with name and password.
+    pub url: SecretString,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// What happens while it does not.
+    pub on_error: OnError,
 }
 
 /// How we log.

@@ -269,8 +269,12 @@ pub(super) fn squashed(name: &str) -> String {
         .collect()
 }
 
-/// Reads `[log]`.
-pub(super) fn log(mut section: Section<'_>) -> LogConfig {
+/// Reads `[log]` and `[shutdown]`.
+pub(super) fn log_and_drain(root: &mut Section<'_>) -> (LogConfig, Duration) {
+    (log(root.section("log")), drain(root.section("shutdown")))
+}
+
+fn log(mut section: Section<'_>) -> LogConfig {
     let format = section.choice(
         "format",
         &[("json", LogFormat::Json), ("human", LogFormat::Human)],
@@ -292,8 +296,8 @@ pub(super) fn log(mut section: Section<'_>) -> LogConfig {
     }
 }
 
-/// Reads `[shutdown]`: how long open requests may take after the order to stop.
-pub(super) fn drain(mut section: Section<'_>) -> Duration {
+/// How long open requests may take after the order to stop.
+fn drain(mut section: Section<'_>) -> Duration {
     let drain = section.duration("drain", Duration::ZERO..=Duration::from_hours(1));
     section.finish();
     drain.unwrap_or(Duration::from_secs(30))

@@ -56,7 +56,7 @@ impl Source {
             let (key, value) = line.split_once('=').unwrap_or_default();
             let secret = key.contains("secret") || key.contains("seal-key");
             if !secret || key.contains("-file") {
-                return cover_keys(line);
+                return cover_keys(&cover_logins(line));
             }
             let mut quotes = [r#"""""#, "'''"].into_iter();
             open = quotes
@@ -95,6 +95,28 @@ fn cover(c: char) -> char {
     }
 }
 
+/// Covers names and passwords in addresses (`scheme://name:password@host`), wherever they stand.
+fn cover_logins(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for token in line.split_inclusive(['"', '\'', ' ', '\t', ',']) {
+        let begin = token.find("://").map_or(0, |at| at + 3);
+        let (scheme, rest) = token.split_at(begin);
+        // A password may hold a slash that nobody has encoded.
+        let login = match scheme {
+            "redis://" | "rediss://" => rest.rfind('@'),
+            _ => {
+                let end = rest.find('/').unwrap_or(rest.len());
+                rest.split_at(end).0.rfind('@')
+            }
+        };
+        let (login, after) = rest.split_at(login.unwrap_or_default());
+        out.push_str(scheme);
+        out.extend(login.chars().map(cover));
+        out.push_str(after);
+    }
+    out
+}
+
 /// Covers what looks like one of Clerk's secret keys, wherever it stands.
 fn cover_keys(line: &str) -> String {
     const PREFIXES: [&str; 5] = ["sk_live_", "sk_test_", "ak_", "ask_", "whsec_"];
@@ -127,6 +149,27 @@ mod tests {
             shown,
             "secret-key = \"***********\"\nlisten = \"*********!\" # é\nsecret-key-file = \"/run/s\"\n"
         );
+    }
+
+    #[test]
+    fn names_and_passwords_in_addresses_are_covered() {
+        for (written, shown) in [
+            (
+                "url = \"redis://gate:hun/ter@2@redis.example.com/1\"",
+                "url = \"redis://**************@redis.example.com/1\"",
+            ),
+            (
+                "url = \"http://gate:hunter2@redis.example.com\"",
+                "url = \"http://************@redis.example.com\"",
+            ),
+            ("url = \"gate:hunter2@host\"", "url = \"************@host\""),
+            (
+                "clerk-js = \"https://cdn.example/npm/@clerk/clerk-js@6\"",
+                "clerk-js = \"https://cdn.example/npm/@clerk/clerk-js@6\"",
+            ),
+        ] {
+            assert_eq!(Source::new("x", written).shown(), shown);
+        }
     }
 
     #[test]

@@ -93,6 +93,18 @@ pub struct Spending {
     pub rate: Option<Standing>,
     /// How many more requests there may be at once; the error says that there were too many.
     pub in_flight: Option<Result<u32, TooMany>>,
+    /// Whether the counts could be reached that nobody may go on without.
+    pub counts: Counts,
+}
+
+/// Whether counts could be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counts {
+    /// They were, or it does not matter.
+    #[default]
+    Reached,
+    /// They were not, and nobody goes on without (`on-error = "refuse"`).
+    Missing,
 }
 
 /// There are as many requests in flight as there may be.
@@ -104,6 +116,9 @@ impl Spending {
     pub fn exceeded(&self) -> Option<Reason> {
         if self.in_flight == Some(Err(TooMany)) {
             return Some(Reason::TooManyInFlight);
+        }
+        if self.counts == Counts::Missing {
+            return Some(Reason::LimitsUnavailable);
         }
         let refused = self.rate.is_some_and(|standing| !standing.allowed);
         refused.then_some(Reason::RateLimited)

@@ -172,6 +172,8 @@ reasons! {
     RateLimited => "rate-limited", "too many requests; try again later";
     /// As many requests are in flight as there may be.
     TooManyInFlight => "too-many-in-flight", "too many requests at once; try again when one of them has ended";
+    /// What is spent of the limits cannot be found out.
+    LimitsUnavailable => "limits-unavailable", "the limits cannot be checked at the moment; try again shortly";
     /// The upstream cannot be reached.
     UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
     /// The upstream did not answer in time.

@@ -250,6 +250,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::ShuttingDown
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid
+        | Reason::LimitsUnavailable
         | Reason::SessionRenewalUnavailable
         | Reason::TokenVerificationUnavailable
         | Reason::SessionsUnavailable

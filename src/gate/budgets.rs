@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tracing::info;
 
-use crate::core::budget::{self, Charge, Enforcement, Spending};
+use crate::core::budget::{self, Charge, Counts, Enforcement, Spending};
 use crate::core::decide::{self, Verdict};
 use crate::core::question::Progress;
-use crate::store::{Beyond, InFlight, Lease, Store};
+use crate::store::{Beyond, InFlight, Lease, Store, Unavailable};
 
 /// A verdict, and what there is to it besides.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Budgets {
 
     /// Makes charges in their order, up to the first that refuses. What is in flight comes first: a
     /// request that has no place is not counted.
-    pub(super) fn spend(
+    pub(super) async fn spend(
         &self,
         charges: &[Charge],
         leases: &mut Vec<Lease>,
@@ -66,12 +66,19 @@ impl Budgets {
             let mut spending = Spending {
                 rate: None,
                 in_flight,
+                counts: Counts::Reached,
             };
-            if charge.refusal(&spending).is_none() {
-                spending.rate = charge
-                    .figures
-                    .rate
-                    .map(|rate| self.store.spend(&charge.key, rate, charge.cost, now_ms));
+            if charge.refusal(&spending).is_none()
+                && let Some(rate) = charge.figures.rate
+            {
+                let spent = self
+                    .store
+                    .spend(&charge.key, rate, charge.cost, now_ms)
+                    .await;
+                match spent {
+                    Ok(standing) => spending.rate = standing,
+                    Err(Unavailable) => spending.counts = Counts::Missing,
+                }
             }
             spendings.push(spending);
             if charge.refusal(&spending).is_some() {

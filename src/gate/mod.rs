@@ -150,8 +150,13 @@ const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
 const ENDED: usize = 10_000;
 
 impl Gate {
-    /// A gate that has seen nothing yet.
+    /// A gate that has seen nothing yet, and counts in memory.
     pub fn new(clock: SharedClock) -> Self {
+        Self::counting_in(Store::Memory(Memory::new()), clock)
+    }
+
+    /// The same, with its counts elsewhere.
+    pub fn counting_in(store: Store, clock: SharedClock) -> Self {
         let denials = Arc::new(Denials::new(DENIALS_LAST));
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
@@ -170,7 +175,7 @@ impl Gate {
             listings: Lately::new(),
             browsers: Lately::new(),
             over: Cache::new(ENDED),
-            budgets: Budgets::new(Store::Memory(Memory::new())),
+            budgets: Budgets::new(store),
         }
     }
 
@@ -301,7 +306,7 @@ impl Gate {
             }
             Question::Budget(stage) => {
                 let charges = progress.charges(stage);
-                let spendings = self.budgets.spend(charges, leases, inputs.now_ms);
+                let spendings = self.budgets.spend(charges, leases, inputs.now_ms).await;
                 progress.answer_budget(stage, spendings);
             }
             Question::Refresh(slot) => {

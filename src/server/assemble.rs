@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use rustls::ClientConfig;
+use secrecy::ExposeSecret as _;
 
 use super::sites;
 use crate::clock::SharedClock;
@@ -16,6 +17,7 @@ use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Origin;
 use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
+use crate::store::{Memory, Redis, Store};
 use crate::tls::{self, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
@@ -59,6 +61,17 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         body_timeout: config.limits.body_timeout,
         webhooks: config.webhooks.clone(),
     })
+}
+
+/// Where counts are kept. Begins to connect to what is elsewhere, and waits for nothing.
+pub(super) fn store(config: &Config) -> anyhow::Result<Store> {
+    let Some(redis) = &config.store else {
+        return Ok(Store::Memory(Memory::new()));
+    };
+    let url = redis.url.expose_secret();
+    let redis = Redis::new(url, redis.timeout, redis.on_error).map_err(anyhow::Error::msg)?;
+    redis.connect();
+    Ok(Store::Redis(Box::new(redis)))
 }
 
 /// What signed assertions say, by site and by upstream, in the order in which requests number them.

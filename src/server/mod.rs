@@ -55,7 +55,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         connections: config.limits.connections,
     };
     let service = Arc::new(Service {
-        gate: Gate::new(clock),
+        gate: Gate::counting_in(assemble::store(config)?, clock),
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::default(),
         limits,

@@ -5,9 +5,11 @@
 
 mod in_flight;
 mod memory;
+pub mod redis;
 
 use crate::core::budget::{BudgetKey, Rate, Standing};
 
+pub use self::redis::Redis;
 pub use in_flight::{Beyond, InFlight, Lease};
 pub use memory::Memory;
 
@@ -16,13 +18,27 @@ pub use memory::Memory;
 pub enum Store {
     /// In this process.
     Memory(Memory),
+    /// In Redis or Valkey, for several gates.
+    Redis(Box<Redis>),
 }
 
+/// The counts cannot be reached, and nobody may go on without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
 impl Store {
-    /// Charges a request to a rate. `now_ms` in milliseconds since the epoch.
-    pub fn spend(&self, key: &BudgetKey, rate: Rate, cost: u32, now_ms: u64) -> Standing {
+    /// Charges a request to a rate; `None` where nobody could count and it goes on all the same. `now_ms`
+    /// in milliseconds since the epoch.
+    pub async fn spend(
+        &self,
+        key: &BudgetKey,
+        rate: Rate,
+        cost: u32,
+        now_ms: u64,
+    ) -> Result<Option<Standing>, Unavailable> {
         match self {
-            Self::Memory(memory) => memory.spend(key, rate, cost, now_ms),
+            Self::Memory(memory) => Ok(Some(memory.spend(key, rate, cost, now_ms))),
+            Self::Redis(redis) => redis.spend(key, rate, cost, now_ms).await,
         }
     }
 }

@@ -6,6 +6,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::{Charge, Rate, Spending, Told};
 
+use crate::core::reason::Reason;
+
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
@@ -21,7 +23,10 @@ pub fn fields<'c>(
     let mut retry_after = None;
     for (charge, spending) in charged {
         let name = &charge.budget.name;
-        if charge.refusal(spending).is_some() {
+        if matches!(
+            charge.refusal(spending),
+            Some(Reason::RateLimited | Reason::TooManyInFlight)
+        ) {
             let rate = spending.rate.filter(|standing| !standing.allowed);
             retry_after = Some(rate.map_or(WAIT_FOR_ANOTHER, |s| seconds(s.reset_in_ms).max(1)));
         }

@@ -1,6 +1,6 @@
 //! When limits are charged: by address before anything is decoded, all others once a request may pass.
 
-use clerk_gate::core::budget::{Spending, Standing};
+use clerk_gate::core::budget::{Counts, Spending, Standing};
 use clerk_gate::core::decide::{self, Decision, RefusalKind, Step};
 use clerk_gate::core::policy::Policy;
 use clerk_gate::core::question::{Progress, Question, Stage};
@@ -71,6 +71,7 @@ fn spent_at(stage: Stage, target: &str, headers: HeaderMap) -> (Vec<Question>, D
                     let spending = Spending {
                         rate,
                         in_flight: None,
+                        counts: Counts::Reached,
                     };
                     progress.answer_budget(asked, vec![spending]);
                 }
