@@ -2,6 +2,7 @@
 //! section 3). Every deviation from the SDK stands in `docs/explanation/deviations.md`.
 
 mod ending;
+mod journey;
 mod machine;
 mod mint;
 mod refresh;
@@ -9,11 +10,10 @@ mod state;
 
 use std::sync::Arc;
 
-use super::continuity::Journey;
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
 use super::handshake::{self, Consumed, Sync};
-use super::instance::{Continuity, Instance, PendingSessions, Way};
+use super::instance::{Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
 use super::machine::{Accepts, TokenType};
 use super::organization_sync::Target;
@@ -401,80 +401,6 @@ impl<'r> Desk<'_, 'r> {
             TokenStanding::Revoked => Err(Reason::SessionRevoked),
             TokenStanding::Outdated => Err(Reason::SessionTokenOutdated),
         }))
-    }
-
-    /// Sends the browser to Clerk and back where that would work, and says signed-out where not.
-    fn maybe_handshake(
-        &self,
-        cause: impl Into<Cause>,
-        view: &CookieView,
-        progress: &Progress<'r>,
-    ) -> Result<AuthState, Question> {
-        let cause = cause.into();
-        if !self.may_redirect(progress) || self.shuns_handshakes(cause.reason) {
-            return Ok(AuthState::signed_out(cause));
-        }
-        let journey = self.journey(progress)?;
-        Ok(
-            match handshake::location(self, &cause, view, journey, progress) {
-                Some(location) => self.redirect(location, cause, journey, progress),
-                None => AuthState::signed_out(Reason::UnexpectedError),
-            },
-        )
-    }
-
-    /// Whether handshakes are switched off. A browser that a development instance does not know yet has
-    /// no other way (section 3.16).
-    fn shuns_handshakes(&self, reason: Reason) -> bool {
-        let needed = matches!(reason, Reason::DevBrowserMissing | Reason::DevBrowserSync);
-        self.instance.ways.handshake == Way::Closed && !needed
-    }
-
-    /// A page load goes to Clerk and back. Whatever cannot do that gets a new token by its seal: it
-    /// would be refused otherwise, and what it carries would be lost.
-    fn handshake_or_mint(
-        &self,
-        cause: impl Into<Cause>,
-        view: &CookieView,
-        progress: &Progress<'r>,
-    ) -> Result<AuthState, Question> {
-        let state = self.maybe_handshake(cause, view, progress)?;
-        if matches!(state.outcome, Outcome::Redirect(_)) {
-            return Ok(state);
-        }
-        Ok(self.mint(view, progress)?.unwrap_or(state))
-    }
-
-    /// Whether the browser can be sent on, and has not been sent on three times in a row (section 3.6).
-    fn may_redirect(&self, progress: &Progress<'r>) -> bool {
-        let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
-        self.facts.is_handshake_eligible() && count < handshake::MAX_REDIRECTS
-    }
-
-    /// Sends the browser on, on a journey of ours or on none, where it can be.
-    fn redirect(
-        &self,
-        location: String,
-        cause: Cause,
-        journey: Option<&Journey>,
-        progress: &Progress<'r>,
-    ) -> AuthState {
-        if !self.may_redirect(progress) {
-            return AuthState::signed_out(cause);
-        }
-        let count = progress.credentials().map_or(0.0, |c| c.redirect_count);
-        AuthState {
-            outcome: Outcome::Redirect(AuthRedirect {
-                location,
-                cause: Some(cause),
-            }),
-            set_cookies: vec![handshake::counter_cookie(count)],
-            keepsakes: journey
-                .map(|journey| self.begins(journey))
-                .into_iter()
-                .collect(),
-            token_type: Some(TokenType::Session),
-        }
     }
 }
 
