@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{assert_kept_close, form, from_here, gets_in, json, script, status_of, without_style};
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{World, cookies, sealed, usual_routes};
+use crate::support::{World, sealed, usual_routes};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
 
@@ -286,13 +286,13 @@ async fn asking_in_a_loop_has_clerk_asked_once_in_a_while() {
         let path = format!("/_gate/sessions/sess_{made_up}/revoke");
         let answer = script(&world, &path, &here).send().await;
         assert_eq!(answer.code(), "session-unknown");
-        let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+        let page = world.get("/_gate/sessions").cookie(&sealed(&world, &here));
         assert_eq!(page.send().await.status, StatusCode::OK);
     }
     assert_eq!(lists(), 2);
     // What is shown may be older than what is acted on.
     world.clock.advance_ms(1_000);
-    let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+    let page = world.get("/_gate/sessions").cookie(&sealed(&world, &here));
     page.send().await;
     assert_eq!(lists(), 2);
     let path = "/_gate/sessions/revoke-others";
@@ -305,13 +305,13 @@ async fn asking_in_a_loop_has_clerk_asked_once_in_a_while() {
     assert_eq!(lists(), 4);
     assert_eq!(world.clerk.calls(Endpoint::Revoke), 2);
     // What has ended is not shown, however old the list.
-    let page = world.get("/_gate/sessions").cookie(&cookies(&here));
+    let page = world.get("/_gate/sessions").cookie(&sealed(&world, &here));
     let body = json(&page.send().await);
     assert_eq!(body["sessions"].as_array().unwrap().len(), 1, "{body}");
     assert!(!gets_in(&world, &there).await);
     // Somebody else's calls are their own.
     let mel = world.clerk.sign_in("mel", None);
-    let page = world.get("/_gate/sessions").cookie(&cookies(&mel));
+    let page = world.get("/_gate/sessions").cookie(&sealed(&world, &mel));
     let body = json(&page.send().await);
     assert_eq!(body["sessions"][0]["id"], mel.session_id);
     assert_eq!(lists(), 6);
