@@ -310,7 +310,7 @@ impl Gate {
             let id = owner.session();
             match backend.mint(id).await {
                 Minted::Token(jwt) => {
-                    MadeToken::read(&jwt, owner, now_ms).ok_or(SessionError::Unavailable)
+                    MadeToken::of_session(&jwt, owner, now_ms).ok_or(SessionError::Unavailable)
                 }
                 Minted::Unavailable => Err(SessionError::Unavailable),
                 Minted::Refused => Err(match backend.session(Purpose::Renew, id).await {

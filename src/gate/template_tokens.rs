@@ -54,6 +54,15 @@ impl fmt::Debug for MadeToken {
 }
 
 impl MadeToken {
+    /// Reads a session token that Clerk has just made for `owner`. `None` if it is not of their session.
+    pub(super) fn of_session(jwt: &str, owner: &Owner, now_ms: u64) -> Option<Self> {
+        let token = Token::decode(jwt).ok()?;
+        if token.text("sid") != Some(owner.session()) {
+            return None;
+        }
+        Self::read(jwt, owner, now_ms)
+    }
+
     /// Reads a token that Clerk has just made for `owner`. `None` if it is none of theirs.
     pub(super) fn read(jwt: &str, owner: &Owner, now_ms: u64) -> Option<Self> {
         let token = Token::decode(jwt).ok()?;
@@ -134,11 +143,26 @@ impl TemplateTokens {
             })
         };
         let made = self.flights.join(key.clone(), call).await?;
-        if now_ms < made.until_ms && !denials.is_denied(owner.session(), now_ms) {
+        if now_ms < made.until_ms
+            && may_be_kept(&made.jwt, owner)
+            && !denials.is_denied(owner.session(), now_ms)
+        {
             self.kept.insert(key, made.clone());
         }
         Ok(made)
     }
+}
+
+/// Whether a token of a template says nothing else of the active organisation than what it is found by.
+// SECURITY: the session may have changed to another one since the request's own token was made. Who asks
+// with an older token again would get what was made for the other one.
+fn may_be_kept(jwt: &str, owner: &Owner) -> bool {
+    let Ok(token) = Token::decode(jwt) else {
+        return false;
+    };
+    let nested = token.claim("o").and_then(|active| active.get("id"));
+    let named = token.text("org_id").or(nested.and_then(|id| id.as_str()));
+    named.is_none_or(|named| owner.organization() == Some(named))
 }
 
 impl Default for TemplateTokens {
@@ -152,5 +176,49 @@ impl fmt::Debug for TemplateTokens {
         f.debug_struct("TemplateTokens")
             .field("kept", &self.kept.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn jwt(claims: &Value) -> String {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.AAAA", encode("{}"), encode(&claims.to_string()))
+    }
+
+    /// The owner of a session in an organisation.
+    fn owner() -> Owner {
+        let claims = json!({
+            "sub": "user_1", "sid": "sess_1", "iat": 1, "exp": 61,
+            "org_id": "org_1", "org_slug": "one", "org_role": "org:admin", "org_permissions": [],
+        });
+        Owner::of(&Token::decode(&jwt(&claims)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_session_token_of_another_session_is_none_of_its_owners() {
+        let read = |sid: Option<&str>| {
+            let claims = json!({ "sub": "user_1", "sid": sid, "exp": 100 });
+            MadeToken::of_session(&jwt(&claims), &owner(), 0).is_some()
+        };
+        assert!(read(Some("sess_1")));
+        assert!(!read(Some("sess_2")) && !read(None));
+    }
+
+    #[test]
+    fn a_token_of_another_organisation_is_not_kept() {
+        let kept = |claims: Value| may_be_kept(&jwt(&claims), &owner());
+        assert!(kept(json!({ "sub": "user_1" })));
+        assert!(kept(json!({ "org_id": "org_1" })));
+        assert!(kept(json!({ "o": { "id": "org_1" } })));
+        assert!(!kept(json!({ "org_id": "org_2" })));
+        assert!(!kept(json!({ "o": { "id": "org_2" } })));
+        assert!(!may_be_kept("none", &owner()));
     }
 }
