@@ -55,6 +55,11 @@ pub struct SessionWord {
 }
 
 impl SessionWord {
+    /// Whether tasks are left in it.
+    pub fn is_pending(&self) -> bool {
+        self.status == "pending"
+    }
+
     /// Whether tokens may still be had for it.
     pub fn is_live(&self) -> bool {
         matches!(self.status.as_str(), "active" | "pending")

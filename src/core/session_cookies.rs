@@ -86,7 +86,7 @@ mod tests {
                 "__session_naoXFJnI",
                 "__refresh_naoXFJnI",
                 "__Host-clerk-gate-seal_naoXFJnI",
-                ]
+            ]
         );
         assert!(
             lines.iter().all(|line| line.contains("; Secure")),

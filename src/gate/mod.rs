@@ -53,9 +53,9 @@ use live::{Live, LiveRules, Ticket};
 use machines::Machines;
 use nonces::Nonces;
 use refreshes::Refreshes;
-use renewal::Renewals;
+use renewal::{Renewals, Whose};
 use seals::Seals;
-use template_tokens::{MadeToken, TemplateTokens};
+use template_tokens::TemplateTokens;
 use token_cache::TokenCache;
 use webhooks::SeenEvents;
 
@@ -131,8 +131,6 @@ pub struct Gate {
     nonces: Nonces,
     events: SeenEvents,
     templates: TemplateTokens,
-    mints: Flights<(usize, String), Result<MadeToken, SessionError>>,
-    minted: Cache<(usize, String), (MadeToken, u64)>,
     revokes: Flights<String, Result<Option<String>, SessionError>>,
     /// The live sessions of people, by site and person.
     listings: Lately<(usize, String), Arc<Listing>, SessionError>,
@@ -169,8 +167,6 @@ impl Gate {
             nonces: Nonces::new(),
             events: SeenEvents::default(),
             templates: TemplateTokens::new(),
-            mints: Flights::new(),
-            minted: Cache::new(ENDED),
             revokes: Flights::new(),
             listings: Lately::new(),
             browsers: Lately::new(),
@@ -292,8 +288,12 @@ impl Gate {
                 let minted = match (&site.backend, progress.opened_seal()) {
                     (Some(backend), Some(seal)) => {
                         let (denials, number) = (&self.denials, inputs.facts.site);
+                        let whose = Whose {
+                            session: &seal.session,
+                            user: &seal.user,
+                        };
                         self.renewals
-                            .mint(backend, denials, number, seal, inputs.now_ms)
+                            .mint(backend, denials, number, whose, inputs.now_ms)
                             .await
                     }
                     _ => Err(MintFailure::Refused),

@@ -11,7 +11,6 @@ use super::denials::Denials;
 use super::flights::Flights;
 use crate::clerk::backend::{BackendApi, Lookup, Minted};
 use crate::clerk::budget::Purpose;
-use crate::core::continuity::Seal;
 use crate::core::jwt::Token;
 use crate::core::question::MintFailure;
 
@@ -34,6 +33,13 @@ pub(super) struct Renewals {
 /// and the session.
 type MintKey = (usize, String);
 
+/// A session, and whose it is said to be.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'w> {
+    pub(super) session: &'w str,
+    pub(super) user: &'w str,
+}
+
 impl Renewals {
     pub(super) fn new() -> Self {
         Self {
@@ -42,7 +48,7 @@ impl Renewals {
         }
     }
 
-    /// A new token for the session of a seal.
+    /// A new token for a session of this person.
     ///
     /// Neither a session that has ended here nor one that Clerk says is over gets one (design, section
     /// 8, B2).
@@ -51,27 +57,27 @@ impl Renewals {
         backend: &BackendApi,
         denials: &Denials,
         site: usize,
-        seal: &Seal,
+        whose: Whose<'_>,
         now_ms: u64,
     ) -> Result<String, MintFailure> {
-        if denials.is_denied(&seal.session, now_ms) {
+        if denials.is_denied(whose.session, now_ms) {
             return Err(MintFailure::Ended);
         }
-        let key = (site, seal.session.clone());
+        let key = (site, whose.session.to_owned());
         if let Some((token, until_ms)) = self.minted.get(&key)
             && now_ms < until_ms
         {
             return Ok(token.as_ref().to_owned());
         }
         let minted = async {
-            let answer = mint(backend, seal).await;
+            let answer = mint(backend, whose).await;
             match &answer {
                 Ok(token) => {
                     let until_ms = good_until(token).min(now_ms + KEPT_MS);
                     self.minted
                         .insert(key.clone(), (Arc::clone(token), until_ms));
                 }
-                Err(MintFailure::Ended) => denials.deny_session(&seal.session, now_ms),
+                Err(MintFailure::Ended) => denials.deny_session(whose.session, now_ms),
                 Err(MintFailure::Unavailable | MintFailure::Refused) => {}
             }
             answer
@@ -82,15 +88,15 @@ impl Renewals {
 }
 
 /// Asks how the session stands, and then for a token.
-async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure> {
+async fn mint(backend: &BackendApi, whose: Whose<'_>) -> Result<Arc<str>, MintFailure> {
     let unavailable = |lookup: &'static str| {
         warn!(
-            session = seal.session,
+            session = whose.session,
             lookup, "clerk could not be asked to renew a session"
         );
         MintFailure::Unavailable
     };
-    let session = match backend.session(Purpose::Renew, &seal.session).await {
+    let session = match backend.session(Purpose::Renew, whose.session).await {
         Lookup::Found(session) => session,
         Lookup::Unknown => return Err(MintFailure::Ended),
         Lookup::Unavailable | Lookup::Unasked => return Err(unavailable("session")),
@@ -98,18 +104,26 @@ async fn mint(backend: &BackendApi, seal: &Seal) -> Result<Arc<str>, MintFailure
     if !session.is_live() {
         return Err(MintFailure::Ended);
     }
-    if session.user_id != seal.user {
+    if session.user_id != whose.user {
         warn!(
-            session = seal.session,
+            session = whose.session,
             "clerk says that a session is somebody else's"
         );
         return Err(MintFailure::Refused);
     }
-    match backend.mint(&seal.session).await {
+    match backend.mint(whose.session).await {
+        // SECURITY: who has tasks left must not be taken for somebody who has none.
+        Minted::Token(token) if session.is_pending() && !tells_pending(&token) => {
+            Err(MintFailure::Refused)
+        }
         Minted::Token(token) => Ok(token.into()),
         Minted::Refused => Err(MintFailure::Refused),
         Minted::Unavailable => Err(unavailable("token")),
     }
+}
+
+fn tells_pending(token: &str) -> bool {
+    Token::decode(token).is_ok_and(|token| token.text("sts") == Some("pending"))
 }
 
 /// Until when a token is given out again, in milliseconds since the epoch.

@@ -7,24 +7,21 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::renewal::Whose;
 use super::template_tokens::MadeToken;
 use super::{Gate, Site, lately};
-use crate::clerk::backend::{BackendApi, Lookup, Minted};
+use crate::clerk::backend::BackendApi;
 use crate::clerk::browsers::{BrowserApi, Caller, HeldSession, KnownBy};
-use crate::clerk::budget::Purpose;
 use crate::clerk::sessions::{Listing, SessionError};
 use crate::core::decide::{Browser, Owner};
 use crate::core::facts::RequestFacts;
+use crate::core::question::MintFailure;
 use crate::core::reason::Reason;
 use crate::core::session_cookies::ClientUat;
 use crate::core::template::Template;
 
 /// How many sessions are ended at once.
 const AT_ONCE: usize = 8;
-
-/// How long a session token that was made for a page counts as fresh, in milliseconds: however often a
-/// page asks, Clerk is asked no more often.
-const FRESH_FOR_MS: u64 = 5_000;
 
 /// What came of ending sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,39 +297,27 @@ impl Gate {
     ) -> Result<MadeToken, Reason> {
         let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
         let now_ms = self.clock.now_ms();
-        let key = (number, owner.session().to_owned());
-        if let Some((made, until_ms)) = self.minted.get(&key)
-            && now_ms < until_ms
-        {
-            return Ok(made);
-        }
-        let call = async {
-            let id = owner.session();
-            match backend.mint(id).await {
-                Minted::Token(jwt) => {
-                    MadeToken::of_session(&jwt, owner, now_ms).ok_or(SessionError::Unavailable)
-                }
-                Minted::Unavailable => Err(SessionError::Unavailable),
-                Minted::Refused => Err(match backend.session(Purpose::Renew, id).await {
-                    Lookup::Found(session) if session.is_live() => SessionError::Unavailable,
-                    Lookup::Found(_) | Lookup::Unknown => SessionError::Unknown,
-                    Lookup::Unavailable | Lookup::Unasked => SessionError::Unavailable,
-                }),
-            }
+        let whose = Whose {
+            session: owner.session(),
+            user: owner.user(),
         };
-        let made = self.mints.join(key.clone(), call).await;
-        if let Ok(made) = &made {
-            let until_ms = now_ms.saturating_add(FRESH_FOR_MS);
-            self.minted.insert(key, (made.clone(), until_ms));
-        }
-        made.map_err(|error| match error {
-            // Clerk's word that the session is over.
-            SessionError::Unknown => {
-                self.shut_out(owner.session());
-                Reason::SessionRevoked
+        let minted = self
+            .renewals
+            .mint(backend, &self.denials, number, whose, now_ms);
+        match minted.await {
+            Ok(jwt) => {
+                let made = MadeToken::of_session(&jwt, owner, now_ms);
+                made.ok_or(Reason::SessionsUnavailable)
             }
-            SessionError::Unavailable => Reason::SessionsUnavailable,
-        })
+            // Clerk's word that the session is over.
+            Err(MintFailure::Ended) => {
+                self.shut_out(owner.session());
+                Err(Reason::SessionRevoked)
+            }
+            Err(MintFailure::Unavailable | MintFailure::Refused) => {
+                Err(Reason::SessionsUnavailable)
+            }
+        }
     }
 
     /// A token of a template for the session of the owner.

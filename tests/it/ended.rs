@@ -71,7 +71,7 @@ fn a_page_load_asks_clerk_what_has_become_of_the_session() {
             panic!("{verdict:?}");
         };
         let asks = format!(
-            "/v1/client/handshake?redirect_url=https%3A%2F%2Fapp.example.com%2F&__clerk_api_version=2026-05-12&suffixed_cookies=false&__clerk_hs_reason={code}&"
+            "/v1/client/handshake?redirect_url=https%3A%2F%2Fapp.example.com%2F%3F__clerk_gate_state%3D0123456789abcdef&__clerk_api_version=2026-05-12&suffixed_cookies=false&__clerk_hs_reason={code}&"
         );
         assert!(redirect.location.contains(&asks), "{}", redirect.location);
     }

@@ -64,7 +64,8 @@ async fn a_handshake_goes_through_the_gate_and_comes_back_signed_in() {
     assert_eq!(back.status, StatusCode::TEMPORARY_REDIRECT);
     let result = target(&world, back.header("location").unwrap());
     assert!(
-        result.starts_with("/members?x=1&__clerk_handshake="),
+        result.starts_with("/members?x=1&__clerk_gate_state=")
+            && result.contains("&__clerk_handshake="),
         "{result}"
     );
 

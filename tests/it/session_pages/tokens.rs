@@ -55,12 +55,12 @@ async fn a_page_can_ask_for_a_fresh_one() {
     let ada = world.clerk.sign_in("ada", None);
     let answer = script(&world, "/_gate/token?fresh", &ada).send().await;
     assert_ne!(json(&answer)["jwt"], ada.token);
-    // However often it asks, Clerk is asked once in five seconds.
+    // However often it asks, Clerk is asked once in ten seconds.
     for _ in 0..20 {
         script(&world, "/_gate/token?fresh", &ada).send().await;
     }
     assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 1);
-    world.clock.advance_ms(5_000);
+    world.clock.advance_ms(10_000);
     script(&world, "/_gate/token?fresh", &ada).send().await;
     assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 2);
 }
