@@ -194,6 +194,7 @@ fn policy(dev: &Dev, company: &Company, upstream: &str) -> String {
 [clerk]
 publishable-key  = "{key}"
 api-url          = "{url}"
+api-budget       = 1000
 frontend-api-url = "{url}"
 sign-in-url      = "{sign_in}"
 sign-up-url      = "{sign_in}"
