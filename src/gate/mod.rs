@@ -133,7 +133,7 @@ pub struct Gate {
     templates: TemplateTokens,
     revokes: Flights<String, Result<Option<String>, SessionError>>,
     /// The live sessions of people, by site and person.
-    listings: Lately<(usize, String), Arc<Listing>, SessionError>,
+    listings: Lately<(usize, String, String), Arc<Listing>, SessionError>,
     /// Those of browsers, by site, session and what the browser is known by.
     browsers: Lately<(usize, String, String), Arc<[HeldSession]>, SessionError>,
     /// Sessions that Clerk has ended on our asking.

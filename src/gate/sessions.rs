@@ -77,7 +77,9 @@ impl Gate {
     ) -> Result<Arc<Listing>, Reason> {
         let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
         let call = async { backend.sessions_of(owner.user()).await.map(Arc::new) };
-        let key = (number, owner.user().to_owned());
+        // Each session has a list of its own: whoever has just signed in must find themselves in it.
+        let (user, session) = (owner.user().to_owned(), owner.session().to_owned());
+        let key = (number, user, session);
         let now_ms = self.clock.now_ms();
         let listing = self.listings.get(key, most_ms, now_ms, call).await;
         listing.map_err(|_| Reason::SessionsUnavailable)

@@ -333,3 +333,18 @@ async fn a_list_that_failed_is_asked_for_again_after_a_second() {
     assert_eq!(ask().await.status, StatusCode::OK);
     world.upstream.assert_untouched();
 }
+
+#[tokio::test]
+async fn whoever_has_just_signed_in_finds_themselves_in_the_list() {
+    let world = World::start().await;
+    for count in 1..=3 {
+        let session = world.clerk.sign_in("ada", None);
+        let page = world
+            .get("/_gate/sessions")
+            .cookie(&sealed(&world, &session));
+        let body = json(&page.send().await);
+        let sessions = body["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), count, "{body}");
+        assert!(sessions.iter().any(|one| one["current"] == true), "{body}");
+    }
+}
