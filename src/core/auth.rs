@@ -30,6 +30,9 @@ pub(super) struct Desk<'a, 'r> {
     pub now_ms: u64,
 }
 
+/// Longer than calls to Clerk may take one behind the other.
+const LONGEST_CALL: Leeway = Leeway(15_000);
+
 /// Which cookies count, and what is in them.
 pub(super) struct CookieView {
     pub family: CookieFamily,
@@ -365,6 +368,23 @@ impl<'r> Desk<'_, 'r> {
         match self.instance.continuity {
             Continuity::Faithful => PartyRule::Listed,
             Continuity::Full => PartyRule::ListedOrAbsent,
+        }
+    }
+
+    /// The same for a token that Clerk has made since this request was read: it may have been issued
+    /// after the time that the request is judged by, by as long as the call took.
+    pub(super) fn verified_fresh(
+        &self,
+        slot: Slot,
+        progress: &Progress<'r>,
+    ) -> Result<Result<Arc<Token>, Reason>, Question> {
+        let parties = self.fresh_parties();
+        match self.verified(slot, parties, self.leeway(), progress)? {
+            // Its end has been judged before.
+            Err(Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture) => {
+                self.verified(slot, parties, LONGEST_CALL, progress)
+            }
+            verdict => Ok(verdict),
         }
     }
 

@@ -619,3 +619,23 @@ fn each_way_can_be_closed() {
     arrival.scene.instance.ways.handshake = Way::Closed;
     assert_eq!(arrival.reason(), "session-token-and-uat-missing");
 }
+
+#[test]
+fn a_token_that_was_made_while_the_request_waited_is_not_of_the_future() {
+    let issued = |seconds: u64| {
+        Attempt::with(|attempt| {
+            attempt.scene.instance.clock_skew_ms = 0;
+            attempt.oracle.minted = Ok(token(&json!({
+                "iat": NOW + seconds, "nbf": NOW + seconds, "exp": NOW + seconds + 5,
+            })));
+        })
+    };
+    assert!(issued(1).is_let_in() && issued(10).is_let_in());
+    assert_eq!(issued(60).reason(), EXPIRED);
+    let mut refreshed = issued(60);
+    let brought = token(&json!({ "iat": NOW + 1, "nbf": NOW + 1 }));
+    let suffix = refreshed.scene.instance.key.cookie_suffix().to_owned();
+    refreshed.more_cookies = format!("; __refresh_{suffix}=r");
+    refreshed.oracle.refresh = Ok(vec![format!("__session={brought}")]);
+    assert!(refreshed.is_let_in());
+}

@@ -32,12 +32,7 @@ impl<'r> Desk<'_, 'r> {
             }
             Err(MintFailure::Refused) => return Ok(None),
         };
-        let verified = self.verified(
-            Slot::FromMint,
-            self.fresh_parties(),
-            self.leeway(),
-            progress,
-        )?;
+        let verified = self.verified_fresh(Slot::FromMint, progress)?;
         // SECURITY: whatever Clerk says, the seal speaks for this session and no other.
         let token = verified
             .ok()

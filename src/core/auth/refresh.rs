@@ -47,12 +47,7 @@ impl<'r> Desk<'_, 'r> {
         if progress.raw(Slot::FromRefresh).is_none() {
             return Ok(Err(RefreshFailure::InvalidToken));
         }
-        let verified = self.verified(
-            Slot::FromRefresh,
-            self.fresh_parties(),
-            self.leeway(),
-            progress,
-        )?;
+        let verified = self.verified_fresh(Slot::FromRefresh, progress)?;
         Ok(match verified {
             Ok(token) if token.identity().is_some() => Ok(AuthState {
                 keepsakes: self.sealed(&token, progress)?.into_iter().collect(),
