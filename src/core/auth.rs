@@ -48,11 +48,7 @@ pub fn authenticate<'r>(
     progress: &mut Progress<'r>,
 ) -> Result<AuthState, Question> {
     progress.read_credentials(|| Credentials::read(facts, instance));
-    let desk = Desk {
-        facts,
-        instance,
-        now_ms,
-    };
+    let desk = Desk::new(facts, instance, now_ms);
     let header = progress.raw(Slot::Bearer).is_some();
     // Section 3.3: which path is taken follows from what is accepted and from the header alone.
     match accepts {
@@ -96,11 +92,7 @@ pub(super) fn renew<'r>(
     if instance.continuity == Continuity::Faithful {
         return Ok(AuthState::signed_out(reason));
     }
-    let desk = Desk {
-        facts,
-        instance,
-        now_ms,
-    };
+    let desk = Desk::new(facts, instance, now_ms);
     desk.handshake_or_mint(reason, &desk.cookies(progress)?, progress)
 }
 
@@ -112,12 +104,7 @@ pub(super) fn is_sealed<'r>(
     now_ms: u64,
     progress: &Progress<'r>,
 ) -> Result<bool, Question> {
-    let desk = Desk {
-        facts,
-        instance,
-        now_ms,
-    };
-    desk.is_sealed(session, progress)
+    Desk::new(facts, instance, now_ms).is_sealed(session, progress)
 }
 
 /// Sends a page load to Clerk and back for a seal, where that is possible.
@@ -127,15 +114,19 @@ pub(super) fn fetch_seal<'r>(
     now_ms: u64,
     progress: &Progress<'r>,
 ) -> Result<AuthState, Question> {
-    let desk = Desk {
-        facts,
-        instance,
-        now_ms,
-    };
+    let desk = Desk::new(facts, instance, now_ms);
     desk.maybe_handshake(Reason::SealMissing, &desk.cookies(progress)?, progress)
 }
 
-impl<'r> Desk<'_, 'r> {
+impl<'a, 'r> Desk<'a, 'r> {
+    const fn new(facts: &'a RequestFacts<'r>, instance: &'a Instance, now_ms: u64) -> Self {
+        Self {
+            facts,
+            instance,
+            now_ms,
+        }
+    }
+
     /// Section 3.4: the header token alone decides.
     fn by_header(&self, progress: &Progress<'r>) -> Result<AuthState, Question> {
         let slot = Slot::Bearer;
@@ -178,8 +169,7 @@ impl<'r> Desk<'_, 'r> {
                     .facts
                     .parameter("__clerk_redirect_url")
                     .filter(|t| !t.is_empty())
-                && let Some(location) =
-                    handshake::answer_to_satellite(self, credentials, view.family, &target)
+                && let Some(location) = handshake::answer_to_satellite(self, credentials, view.family, &target)
             {
                 return Ok(self.redirect(
                     location,

@@ -22,11 +22,7 @@ pub fn session_to_end<'r>(
     now_ms: u64,
     progress: &Progress<'r>,
 ) -> Result<Option<Arc<Token>>, Question> {
-    let desk = Desk {
-        facts,
-        instance,
-        now_ms,
-    };
+    let desk = Desk::new(facts, instance, now_ms);
     let view = desk.cookies(progress)?;
     if progress.raw(view.slot).is_none() {
         return Ok(None);
