@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use super::credentials::{CookieFamily, Credentials, javascript_integer};
 use super::facts::RequestFacts;
-use super::handshake::{self, Consumed, Sync};
+use super::handshake::{self, Consumed};
 use super::instance::{Continuity, Instance, PendingSessions};
 use super::jwt::{Category, Token};
 use super::machine::{Accepts, TokenType};
 use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot, TokenStanding};
 use super::reason::{Cause, Reason};
+use super::referrer;
+use super::satellite::{self, Sync};
 use super::verify::{self, Leeway, PartyRule, Signature};
 pub use ending::session_to_end;
 pub use state::{AuthRedirect, AuthState, Outcome, SignedIn};
@@ -156,7 +158,7 @@ impl<'a, 'r> Desk<'a, 'r> {
         let has_client = client_uat != 0;
 
         let synced = self.facts.parameter("__clerk_synced");
-        match handshake::satellite_sync(self, has_token || has_client, synced.as_deref()) {
+        match satellite::sync(self, has_token || has_client, synced.as_deref()) {
             Sync::NotNeeded => {}
             Sync::SignedOut => return Ok(AuthState::signed_out(Reason::SessionTokenAndUatMissing)),
             Sync::Needed => {
@@ -169,7 +171,7 @@ impl<'a, 'r> Desk<'a, 'r> {
                     .facts
                     .parameter("__clerk_redirect_url")
                     .filter(|t| !t.is_empty())
-                && let Some(location) = handshake::answer_to_satellite(self, credentials, view.family, &target)
+                && let Some(location) = satellite::answer(self, credentials, view.family, &target)
             {
                 return Ok(self.redirect(
                     location,
@@ -220,7 +222,7 @@ impl<'a, 'r> Desk<'a, 'r> {
             Outcome::SignedOut(cause) => cause.reason == Reason::UnexpectedError,
             Outcome::Machine(_) | Outcome::Redirect(_) | Outcome::Broken(_) => false,
         };
-        if arrived && handshake::arrives_from_elsewhere(self, credentials) {
+        if arrived && referrer::arrives_from_elsewhere(self, credentials) {
             return self.maybe_handshake(Reason::PrimaryDomainCrossOriginSync, &view, progress);
         }
         if arrived && let Some(sync) = self.activate_organization(&state, &view, progress)? {

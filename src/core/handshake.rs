@@ -6,7 +6,7 @@ use url::Url;
 
 use super::auth::{AuthRedirect, AuthState, CookieView, Desk, Outcome, SignedIn};
 use super::continuity::{Journey, Keepsake, STATE_PARAMETER};
-use super::credentials::{CookieFamily, Credentials};
+use super::credentials::CookieFamily;
 use super::facts::RequestFacts;
 use super::instance::{Continuity, Way};
 use super::jwt::Token;
@@ -36,13 +36,6 @@ pub(super) enum Consumed {
     Nothing,
     /// It decides.
     State(AuthState),
-}
-
-/// Whether a satellite has to sync with its primary.
-pub(super) enum Sync {
-    NotNeeded,
-    SignedOut,
-    Needed,
 }
 
 /// Consumes the handshake result of a request, if there is one (section 3.8).
@@ -324,52 +317,6 @@ pub(super) fn counts_a_redirect(cookie: &str) -> bool {
     cookie.starts_with("__clerk_redirect_count=")
 }
 
-/// Section 3.5, step 2.
-pub(super) fn satellite_sync(desk: &Desk<'_, '_>, has_cookies: bool, synced: Option<&str>) -> Sync {
-    let Some(satellite) = &desk.instance.satellite else {
-        return Sync::NotNeeded;
-    };
-    let document =
-        *desk.facts.method == http::Method::GET && desk.facts.fetch_destination() == "document";
-    if !document || synced == Some("true") {
-        return Sync::NotNeeded;
-    }
-    let asked = synced == Some("false");
-    if !satellite.auto_sync && !has_cookies && !asked {
-        Sync::SignedOut
-    } else if !has_cookies || asked {
-        Sync::Needed
-    } else {
-        Sync::NotNeeded
-    }
-}
-
-/// Section 3.5, step 3: a development primary sends the browser back to the satellite.
-pub(super) fn answer_to_satellite(
-    desk: &Desk<'_, '_>,
-    credentials: &Credentials<'_>,
-    family: CookieFamily,
-    target: &str,
-) -> Option<String> {
-    let mut url = Url::parse(target).ok()?;
-    // SECURITY: the SDK sends the dev browser token to any address. Only satellites that are
-    // configured are answered, and this machine.
-    let origin = super::origin::Origin::parse(&url.origin().ascii_serialization());
-    let known = origin.is_some_and(|origin| {
-        let satellites = &desk.instance.satellites;
-        origin.host().is_loopback() || satellites.iter().any(|satellite| satellite.has(&origin))
-    });
-    let plain = url.username().is_empty() && url.password().is_none();
-    if desk.instance.continuity == Continuity::Full && !(known && plain) {
-        return None;
-    }
-    if let Some(browser) = credentials.dev_browser(family) {
-        url.query_pairs_mut().append_pair("__clerk_db_jwt", browser);
-    }
-    set_parameter(&mut url, "__clerk_synced", "true");
-    Some(url.into())
-}
-
 /// `URLSearchParams.set`: the first of that name takes the value, further ones go.
 pub(super) fn set_parameter(url: &mut Url, name: &str, value: &str) {
     let mut pairs: Vec<(String, String)> = Vec::new();
@@ -386,59 +333,6 @@ pub(super) fn set_parameter(url: &mut Url, name: &str, value: &str) {
         pairs.push((name.to_owned(), value.to_owned()));
     }
     url.query_pairs_mut().clear().extend_pairs(pairs);
-}
-
-/// Section 3.5, step 14: a page load that comes from another site.
-pub(super) fn arrives_from_elsewhere(desk: &Desk<'_, '_>, credentials: &Credentials<'_>) -> bool {
-    let facts = desk.facts;
-    let document = *facts.method == http::Method::GET && facts.fetch_destination() == "document";
-    let first = credentials.redirect_count == 0.0;
-    if desk.instance.satellite.is_some() || !document || !first {
-        return false;
-    }
-    let Some(referrer) = facts
-        .header(http::header::REFERER)
-        .and_then(|text| Url::parse(&text).ok())
-    else {
-        return false;
-    };
-    let Some(own) = facts.url() else {
-        return false;
-    };
-    referrer.origin() != own.origin() && !is_known_referrer(desk, &referrer)
-}
-
-fn is_known_referrer(desk: &Desk<'_, '_>, referrer: &Url) -> bool {
-    let Some(host) = referrer.host_str() else {
-        return false;
-    };
-    let frontend_api = desk.instance.frontend_api_at(&desk.facts.origin);
-    let frontend_api = Url::parse(&frontend_api).ok();
-    if frontend_api.as_ref().and_then(Url::host_str) == Some(host) {
-        return true;
-    }
-    if desk.instance.is_development() && is_development_portal(host) {
-        return true;
-    }
-    let portal = Url::parse(desk.instance.key.account_portal());
-    portal.is_ok_and(|portal| portal.origin() == referrer.origin())
-}
-
-/// Hosts of Clerk's development Account Portals (section 1.3).
-fn is_development_portal(host: &str) -> bool {
-    const LEGACY: [&str; 3] = [".lcl.dev", ".lclstage.dev", ".lclclerk.com"];
-    const CURRENT: [&str; 3] = [
-        ".accounts.dev",
-        ".accountsstage.dev",
-        ".accounts.lclclerk.com",
-    ];
-    let below = |suffix: &str| host.strip_suffix(suffix).is_some();
-    let legacy = host.starts_with("accounts.") && LEGACY.iter().any(|suffix| below(suffix));
-    let current = CURRENT.iter().any(|suffix| {
-        host.strip_suffix(suffix)
-            .is_some_and(|rest| rest.rsplit('.').next() != Some("clerk"))
-    });
-    legacy || current
 }
 
 /// The address of a request, which is `url`, without what a handshake or a dev browser left in it:
