@@ -1,9 +1,10 @@
 //! The route policy: which route a request belongs to, and what else must hold because a lenient
 //! server might take the path for another one.
 
-use std::fmt;
+mod host_pattern;
+mod route;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 
@@ -13,197 +14,11 @@ use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch,
 use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
 use super::requirement::Requirement;
 use super::template::Template;
+pub use host_pattern::HostPattern;
+pub use route::{CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Pages, Preflight, Route};
 
 /// The name of the implied last line, for messages and logs.
 pub const IMPLIED_ROUTE: &str = "(everything else)";
-
-/// One `[[route]]`.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The name in logs, metrics and messages.
-    pub name: Arc<str>,
-    /// Paths; never empty.
-    pub paths: Vec<PathPattern>,
-    /// Hosts it is for; empty for all.
-    pub hosts: Vec<HostPattern>,
-    /// Methods it is for; empty for all. GET includes HEAD.
-    pub methods: Vec<Method>,
-    /// What it asks.
-    pub requirement: Requirement,
-    /// Whether credentials are looked at.
-    pub credentials: CredentialUse,
-    /// What somebody who is signed out gets.
-    pub on_signed_out: OnSignedOut,
-    /// Where somebody who may not is sent, instead of a 403.
-    pub on_forbidden: Option<String>,
-    /// Whether refusals look like a page that is not there.
-    pub disclosure: Disclosure,
-    /// Whether `%2F` may stand in the path.
-    pub encoded_slash: EncodedSlash,
-    /// What becomes of a CORS preflight.
-    pub preflight: Preflight,
-    /// The largest request body in bytes; `None` for no limit.
-    pub max_body: Option<u64>,
-    /// How long the upstream may take to begin its answer.
-    pub response_timeout: Option<Duration>,
-    /// Which of the configured upstreams it goes to; 0 is `[upstream]`.
-    pub upstream: usize,
-    /// Whom signed assertions are for; `None` for the upstream as such.
-    pub assertion_audience: Option<String>,
-    /// The template whose token the upstream gets in the place of the session's.
-    pub template: Option<Arc<Template>>,
-    /// Whether clerk-js is put into its pages.
-    pub pages: Pages,
-    /// What its requests are charged to, in the order of the configuration.
-    pub budgets: Vec<Arc<Budget>>,
-    /// How much each of them is charged.
-    pub cost: u32,
-}
-
-/// Whether a route looks at credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialUse {
-    /// Cookies and tokens are read.
-    Look,
-    /// Nothing is read (`authenticate = false`).
-    Ignore,
-}
-
-/// What somebody who is signed out gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnSignedOut {
-    /// A navigation goes to the sign-in page, anything else gets a 401.
-    Redirect,
-    /// Everybody gets a 401.
-    Unauthorized,
-    /// A navigation goes to this address.
-    Address(String),
-}
-
-/// Whether a refusal says that there is something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disclosure {
-    /// 401 and 403.
-    Open,
-    /// 404, as Clerk's `protect` (`hide = true`).
-    Hidden,
-}
-
-/// Whether `%2F` may stand in a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EncodedSlash {
-    /// 400.
-    Refuse,
-    /// Kept; the decoded reading must pass as well.
-    Keep,
-}
-
-/// What becomes of the pages that the upstream answers with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pages {
-    /// They go on as they are.
-    AsTheyAre,
-    /// clerk-js is put into them.
-    WithClerkJs,
-}
-
-/// What becomes of a CORS preflight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preflight {
-    /// Judged like any request.
-    Judge,
-    /// Forwarded without identity and without body.
-    Forward,
-}
-
-/// A host, or `*.` and the domain whose subdomains are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// This very host name.
-    Exact(String),
-    /// Any name below this domain, the domain itself not included.
-    Below(String),
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(name) => f.write_str(name),
-            Self::Below(domain) => write!(f, "*.{domain}"),
-        }
-    }
-}
-
-impl HostPattern {
-    /// Whether `name`, in lower case and without a port, is meant.
-    pub fn matches(&self, name: &str) -> bool {
-        match self {
-            Self::Exact(host) => host == name,
-            Self::Below(domain) => name
-                .strip_suffix(domain.as_str())
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-        }
-    }
-
-    /// Whether some name is meant by both.
-    pub fn meets(&self, other: &Self) -> bool {
-        match (self, other) {
-            (_, Self::Exact(name)) => self.matches(name),
-            (Self::Exact(name), Self::Below(_)) => other.matches(name),
-            (Self::Below(one), Self::Below(two)) => {
-                one == two || self.matches(two) || other.matches(one)
-            }
-        }
-    }
-
-    /// How much of a matching name is written down: what is exact counts most, then the longest.
-    pub fn exactness(&self) -> usize {
-        match self {
-            Self::Exact(_) => usize::MAX,
-            Self::Below(domain) => domain.len(),
-        }
-    }
-}
-
-impl Route {
-    /// A route with every setting at its default.
-    pub fn new(name: &str, paths: Vec<PathPattern>, requirement: Requirement) -> Self {
-        Self {
-            name: name.into(),
-            paths,
-            hosts: Vec::new(),
-            methods: Vec::new(),
-            requirement,
-            credentials: CredentialUse::Look,
-            on_signed_out: OnSignedOut::Redirect,
-            on_forbidden: None,
-            disclosure: Disclosure::Open,
-            encoded_slash: EncodedSlash::Refuse,
-            preflight: Preflight::Judge,
-            max_body: None,
-            response_timeout: None,
-            upstream: 0,
-            assertion_audience: None,
-            template: None,
-            pages: Pages::AsTheyAre,
-            budgets: Vec::new(),
-            cost: 1,
-        }
-    }
-
-    fn takes(&self, method: &Method, host: &str) -> bool {
-        let method_fits = self.methods.is_empty()
-            || self
-                .methods
-                .iter()
-                .any(|known| known == method || (known == Method::GET && method == Method::HEAD));
-        method_fits && self.is_for(host)
-    }
-
-    fn is_for(&self, host: &str) -> bool {
-        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
-    }
-}
 
 /// How the upstream is assumed to read paths (`[upstream] reads-paths`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
