@@ -3,14 +3,14 @@
 //! Hop-by-hop headers go first, then everything that only the gate may say, then our own headers
 //! are set, so that nothing a client sends can remove or replace them.
 
+mod answer;
 mod names;
 
 use std::net::IpAddr;
 
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, RANGE, TE, TRAILER, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,6 +19,7 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
+pub use answer::{Privacy, answer, answer_trailers, is_framed_in_one_way};
 pub use names::{
     CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, RESERVED, RESERVED_PREFIXES, SECRET_COOKIES,
     STATE_COOKIES,
@@ -287,79 +288,6 @@ pub fn query_for_upstream(query: &str) -> Option<String> {
         .collect();
     let kept = kept.join("&");
     (!kept.is_empty() || query.is_empty()).then_some(kept)
-}
-
-/// Whether everybody agrees on where the body of an answer ends, and on what it is.
-///
-/// A coding besides `chunked` would go on as the body itself, since none is asked for, and `chunked`
-/// with a length beside it ends in two places (RFC 9112, section 6.3).
-pub fn is_framed_in_one_way(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => {
-            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && !headers.contains_key(CONTENT_LENGTH)
-        }
-        (Some(_), Some(_)) => false,
-    }
-}
-
-/// Takes hop-by-hop headers from an answer, and adds Clerk's cookies.
-///
-/// `upgraded` keeps what a WebSocket handshake needs. An answer with cookies of ours is never
-/// stored, and one for somebody who is signed in is private unless the upstream says otherwise.
-pub fn answer(headers: &mut HeaderMap, set_cookies: &[String], privacy: Privacy, upgraded: bool) {
-    let nominated = nominated(headers);
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_hop_by_hop(name) || nominated.contains(name))
-        .filter(|name| !(upgraded && (*name == CONNECTION || *name == UPGRADE)))
-        .cloned()
-        .collect();
-    for name in names {
-        headers.remove(name);
-    }
-    for cookie in set_cookies {
-        if let Ok(value) = HeaderValue::from_str(cookie) {
-            headers.append(SET_COOKIE, value);
-        }
-    }
-    if !set_cookies.is_empty() {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    } else if privacy == Privacy::Personal && !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
-}
-
-/// The trailers of an answer that go on.
-///
-/// SECURITY: readers may put them where headers of that name are, and what the gate has said in the
-/// head must not be contradicted behind the body.
-pub fn answer_trailers(trailers: HeaderMap) -> HeaderMap {
-    let mut trailers = trailers;
-    let names: Vec<HeaderName> = trailers
-        .keys()
-        .filter(|name| {
-            is_hop_by_hop(name)
-                || **name == X_REQUEST_ID
-                || with_letters(name.as_str(), |letters| letters.starts_with("xclerk"))
-        })
-        .cloned()
-        .collect();
-    for name in names {
-        trailers.remove(name);
-    }
-    trailers
-}
-
-/// Whether an answer is for one person alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privacy {
-    /// It was made for somebody who is signed in.
-    Personal,
-    /// It was made for anybody.
-    Anybody,
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
