@@ -3,6 +3,8 @@
 //! Modes decide nothing. They read a request into facts, let the gate decide, and write down what
 //! it came to.
 
+pub mod answer_body;
 pub mod live;
 pub mod proxy;
+mod request_id;
 mod serve;

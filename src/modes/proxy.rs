@@ -1,22 +1,17 @@
 //! The gate as the proxy itself.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::live::{self, AnswerError, LiveBody};
-use super::serve;
+use super::answer_body::{AnswerBody, HeldBody};
+use super::live::{self, LiveBody};
+use super::{request_id, serve};
 use crate::core::decide::{
     Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Task, Verdict,
 };
@@ -25,44 +20,13 @@ use crate::core::origin::Scheme;
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
 use crate::gate::live::Ticket;
-use crate::gate::{Gate, Hold, Ruling, Snapshot};
+use crate::gate::{Gate, Ruling, Snapshot};
 use crate::pages::{self, Document};
 use crate::rewrite;
 use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamBody, UpstreamError};
-
-/// The longest request id of a client that is kept.
-const MAX_REQUEST_ID: usize = 128;
-
-/// The body of an answer: ours, or the upstream's as it comes.
-#[derive(Debug)]
-pub enum AnswerBody {
-    /// A document of ours.
-    Own(Full<Bytes>),
-    /// What the upstream sends.
-    Upstream(UpstreamBody),
-    /// The same, as long as it may go on.
-    Live(Box<LiveBody>),
-    /// A page of the upstream's, with something put into it.
-    Page(Box<rewrite::Page<AnswerBody>>),
-    /// One of these, of a request that counts as in flight until it has ended.
-    Held(Box<HeldBody>),
-}
-
-/// A body, and what is kept until it has ended.
-#[derive(Debug)]
-pub struct HeldBody {
-    body: AnswerBody,
-    _hold: Arc<Hold>,
-}
-
-impl HeldBody {
-    fn answer(body: AnswerBody, hold: Arc<Hold>) -> AnswerBody {
-        AnswerBody::Held(Box::new(Self { body, _hold: hold }))
-    }
-}
+use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +46,7 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let began = Instant::now();
-    let request_id = request_id(&request);
+    let request_id = request_id::of(request.headers());
     let (parts, body) = request.into_parts();
     let wire = WireRequest {
         method: &parts.method,
@@ -482,92 +446,4 @@ fn own(document: Document, request_id: &HeaderValue) -> Response<AnswerBody> {
         .headers_mut()
         .insert(X_REQUEST_ID, request_id.clone());
     response
-}
-
-/// The client's request id if it is plain text, else a new one.
-fn request_id(request: &Request<Incoming>) -> HeaderValue {
-    let plain = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        !bytes.is_empty()
-            && bytes.len() <= MAX_REQUEST_ID
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    let mut given = request.headers().get_all(X_REQUEST_ID).iter();
-    match (given.next().filter(plain), given.next()) {
-        (Some(value), None) => value.clone(),
-        _ => new_request_id(),
-    }
-}
-
-/// A new id: a number of this process that nobody can guess the beginning of, and a count.
-fn new_request_id() -> HeaderValue {
-    static START: LazyLock<u128> = LazyLock::new(|| {
-        // From the system, as maps are seeded. The generator of aws-lc measures the jitter of the
-        // clock before its first number, which takes longer than all the rest of a start.
-        let half = || RandomState::new().build_hasher().finish();
-        u128::from(half()) << 64 | u128::from(half())
-    });
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut id = START.wrapping_add(u128::from(count));
-    let mut text = [0_u8; 32];
-    for place in text.iter_mut().rev() {
-        // The last four bits, in hexadecimal.
-        let digit = u8::try_from(id & 0xf).unwrap_or_default();
-        *place = if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' + digit - 10
-        };
-        id >>= 4;
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = AnswerError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let polled = match self.get_mut() {
-            Self::Own(body) => {
-                return Pin::new(body)
-                    .poll_frame(cx)
-                    .map_err(|never| match never {});
-            }
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
-            Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
-            Self::Page(page) => return Pin::new(&mut **page).poll_frame(cx),
-            Self::Held(held) => return Pin::new(&mut held.body).poll_frame(cx),
-        };
-        polled.map_ok(|frame| match frame.into_trailers() {
-            Ok(trailers) => Frame::trailers(head::answer_trailers(trailers)),
-            Err(data) => data,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(body) => body.is_end_stream(),
-            Self::Upstream(body) => body.is_end_stream(),
-            Self::Live(body) => body.is_end_stream(),
-            Self::Page(page) => page.is_end_stream(),
-            Self::Held(held) => held.body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Own(body) => body.size_hint(),
-            Self::Upstream(body) => body.size_hint(),
-            Self::Live(body) => body.size_hint(),
-            Self::Page(page) => page.size_hint(),
-            Self::Held(held) => held.body.size_hint(),
-        }
-    }
 }
