@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, World, WorldBuilder, cookies, usual_routes};
+use crate::support::{Answer, World, WorldBuilder, cookies, refreshable, usual_routes};
 
 const OLD: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const NEW: &str = "YWJjZGVmZ2hpamFiY2RlZmdoaWphYmNkZWZnaGlqYWI=";
@@ -27,12 +27,7 @@ fn set<'a>(answer: &'a [String], name: &str) -> Option<&'a str> {
 /// The value of the seal that this person's browser gets when their session is refreshed.
 async fn seal_of(world: &World, session: &TestSession) -> String {
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(session),
-        world.clerk.cookie_suffix(),
-        session.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(world, session);
     let answer = world.get("/members").cookie(&refresh).send().await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     world.upstream.take_received();

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::support::{Answer, Call, World, cookies, exchange, usual_routes};
+use crate::support::{Answer, Call, World, cookies, exchange, refreshable, usual_routes};
 
 /// The cookies a browser would send back, from the Set-Cookie lines of an answer.
 fn kept(answer: &Answer) -> String {
@@ -127,12 +127,7 @@ async fn an_expired_session_is_refreshed_in_the_same_exchange() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     let answer = world
         .request(Method::POST, "/members")
         .cookie(&refresh)
@@ -158,12 +153,7 @@ async fn what_was_renewed_on_the_way_to_sign_in_is_kept() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     let answer = world.visit("/_gate/sign-in").cookie(&refresh).send().await;
     assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
     let renewed = answer.all("set-cookie");
@@ -198,12 +188,7 @@ async fn many_expired_requests_of_one_session_make_one_refresh() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     world.clerk.misbehave(Endpoint::Refresh, UNDER_WAY);
     let answers = at_once(200, || world.get("/members").cookie(&refresh)).await;
     assert_eq!(world.clerk.calls(Endpoint::Refresh), 1);
@@ -296,12 +281,7 @@ async fn a_revoked_session_is_not_refreshed() {
     let ada = world.clerk.sign_in("ada", None);
     world.clerk.revoke(&ada.session_id);
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     let answer = world.get("/members").cookie(&refresh).send().await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -433,12 +413,7 @@ async fn a_session_that_is_known_to_be_over_is_not_refreshed() {
     world.clock.advance_ms(70_000);
     let denials = world.service.gate.denials();
     denials.deny_session(&ada.session_id, crate::support::START_MS);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     let answer = world.get("/members").cookie(&refresh).send().await;
     assert_eq!(
         answer.header("x-clerk-auth-reason"),

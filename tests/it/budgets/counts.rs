@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{limited, outcome, public, world_of};
-use crate::support::cookies;
+use crate::support::{cookies, refreshable};
 
 const API: &str = r#"
 [[route]]
@@ -218,12 +218,7 @@ async fn a_session_that_was_renewed_stays_renewed_when_its_request_is_refused() 
     }
     assert_eq!(world.upstream.take_received().len(), 10);
     world.clock.advance_ms(70_000);
-    let refresh = format!(
-        "{}; __refresh_{}={}",
-        cookies(&ada),
-        world.clerk.cookie_suffix(),
-        ada.refresh_token.as_deref().unwrap()
-    );
+    let refresh = refreshable(&world, &ada);
     let answer = world.get("/api/x").cookie(&refresh).send().await;
     assert_eq!(outcome(&answer), limited());
     let renewed = answer.all("set-cookie");

@@ -10,14 +10,13 @@ mod readings;
 mod troubles;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
-use clerk_gate::config::{self, Colour, Config, Environment, Source, Surroundings};
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::standin::{Endpoint, MachineGrant, MachineKind, MachineToken};
 use serde_json::json;
 
+use crate::support::toml::written;
 use crate::support::upstream::Received;
 use crate::support::{Answer, Call, World, WorldBuilder};
 
@@ -73,24 +72,6 @@ path    = "/hidden/**"
 require = { token = "api_key", scope = "read:invoices" }
 hide    = true
 "#;
-
-/// What a text in TOML says, with an instance and an upstream that do not matter.
-fn written(text: &str) -> Config {
-    let text = format!(
-        "clerk.publishable-key = \"pk_test_Y2xlcmsuZXhhbXBsZS5jb20k\"\n\
-         clerk.secret-key = \"sk_test_0000000000000000000000000000\"\n\
-         upstream.url = \"http://127.0.0.1:3000\"\n{text}"
-    );
-    let surroundings = Surroundings {
-        environment: &Environment::default(),
-        flags: &[],
-        files: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
-    };
-    match config::load(&Source::new("machines.toml", text), &surroundings) {
-        Ok(loaded) => loaded.config,
-        Err(report) => panic!("{}", report.render(Colour::Plain)),
-    }
-}
 
 /// A world with the routes and headers of a text in TOML.
 fn world_of(text: &str) -> WorldBuilder {

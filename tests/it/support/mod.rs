@@ -8,6 +8,7 @@ pub mod program;
 pub mod protected;
 pub mod pure;
 pub mod rows;
+pub mod toml;
 pub mod upstream;
 pub mod wire;
 
@@ -329,6 +330,16 @@ pub fn cookies(session: &TestSession) -> String {
     format!(
         "__session={}; __client_uat={}; __clerk_db_jwt={}",
         session.token, session.client_uat, session.dev_browser
+    )
+}
+
+/// The same cookies, and the one that Clerk refreshes this session by.
+pub fn refreshable(world: &World, session: &TestSession) -> String {
+    format!(
+        "{}; __refresh_{}={}",
+        cookies(session),
+        world.clerk.cookie_suffix(),
+        session.refresh_token.as_deref().unwrap()
     )
 }
 
