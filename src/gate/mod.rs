@@ -144,7 +144,7 @@ pub struct Gate {
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
 const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
 
-/// How many sessions are remembered that were ended, or given a token, of late.
+/// How many sessions are remembered that were ended of late.
 const ENDED: usize = 10_000;
 
 impl Gate {
