@@ -292,8 +292,13 @@ impl Gate {
                             session: &seal.session,
                             user: &seal.user,
                         };
+                        let cookies = [Slot::Session, Slot::SuffixedSession];
+                        let came = |jwt: &str| {
+                            let mut cookies = cookies.iter();
+                            cookies.any(|slot| progress.raw(*slot) == Some(jwt))
+                        };
                         self.renewals
-                            .mint(backend, denials, number, whose, inputs.now_ms)
+                            .mint(backend, denials, number, whose, came, inputs.now_ms)
                             .await
                     }
                     _ => Err(MintFailure::Refused),

@@ -9,6 +9,7 @@ use quick_cache::sync::Cache;
 use super::flights::Flights;
 use super::renewal::good_until;
 use crate::clerk::backend::{BackendApi, RefreshCall};
+use crate::core::jwt::Token;
 use crate::core::question::session_directive;
 use crate::core::reason::RefreshFailure;
 
@@ -94,7 +95,9 @@ impl Refreshes {
             match &answer {
                 Ok(cookies) => {
                     // Behind the end of its token it would be in the way of the next refresh.
-                    let good_until = session_directive(cookies).map_or(u64::MAX, good_until);
+                    let good_until = session_directive(cookies).map_or(u64::MAX, |jwt| {
+                        Token::decode(jwt).map_or(0, |token| good_until(&token))
+                    });
                     let until_ms = good_until.min(now_ms.saturating_add(KEPT_MS));
                     let kept = (Arc::new(cookies.clone()), until_ms);
                     self.kept.insert(key.clone(), kept);

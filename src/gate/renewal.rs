@@ -12,7 +12,7 @@ use super::flights::Flights;
 use crate::clerk::backend::{BackendApi, Lookup, Minted};
 use crate::clerk::budget::Purpose;
 use crate::core::jwt::Token;
-use crate::core::question::MintFailure;
+use crate::core::question::{MintFailure, TokenStanding};
 
 /// How many tokens are kept.
 const CAPACITY: usize = 10_000;
@@ -20,13 +20,46 @@ const CAPACITY: usize = 10_000;
 /// How long a token is given to requests that were sent before it arrived, in milliseconds.
 const KEPT_MS: u64 = 10_000;
 
+/// How long it is given to whoever asks, whatever has changed in the meantime: nobody has Clerk make more
+/// than one in this time, in milliseconds.
+const FRESH_MS: u64 = 1_000;
+
 /// How much of its life a token must have left to be given out again, in milliseconds.
 const LEFT_MS: u64 = 2_000;
 
 /// What was minted of late.
 pub(super) struct Renewals {
     mints: Flights<MintKey, Result<Arc<str>, MintFailure>>,
-    minted: Cache<MintKey, (Arc<str>, u64)>,
+    minted: Cache<MintKey, Arc<Made>>,
+}
+
+/// A token that was minted.
+struct Made {
+    jwt: Arc<str>,
+    token: Token,
+    at_ms: u64,
+    until_ms: u64,
+}
+
+impl Made {
+    fn new(jwt: &Arc<str>, at_ms: u64) -> Option<Self> {
+        let token = Token::decode(jwt).ok()?;
+        let until_ms = good_until(&token).min(at_ms.saturating_add(KEPT_MS));
+        Some(Self {
+            jwt: Arc::clone(jwt),
+            token,
+            at_ms,
+            until_ms,
+        })
+    }
+
+    /// Whether it does for a request that came with what `came` says, and whose token did not do.
+    fn does(&self, came: impl Fn(&str) -> bool, denials: &Denials, now_ms: u64) -> bool {
+        now_ms < self.until_ms
+            && (now_ms < self.at_ms.saturating_add(FRESH_MS)
+                || !came(&self.jwt)
+                    && denials.standing(&self.token, now_ms) == TokenStanding::Stands)
+    }
 }
 
 /// What a minted token is found by: the number of its site, since sites may be of several instances,
@@ -48,7 +81,7 @@ impl Renewals {
         }
     }
 
-    /// A new token for a session of this person.
+    /// A new token for a session of this person, and no old one that the request `came` with.
     ///
     /// Neither a session that has ended here nor one that Clerk says is over gets one (design, section
     /// 8, B2).
@@ -58,24 +91,25 @@ impl Renewals {
         denials: &Denials,
         site: usize,
         whose: Whose<'_>,
+        came: impl Fn(&str) -> bool,
         now_ms: u64,
     ) -> Result<String, MintFailure> {
         if denials.is_denied(whose.session, now_ms) {
             return Err(MintFailure::Ended);
         }
         let key = (site, whose.session.to_owned());
-        if let Some((token, until_ms)) = self.minted.get(&key)
-            && now_ms < until_ms
+        if let Some(made) = self.minted.get(&key)
+            && made.does(came, denials, now_ms)
         {
-            return Ok(token.as_ref().to_owned());
+            return Ok(made.jwt.as_ref().to_owned());
         }
         let minted = async {
             let answer = mint(backend, whose).await;
             match &answer {
-                Ok(token) => {
-                    let until_ms = good_until(token).min(now_ms + KEPT_MS);
-                    self.minted
-                        .insert(key.clone(), (Arc::clone(token), until_ms));
+                Ok(jwt) => {
+                    if let Some(made) = Made::new(jwt, now_ms) {
+                        self.minted.insert(key.clone(), Arc::new(made));
+                    }
                 }
                 Err(MintFailure::Ended) => denials.deny_session(whose.session, now_ms),
                 Err(MintFailure::Unavailable | MintFailure::Refused) => {}
@@ -127,9 +161,8 @@ fn tells_pending(token: &str) -> bool {
 }
 
 /// Until when a token is given out again, in milliseconds since the epoch.
-pub(super) fn good_until(token: &str) -> u64 {
-    let token = Token::decode(token).ok();
-    let expires = token.and_then(|token| token.number("exp")).unwrap_or(0.0);
+pub(super) fn good_until(token: &Token) -> u64 {
+    let expires = token.number("exp").unwrap_or(0.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -305,7 +305,7 @@ impl Gate {
         };
         let minted = self
             .renewals
-            .mint(backend, &self.denials, number, whose, now_ms);
+            .mint(backend, &self.denials, number, whose, |_| false, now_ms);
         match minted.await {
             Ok(jwt) => {
                 let made = MadeToken::of_session(&jwt, owner, now_ms);

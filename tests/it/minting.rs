@@ -1,11 +1,13 @@
 //! People whose token has run out and who cannot go to Clerk and back, against the stand-in Clerk.
 
+use clerk_gate::clock::Clock as _;
+use clerk_gate::core::requirement::Requirement;
 use clerk_gate::standin::{Endpoint, Fault, TestSession};
 use http::{Method, StatusCode};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, World, WorldBuilder, cookies, refreshable, usual_routes};
+use crate::support::{Answer, World, WorldBuilder, cookies, refreshable, route, usual_routes};
 
 const OLD: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const NEW: &str = "YWJjZGVmZ2hpamFiY2RlZmdoaWphYmNkZWZnaGlqYWI=";
@@ -72,6 +74,47 @@ async fn a_form_that_took_its_time_arrives_with_its_sender() {
     assert_eq!(post(&world, &again).await.status, StatusCode::OK);
     let counts = [Endpoint::Session, Endpoint::MintedTokens].map(|one| world.clerk.calls(one));
     assert_eq!(counts, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_token_that_no_longer_does_is_not_given_out_again() {
+    let mut routes = usual_routes();
+    let young = Requirement::MaxTokenAge(Duration::from_secs(5));
+    routes.insert(0, route("young", &["/young"], young));
+    let world = World::with(routes).start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let seal = seal_of(&world, &ada).await;
+    world.clock.advance_ms(70_000);
+    let sent = async |path: &str, token: &str| {
+        let line = format!("__session={token}; {}", sealed(&world, &ada, &seal));
+        let call = world.request(Method::POST, path).cookie(&line);
+        let answer = call.body("what=typed").send().await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        set(&answer.all("set-cookie"), "__session").map(str::to_owned)
+    };
+    let first = sent("/young", &ada.token).await.unwrap();
+    // It is too old for this route, and Clerk has made it a moment ago.
+    world.clock.advance_ms(6_000);
+    let second = sent("/young", &first).await.unwrap();
+    assert_ne!(second, first);
+    // Something that it says has changed.
+    world.clock.advance_ms(2_000);
+    let now_ms = world.clock.now_ms();
+    let denials = world.service.gate.denials();
+    denials.expire_tokens(&ada.user_id, now_ms / 1000, now_ms);
+    let third = sent("/members", &second).await.unwrap();
+    assert_ne!(third, second);
+    assert_eq!(sent("/members", &third).await, None);
+    // Whoever was sent before that shares it.
+    assert_eq!(sent("/members", &first).await, Some(third));
+    assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 3);
+    // However often a token does not do, Clerk makes one in a second.
+    denials.expire_tokens(&ada.user_id, now_ms / 1000 + 60, now_ms);
+    for _ in 0..5 {
+        let answer = post(&world, &sealed(&world, &ada, &seal)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    }
+    assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 3);
 }
 
 #[tokio::test]
@@ -244,6 +287,11 @@ async fn when_the_budget_is_spent_nobody_is_let_in_on_old_knowledge() {
         Some("session-token-expired-refresh-budget-spent")
     );
     assert_eq!(world.clerk.calls(Endpoint::Refresh), before);
+    // Whose browser has a seal is told to try again.
+    let answer = post(&world, &crate::support::sealed(&world, &spent)).await;
+    let unavailable = (503, "session-renewal-unavailable".to_owned());
+    assert_eq!(refused(&answer), unavailable);
+    assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 0);
     world.upstream.assert_untouched();
 }
 
