@@ -88,7 +88,7 @@ impl Denials {
         });
     }
 
-    /// Every session that a person has now is over. One that begins later is not.
+    /// Every token that a person has now is refused. One that is issued later is not.
     pub fn deny_user(&self, user: &str, now_ms: u64) {
         self.note(Subject::User(user.into()), now_ms, |note| {
             note.revoked_to = note.revoked_to.max(now_ms / 1000);

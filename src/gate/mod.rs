@@ -5,6 +5,7 @@
 
 mod budgets;
 pub mod denials;
+mod ends;
 pub mod flights;
 mod lately;
 pub mod live;
@@ -20,8 +21,6 @@ pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use quick_cache::sync::Cache;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::browsers::{BrowserApi, HeldSession};
@@ -47,7 +46,7 @@ pub use budgets::{Hold, Ruling};
 
 use budgets::Budgets;
 use denials::Denials;
-use flights::Flights;
+use ends::Ends;
 use lately::Lately;
 use live::{Live, LiveRules, Ticket};
 use machines::Machines;
@@ -101,7 +100,7 @@ pub struct Site {
     pub frontend_api: Option<Arc<FrontendApi>>,
     /// How long what is open in somebody's name may stay open.
     pub live: LiveRules,
-    /// The same for what the gate asks in a browser's name, where it can.
+    /// The Frontend API, for what the gate asks in a browser's name, where it can.
     pub browsers: Option<BrowserApi>,
 }
 
@@ -131,21 +130,16 @@ pub struct Gate {
     nonces: Nonces,
     events: SeenEvents,
     templates: TemplateTokens,
-    revokes: Flights<String, Result<Option<String>, SessionError>>,
     /// The live sessions of people, by site and person.
     listings: Lately<(usize, String, String), Arc<Listing>, SessionError>,
     /// Those of browsers, by site, session and what the browser is known by.
     browsers: Lately<(usize, String, String), Arc<[HeldSession]>, SessionError>,
-    /// Sessions that Clerk has ended on our asking.
-    over: Cache<Box<str>, ()>,
+    ends: Arc<Ends>,
     budgets: Budgets,
 }
 
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
 const DENIALS_LAST: Duration = Duration::from_hours(24 * 30);
-
-/// How many sessions are remembered that were ended of late.
-const ENDED: usize = 10_000;
 
 impl Gate {
     /// A gate that has seen nothing yet, and counts in memory.
@@ -167,10 +161,9 @@ impl Gate {
             nonces: Nonces::new(),
             events: SeenEvents::default(),
             templates: TemplateTokens::new(),
-            revokes: Flights::new(),
             listings: Lately::new(),
             browsers: Lately::new(),
-            over: Cache::new(ENDED),
+            ends: Arc::new(Ends::new()),
             budgets: Budgets::new(store),
         }
     }

@@ -62,7 +62,7 @@ impl Gate {
     ) -> Result<Listing, Reason> {
         let listing = self.listed(site, number, owner, lately::SHOWN_MS).await?;
         let mut listing = Listing::clone(&listing);
-        (listing.sessions).retain(|session| self.over.get(session.id.as_str()).is_none());
+        (listing.sessions).retain(|session| !self.ends.is_over(&session.id));
         Ok(listing)
     }
 
@@ -94,7 +94,7 @@ impl Gate {
             ended.unconfirmed = 1;
             return ended;
         };
-        match self.revoke(backend, owner.session()).await {
+        match self.ends.revoke(backend, owner.session()).await {
             Ok(client) => {
                 ended.confirmed = 1;
                 ended.client_uat = client_uat(backend, client.as_deref()).await;
@@ -116,7 +116,7 @@ impl Gate {
             };
         };
         let (own, listing) = tokio::join!(
-            self.revoke(backend, owner.session()),
+            self.ends.revoke(backend, owner.session()),
             self.listed(site, number, owner, lately::FRESH_MS),
         );
         let listed = listing.as_ref().ok();
@@ -179,42 +179,25 @@ impl Gate {
         })
     }
 
-    /// Ends a session at Clerk, once.
-    // SECURITY: whoever holds an old token may ask again and again, and each call comes out of the budget
-    // that renews the sessions of others.
-    async fn revoke(&self, backend: &BackendApi, id: &str) -> Result<Option<String>, SessionError> {
-        if self.over.get(id).is_some() {
-            return Ok(None);
-        }
-        let revoked = self.revokes.join(id.to_owned(), backend.revoke(id)).await;
-        if revoked.is_ok() {
-            self.over.insert(id.into(), ());
-        }
-        revoked
-    }
-
     /// Ends those of these sessions that have not ended yet.
     async fn end_each(&self, backend: &BackendApi, mut ids: Vec<String>) -> Ended {
         let mut ended = Ended::none();
-        ids.retain(|id| self.over.get(id.as_str()).is_none());
+        ids.retain(|id| !self.ends.is_over(id));
         for id in &ids {
             self.shut_out(id);
         }
         let mut calls = JoinSet::new();
-        let mut note = |answer: Option<Result<Option<String>, _>>| match answer {
-            Some(Ok(Some(id))) => {
-                self.over.insert(id.into(), ());
-                ended.confirmed += 1;
-            }
-            Some(Ok(None) | Err(_)) => ended.unconfirmed += 1,
+        let mut note = |answer: Option<Result<bool, _>>| match answer {
+            Some(Ok(true)) => ended.confirmed += 1,
+            Some(Ok(false) | Err(_)) => ended.unconfirmed += 1,
             None => {}
         };
         for id in ids {
             if calls.len() >= AT_ONCE {
                 note(calls.join_next().await);
             }
-            let backend = backend.clone();
-            calls.spawn(async move { backend.revoke(&id).await.is_ok().then_some(id) });
+            let (ends, backend) = (Arc::clone(&self.ends), backend.clone());
+            calls.spawn(async move { ends.revoke(&backend, &id).await.is_ok() });
         }
         while let Some(answer) = calls.join_next().await {
             note(Some(answer));
@@ -311,11 +294,7 @@ impl Gate {
                 let made = MadeToken::of_session(&jwt, owner, now_ms);
                 made.ok_or(Reason::SessionsUnavailable)
             }
-            // Clerk's word that the session is over.
-            Err(MintFailure::Ended) => {
-                self.shut_out(owner.session());
-                Err(Reason::SessionRevoked)
-            }
+            Err(MintFailure::Ended) => Err(Reason::SessionRevoked),
             Err(MintFailure::Unavailable | MintFailure::Refused) => {
                 Err(Reason::SessionsUnavailable)
             }

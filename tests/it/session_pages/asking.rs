@@ -1,8 +1,11 @@
 //! Who may ask for a change, and from where.
 
-use clerk_gate::standin::Endpoint;
+use std::time::Duration;
+
+use clerk_gate::standin::{Endpoint, Fault};
 use http::{Method, StatusCode};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::{assert_kept_close, form, from_here, gets_in, script, status_of};
 use crate::support::{Call, World, sealed, usual_routes};
@@ -300,4 +303,30 @@ async fn a_body_is_neither_needed_nor_read() {
         .body("then=sign-in&redirect_url=https://evil.example/");
     let answer = call.send().await;
     assert_eq!(answer.header("location"), Some("/_gate/sign-out?done"));
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_by_many_at_once_is_ended_once() {
+    let world = world().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let there = world.clerk.sign_in("ada", None);
+    world
+        .clerk
+        .misbehave(Endpoint::Revoke, Fault::Hang(Duration::from_millis(300)));
+    let one = format!("/_gate/sessions/{}/revoke", there.session_id);
+    let mut calls = JoinSet::new();
+    for number in 0..30 {
+        let others = "/_gate/sessions/revoke-others";
+        let path = if number % 2 == 0 {
+            one.as_str()
+        } else {
+            others
+        };
+        calls.spawn(script(&world, path, &ada).send());
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    assert_eq!(world.clerk.calls(Endpoint::Revoke), 1);
+    assert_eq!(status_of(&world, &there).await, "revoked");
 }
