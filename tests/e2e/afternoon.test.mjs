@@ -19,7 +19,7 @@ import { eventually, freePort, send, startDev, startGate } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
 /** How long the afternoon is, at least. */
-const SECONDS = Number(process.env.AFTERNOON_SECONDS ?? 60);
+const SECONDS = Number(process.env.AFTERNOON_SECONDS ?? 90);
 assert.ok(SECONDS > 0, `AFTERNOON_SECONDS=${process.env.AFTERNOON_SECONDS} is no number of seconds`);
 /** How long a token is good, in seconds; nothing is added for clocks that differ. */
 const LIFETIME = 5;

@@ -71,6 +71,11 @@ impl Server {
         names.len()
     }
 
+    /// Has it forget everything.
+    pub fn flush(&self) {
+        redis::cmd("FLUSHALL").exec(&mut self.connection()).unwrap();
+    }
+
     /// Ends it at once.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

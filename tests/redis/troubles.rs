@@ -42,9 +42,7 @@ async fn three_gates_let_exactly_as_many_through_as_one() {
         let world = gate(&server.url(), Duration::from_secs(5), OnError::Refuse).await;
         counting_there(&world, &server).await;
         worlds.push(world);
-        redis::cmd("FLUSHALL")
-            .exec(&mut server.connection())
-            .unwrap();
+        server.flush();
     }
     for world in &worlds {
         world.upstream.take_received();
@@ -116,13 +114,13 @@ async fn a_redis_that_does_nothing_costs_one_timeout_and_not_one_for_each_reques
         let server = Server::start();
         let world = gate(&server.url(), TIMEOUT, on_error).await;
         counting_there(&world, &server).await;
-        redis::cmd("FLUSHALL")
-            .exec(&mut server.connection())
-            .unwrap();
+        server.flush();
         server.pause();
         let began = Instant::now();
         let got = through(&world, 12).await;
         server.go_on();
+        // What was sent to it meanwhile is no sign that it is asked again.
+        server.flush();
         assert_eq!(got, expected, "{on_error:?}");
         assert!(began.elapsed() < 12 * TIMEOUT / 2, "{:?}", began.elapsed());
         counting_there(&world, &server).await;
@@ -135,9 +133,7 @@ async fn a_redis_that_is_full_is_none_until_there_is_room() {
         let server = Server::start();
         let world = gate(&server.url(), TIMEOUT, on_error).await;
         counting_there(&world, &server).await;
-        redis::cmd("FLUSHALL")
-            .exec(&mut server.connection())
-            .unwrap();
+        server.flush();
         server.fill(true);
         assert_eq!(through(&world, 12).await, expected, "{on_error:?}");
         assert_eq!(server.counts(), 0);

@@ -262,10 +262,13 @@ fn what_is_too_long_to_be_held_goes_on_as_it_is() {
             );
         }
     }
-    // However small the pieces.
-    let bytes = long("<head><link href=\"", "x", "\"></head><p>");
-    let found = page(&bytes, 1);
-    assert!(found.bytes() == bytes);
+    // However small the pieces: what is held is looked at again with each of them.
+    let bytes = format!("<head><link href=\"{}\"></head><p>", "x".repeat(20_000));
+    let found = page(bytes.as_bytes(), 1);
+    assert!(found.bytes() == bytes.as_bytes());
+    assert_eq!(found.outcome, Some(Outcome::Left(Left::TooLong)));
+    let found = page(bytes.as_bytes(), bytes.len());
+    assert_eq!(found.outcome, Some(Outcome::Injected));
     // What has no need to be held may be as long as it likes.
     for (before, filling, after) in [
         ("<head><!--", "x", "--></head><p>"),

@@ -66,7 +66,9 @@ async fn nobody_is_asked_about_as_long_as_a_token_holds() {
     let mut later = world.clerk.sign_in("mel", None);
     let lasting = serde_json::json!({ "exp": super::START / 1000 + 3600 });
     later.token = world.clerk.mint(&mel.session_id, &lasting);
-    let (_client, _stream) = events(&world, &upstream, &lines(&later)).await;
+    let (mut client, mut stream) = events(&world, &upstream, &lines(&later)).await;
+    tokio::time::sleep(EVERY * 3).await;
+    assert_eq!(asked(&world), 0);
     world.clock.advance_ms(A_TOKENS_LIFE_MS);
     // Ada's is asked about again and again, the other one never.
     eventually("ada was asked about", || asked(&world) >= 3).await;
@@ -77,6 +79,8 @@ async fn nobody_is_asked_about_as_long_as_a_token_holds() {
     eventually("clerk was asked in vain", || asked(&world) >= before + 2).await;
     world.clock.advance_ms(11 * 60 * 1000);
     eventually("ada's has ended", || open(&world) == 1).await;
+    stream.send("9\r\ndata: 2\n\n\r\n").await;
+    client.until("data: 2\n\n\r\n").await;
 }
 
 #[tokio::test]
@@ -160,6 +164,7 @@ async fn two_hundred_streams_of_a_session_make_one_call_in_an_interval() {
     world.clock.advance_ms(A_TOKENS_LIFE_MS);
     let (_client, _server) =
         events(&world, &upstream, &lines(&world.clerk.sign_in("mel", None))).await;
+    tokio::time::sleep(EVERY * 3).await;
     assert!(asked(&world) <= after + 1, "nobody is asked about");
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{assert_kept_close, form, from_here, gets_in, script, status_of};
-use crate::support::{Call, World, sealed, usual_routes};
+use crate::support::{Call, World, cookies, sealed, usual_routes};
 
 /// Every address that changes something, for a session of the caller's own and another one.
 fn changes(own: &str, other: &str) -> Vec<String> {
@@ -329,4 +329,59 @@ async fn a_session_that_is_ended_by_many_at_once_is_ended_once() {
     }
     assert_eq!(world.clerk.calls(Endpoint::Revoke), 1);
     assert_eq!(status_of(&world, &there).await, "revoked");
+}
+
+#[tokio::test]
+async fn whoever_has_a_token_and_no_seal_fetches_one_or_is_refused() {
+    let world = world().await;
+    let (ada, there) = (
+        world.clerk.sign_in("ada", None),
+        world.clerk.sign_in("ada", None),
+    );
+    assert!(gets_in(&world, &ada).await && gets_in(&world, &there).await);
+    let calls = world.clerk.calls_total();
+    for page in ["/_gate/sessions", "/_gate/sign-out"] {
+        let answer = world.visit(page).cookie(&cookies(&ada)).send().await;
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT, "{page}");
+        assert_eq!(answer.header("x-clerk-auth-reason"), Some("seal-missing"));
+        let location = answer.header("location").unwrap();
+        assert!(location.contains("/v1/client/handshake?"), "{location}");
+        let program = world.get(page).cookie(&cookies(&ada)).send().await;
+        let expected = match page {
+            "/_gate/sessions" => StatusCode::FORBIDDEN,
+            _ => StatusCode::OK,
+        };
+        assert_eq!(program.status, expected, "{page}: {program:?}");
+    }
+    // A token alone is given back, and ends its own session.
+    let enough = [
+        "/_gate/sign-out".to_owned(),
+        format!("/_gate/sessions/{}/revoke", ada.session_id),
+        "/_gate/token".to_owned(),
+    ];
+    let mut refused = 0;
+    let mut asked = changes(&ada.session_id, &there.session_id);
+    asked.push("/_gate/token?fresh".to_owned());
+    for path in asked.iter().filter(|path| !enough.contains(path)) {
+        for document in [false, true] {
+            let call = world.request(Method::POST, path).cookie(&cookies(&ada));
+            let mut call = from_here(&world, call);
+            if document {
+                call = call.header("sec-fetch-dest", "document");
+            }
+            let answer = call.send().await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}: {answer:?}");
+            assert_eq!(answer.header("x-clerk-auth-reason"), Some("seal-missing"));
+            assert_eq!(answer.all("set-cookie"), [""; 0], "{path}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 12);
+    assert_eq!(world.clerk.calls_total(), calls);
+    assert!(gets_in(&world, &ada).await && gets_in(&world, &there).await);
+    // With a seal each of these is more than a refusal.
+    for path in asked.iter().filter(|path| !enough.contains(path)) {
+        let answer = script(&world, path, &ada).send().await;
+        assert_ne!(answer.code(), "seal-missing", "{path}");
+    }
 }

@@ -115,15 +115,15 @@ async fn an_event_that_somebody_has_overheard_is_worth_nothing_changed_or_late()
         ("about another", post(&world, id, at, signature, &about_him)),
         (
             "another id",
-            post(&world, "msg_2", at, signature, &about_him),
+            post(&world, "msg_2", at, signature, &event.body),
         ),
         (
             "another time",
-            post(&world, id, at + 1, signature, &about_him),
+            post(&world, id, at + 1, signature, &event.body),
         ),
         (
             "no version",
-            post(&world, id, at, &signature[3..], &about_him),
+            post(&world, id, at, &signature[3..], &event.body),
         ),
     ] {
         let answer = call.send().await;
