@@ -286,10 +286,14 @@ impl Seal {
     }
 }
 
+/// The longest id of a session that is taken for one, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
 /// Whether a text may be the id of a session.
 // SECURITY: it becomes part of a path at the Backend API.
 pub fn is_session_id(text: &str) -> bool {
     !text.is_empty()
+        && text.len() <= MAX_ID_BYTES
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

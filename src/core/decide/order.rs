@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::continuity::is_session_id;
 use crate::core::jwt::Token;
 use crate::core::masked::Address;
 use crate::core::template::Template;
@@ -131,22 +132,13 @@ impl Order {
     }
 }
 
-/// The longest id of a session that is looked for, in bytes.
-const MAX_ID_BYTES: usize = 128;
-
-/// Whether a text may be the id of a session: it becomes part of a path at Clerk.
-pub(super) fn is_id(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    !text.is_empty() && text.len() <= MAX_ID_BYTES && text.bytes().all(plain)
-}
-
 impl Owner {
     /// Whose session a token is of. `None` of one that names no session.
     pub fn of(token: &Token) -> Option<Self> {
         let identity = token.identity()?;
         Some(Self {
             user: identity.user.clone(),
-            session: identity.session.clone().filter(|id| is_id(id))?,
+            session: identity.session.clone().filter(|id| is_session_id(id))?,
             organization: identity.organization_id().map(str::to_owned),
             impersonated: identity.is_impersonated(),
         })
@@ -157,7 +149,7 @@ impl Owner {
         &self.user
     }
 
-    /// The id of the session that the order came with: letters, digits, `_` and `-`.
+    /// The id of the session that the order came with: letters, digits and `_`.
     pub fn session(&self) -> &str {
         &self.session
     }

@@ -10,10 +10,10 @@ use http::header::ORIGIN;
 use http::{HeaderName, Method};
 
 use super::answers::who;
-use super::order::{Browser, Extent, Order, Owner, PresentToken, Surroundings, Task, is_id};
+use super::order::{Browser, Extent, Order, Owner, PresentToken, Surroundings, Task};
 use super::{Decision, Inputs, Judge, READING, RefusalKind, SESSION, Standing, Verdict};
 use crate::core::auth::{self, AuthState, Outcome, SignedIn};
-use crate::core::continuity::Keepsake;
+use crate::core::continuity::{Keepsake, is_session_id};
 use crate::core::cookies::Cookies;
 use crate::core::credentials::Credentials;
 use crate::core::identity::Identity;
@@ -74,8 +74,8 @@ impl<'p> Asked<'p> {
             ("sign-out", Some("all"), None) => Self::SignOut(Extent::Everywhere),
             ("sessions", None, None) => Self::Sessions,
             ("sessions", Some("revoke-others"), None) => Self::RevokeOthers,
-            ("sessions", Some(id), Some("revoke")) if is_id(id) => Self::Revoke(id),
-            ("sessions", Some(id), Some("switch")) if is_id(id) => Self::Switch(id),
+            ("sessions", Some(id), Some("revoke")) if is_session_id(id) => Self::Revoke(id),
+            ("sessions", Some(id), Some("switch")) if is_session_id(id) => Self::Switch(id),
             ("token", None, None) => Self::Token,
             ("token", Some(name), None) if template::is_name(name) => Self::Template(name),
             _ => return None,
