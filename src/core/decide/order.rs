@@ -70,8 +70,6 @@ pub struct SignOut {
     pub extent: Extent,
     /// Where a person goes afterwards.
     pub after: String,
-    /// Whether that is the page to sign in on, from which they come back.
-    pub to_sign_in: bool,
 }
 
 /// Which sessions end.
@@ -180,7 +178,6 @@ impl fmt::Debug for SignOut {
         f.debug_struct("SignOut")
             .field("extent", &self.extent)
             .field("after", &Address(&self.after))
-            .field("to_sign_in", &self.to_sign_in)
             .finish()
     }
 }

@@ -154,7 +154,6 @@ impl<'r> Judge<'_, 'r> {
         SignOut {
             extent,
             after: self.after_sign_out(progress),
-            to_sign_in: self.goes_to_sign_in(),
         }
     }
 
