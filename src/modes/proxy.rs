@@ -298,18 +298,8 @@ impl Desk<'_, '_> {
             mut response,
             tunnel,
         } = forwarded;
-        let privacy = if self.verdict.who.is_some() {
-            Privacy::Personal
-        } else {
-            Privacy::Anybody
-        };
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        head::answer(
-            response.headers_mut(),
-            &self.verdict.set_cookies,
-            privacy,
-            upgraded,
-        );
+        head::end_to_end(response.headers_mut(), upgraded);
         response
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());
@@ -330,7 +320,7 @@ impl Desk<'_, '_> {
             }
             None => response.map(AnswerBody::Upstream),
         };
-        let response = match permit.insertion() {
+        let mut response = match permit.insertion() {
             None => response,
             Some(insertion) => {
                 let tally = &self.gate.injections;
@@ -341,6 +331,12 @@ impl Desk<'_, '_> {
                 })
             }
         };
+        let privacy = if self.verdict.who.is_some() {
+            Privacy::Personal
+        } else {
+            Privacy::Anybody
+        };
+        head::set_cookies(response.headers_mut(), &self.verdict.set_cookies, privacy);
         Ok(match &self.ruling.hold {
             Some(hold) => response.map(|body| HeldBody::answer(body, Arc::clone(hold))),
             None => response,

@@ -53,11 +53,16 @@ pub(super) fn encoding(
     Ok(encoding)
 }
 
-/// Takes from the head of a page what will not be true of it any more.
-pub(super) fn make_ready(headers: &mut HeaderMap) {
+/// Takes from the head or the trailers of a page what will not be true of it any more.
+pub(super) fn drop_what_was_true(headers: &mut HeaderMap) {
     for name in OF_THE_BYTES {
         headers.remove(name);
     }
+}
+
+/// Makes the head of a page ready for what is put into it.
+pub(super) fn make_ready(headers: &mut HeaderMap) {
+    drop_what_was_true(headers);
     // A program that asks for the same address gets the page as it is.
     if !items(headers, &VARY).any(|item| item == "*") {
         headers.append(VARY, HeaderValue::from_static("sec-fetch-dest"));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::page::{Search, Step};
-use super::{Outcome, Tally};
+use super::{Outcome, Tally, answer};
 
 /// A page on its way through.
 pub struct Page<B: Body<Data = Bytes>> {
@@ -67,6 +67,17 @@ impl<B: Body<Data = Bytes>> Page<B> {
     }
 }
 
+/// Trailers without what they say of the very bytes of the page.
+fn without_digests(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            answer::drop_what_was_true(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
 /// How a page ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
@@ -101,7 +112,7 @@ where
             }
             let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
             let Some(search) = this.search.take() else {
-                return Poll::Ready(frame);
+                return Poll::Ready(frame.map(|frame| frame.map(without_digests)));
             };
             let out = match frame {
                 None => this.over(search, Ending::Whole),
@@ -112,8 +123,8 @@ where
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(piece) => this.piece(search, piece),
-                    Err(trailers) => {
-                        this.next = Next::Frame(trailers);
+                    Err(frame) => {
+                        this.next = Next::Frame(without_digests(frame));
                         this.over(search, Ending::Whole)
                     }
                 },

@@ -19,7 +19,7 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
-pub use answer::{Privacy, answer, answer_trailers, is_framed_in_one_way};
+pub use answer::{Privacy, answer_trailers, end_to_end, is_framed_in_one_way, set_cookies};
 pub use names::{
     CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, RESERVED, RESERVED_PREFIXES, SECRET_COOKIES,
     STATE_COOKIES,

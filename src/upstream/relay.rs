@@ -13,7 +13,7 @@ use url::{Position, Url};
 
 use super::body::ClientBody;
 use super::head::{
-    self, HeaderRules, HostRule, Privacy, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+    self, HeaderRules, HostRule, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 use super::{Patience, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target, with_framing};
 use crate::core::decide::FapiPermit;
@@ -129,7 +129,7 @@ impl FrontendApi {
 
     /// Takes from an answer what is not for the browser, and leads its redirects through the proxy.
     fn clean(&self, headers: &mut HeaderMap, permit: &FapiPermit) {
-        head::answer(headers, &[], Privacy::Anybody, false);
+        head::end_to_end(headers, false);
         // Trailers would arrive behind this look at the headers; without it they stay here.
         headers.remove(TRAILER);
         let locations: Vec<HeaderValue> = headers

@@ -24,11 +24,8 @@ pub fn is_framed_in_one_way(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Takes hop-by-hop headers from an answer, and adds Clerk's cookies.
-///
-/// `upgraded` keeps what a WebSocket handshake needs. An answer with cookies of ours is never
-/// stored, and one for somebody who is signed in is private unless the upstream says otherwise.
-pub fn answer(headers: &mut HeaderMap, set_cookies: &[String], privacy: Privacy, upgraded: bool) {
+/// Takes hop-by-hop headers from an answer. `upgraded` keeps what a WebSocket handshake needs.
+pub fn end_to_end(headers: &mut HeaderMap, upgraded: bool) {
     let nominated = nominated(headers);
     let names: Vec<HeaderName> = headers
         .keys()
@@ -39,12 +36,20 @@ pub fn answer(headers: &mut HeaderMap, set_cookies: &[String], privacy: Privacy,
     for name in names {
         headers.remove(name);
     }
-    for cookie in set_cookies {
+}
+
+/// Adds Clerk's cookies to an answer, and says who may store it: nobody if it has cookies of ours, and
+/// what was made for somebody who is signed in is private unless the upstream says otherwise.
+///
+/// What the upstream says of storing and changing an answer is overwritten by this: whoever goes by
+/// that looks at it before.
+pub fn set_cookies(headers: &mut HeaderMap, cookies: &[String], privacy: Privacy) {
+    for cookie in cookies {
         if let Ok(value) = HeaderValue::from_str(cookie) {
             headers.append(SET_COOKIE, value);
         }
     }
-    if !set_cookies.is_empty() {
+    if !cookies.is_empty() {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     } else if privacy == Privacy::Personal && !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));

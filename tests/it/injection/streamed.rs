@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::support::pages::injection;
 use crate::support::wire::{Wire, WireUpstream};
-use crate::support::{World, WorldBuilder, cookies, raw, route};
+use crate::support::{World, WorldBuilder, cookies, raw, refreshable, route};
 
 /// `/plain/**` as it is; `/pages/**`, without a look at who asks, and everything behind a session with
 /// clerk-js.
@@ -287,6 +287,27 @@ async fn a_page_that_is_left_alone_goes_on_as_it_is_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_page_that_must_not_be_changed_is_not_where_the_gate_sets_cookies() {
+    let world = builder().start().await;
+    world.upstream.answers(|_| {
+        let mut answer = html(PAGE);
+        let headers = answer.headers_mut();
+        headers.insert("cache-control", "no-transform".parse().unwrap());
+        answer
+    });
+    let ada = world.clerk.sign_in("ada", None);
+    let refresh = refreshable(&world, &ada);
+    world.clock.advance_ms(70_000);
+    let page = world.visit("/accounts").cookie(&refresh).send().await;
+    assert_eq!(page.status, StatusCode::OK);
+    let cookies = page.all("set-cookie");
+    assert!(cookies.iter().any(|line| line.starts_with("__session=")));
+    assert_eq!(page.body, PAGE);
+    assert_eq!(page.header("cache-control"), Some("private, no-store"));
+    assert_eq!(counts(&world).await, ["left-no-transform 1"]);
+}
+
+#[tokio::test]
 async fn the_answer_to_a_head_has_no_length_that_would_be_wrong() {
     let world = builder().start().await;
     world.upstream.answers(|_| {
@@ -446,14 +467,18 @@ async fn trailers_behind_a_page_go_on() {
         let mut server = upstream.accept().await;
         server.head().await;
         server
-            .send("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ntransfer-encoding: chunked\r\ntrailer: x-own\r\n\r\n")
+            .send("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ntransfer-encoding: chunked\r\ntrailer: x-own, content-digest\r\n\r\n")
             .await;
         server
-            .send(chunk(page) + "0\r\nx-own: 1\r\nx-clerk-a: 2\r\n\r\n")
+            .send(
+                chunk(page)
+                    + "0\r\ncontent-digest: sha-256=:AAAA:\r\nx-own: 1\r\nx-clerk-a: 2\r\n\r\n",
+            )
             .await;
         client.head().await;
         let seen = client.until("x-own: 1\r\n\r\n").await;
         assert!(seen.contains(&page[page.len() - 3..]), "{seen}");
+        assert!(!seen.contains("sha-256"), "{seen}");
         // The connection of the upstream is not used again: the next comes over a fresh one.
         drop(server);
     }
