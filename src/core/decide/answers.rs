@@ -181,8 +181,17 @@ impl<'r> Judge<'_, 'r> {
         }
     }
 
-    /// The sign-in page with the way back to this very request. The way back of anything that is
-    /// no page load is the front page: nobody can go back to a form post.
+    /// The address that people come back to when they have signed in: this page. The way back of
+    /// anything that is no page load is the front page: nobody can go back to a form post.
+    pub(super) fn way_back(&self, base: &Url) -> Option<Url> {
+        let facts = self.0.facts;
+        match facts.audience {
+            Audience::Navigation => super::handshake::without_result(facts, base),
+            Audience::Submission | Audience::Program => base.join("/").ok(),
+        }
+    }
+
+    /// The sign-in page with the way back to this very request.
     pub(super) fn sign_in(
         &self,
         destination: Destination,
@@ -192,10 +201,7 @@ impl<'r> Judge<'_, 'r> {
             facts, instance, ..
         } = self.0;
         let base = facts.url()?;
-        let back = match facts.audience {
-            Audience::Navigation => super::handshake::without_result(facts, &base)?,
-            Audience::Submission | Audience::Program => base.join("/").ok()?,
-        };
+        let back = self.way_back(&base)?;
         let browser = self.dev_browser(progress);
         redirect::sign_in_url(
             instance,

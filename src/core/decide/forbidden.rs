@@ -1,14 +1,12 @@
 //! Somebody who is signed in and may not: what they are told, and what they can do about it.
 
-use url::form_urlencoded;
-
+use super::sign_out::then_sign_in;
 use super::{
     ChallengeError, Decision, Disclosure, Judge, Person, Redirect, Refusal, RefusalKind, Route,
     Standing, Terms, Verdict,
 };
 use crate::core::authorization::Reverification;
 use crate::core::facts::Audience;
-use crate::core::handshake;
 use crate::core::question::Progress;
 use crate::core::reason::Reason;
 use crate::core::redirect::Destination;
@@ -77,18 +75,13 @@ impl<'r> Judge<'_, 'r> {
         });
     }
 
-    /// Where a form goes that ends the session and signs in again, which verifies every factor. The
-    /// way back is this page; nobody can go back to a form that was sent.
+    /// Where a form goes that ends the session and signs in again, which verifies every factor.
     pub(super) fn sign_in_again(&self) -> Option<String> {
-        let base = self.0.facts.url()?;
-        let back = match self.0.facts.audience {
-            Audience::Navigation => handshake::without_result(self.0.facts, &base)?,
-            Audience::Submission | Audience::Program => base.join("/").ok()?,
-        };
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("then", "sign-in")
-            .append_pair("redirect_url", back.as_str())
-            .finish();
-        Some(format!("{}sign-out?{query}", self.0.pages_prefix))
+        let back = self.way_back(&self.0.facts.url()?)?;
+        Some(format!(
+            "{}sign-out{}",
+            self.0.pages_prefix,
+            then_sign_in(&back)
+        ))
     }
 }

@@ -183,12 +183,7 @@ impl<'r> Judge<'_, 'r> {
         let base = facts.url().filter(|_| self.goes_to_sign_in());
         base.map_or_else(String::new, |base| {
             // SECURITY: what stands in the form is our own reading of the address.
-            let back = self.return_address(&base);
-            let query = url::form_urlencoded::Serializer::new(String::new())
-                .append_pair("then", "sign-in")
-                .append_pair("redirect_url", back.as_str())
-                .finish();
-            format!("?{query}")
+            then_sign_in(&self.return_address(&base))
         })
     }
 
@@ -212,4 +207,13 @@ impl<'r> Judge<'_, 'r> {
         }
         targets
     }
+}
+
+/// The query of a sign-out that leads on to the sign-in page, and from there to `back`.
+pub(super) fn then_sign_in(back: &Url) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("then", "sign-in")
+        .append_pair("redirect_url", back.as_str())
+        .finish();
+    format!("?{query}")
 }
