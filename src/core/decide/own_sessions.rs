@@ -105,8 +105,11 @@ impl<'r> Judge<'_, 'r> {
         progress: &mut Progress<'r>,
     ) -> Result<Verdict, Question> {
         let facts = self.0.facts;
+        let turned_away = |reason: Reason, progress: &Progress<'r>| {
+            Ok(self.turned_away(reason, Kept::default(), progress))
+        };
         let Some(asked) = Asked::of(page) else {
-            return Ok(self.turned_away(Reason::PageUnknown, progress));
+            return turned_away(Reason::PageUnknown, progress);
         };
         let mut methods = asked.methods().split(", ");
         if !methods.any(|method| method == facts.method.as_str()) {
@@ -114,13 +117,13 @@ impl<'r> Judge<'_, 'r> {
         }
         let changes = *facts.method == Method::POST;
         if changes && !self.comes_from_here() {
-            return Ok(self.turned_away(Reason::OriginNotAllowed, progress));
+            return turned_away(Reason::OriginNotAllowed, progress);
         }
         progress.read_credentials(|| Credentials::read(facts, self.0.instance));
         // SECURITY: a token in a header was put there by a program, and may be anybody's; what ends
         // sessions or hands out tokens is for the person before the browser.
         if progress.raw(Slot::Bearer).is_some() {
-            return Ok(self.turned_away(Reason::CookieSessionNeeded, progress));
+            return turned_away(Reason::CookieSessionNeeded, progress);
         }
         let Inputs {
             instance, now_ms, ..
@@ -200,7 +203,7 @@ impl<'r> Judge<'_, 'r> {
         progress: &Progress<'r>,
     ) -> Verdict {
         let Some(owner) = Owner::of(&session.token) else {
-            return self.turned_away(Reason::CookieSessionNeeded, progress);
+            return self.turned_away(Reason::CookieSessionNeeded, kept, progress);
         };
         let own = |id: &str| id == owner.session;
         let changes_sessions = match asked {
@@ -228,7 +231,7 @@ impl<'r> Judge<'_, 'r> {
                     let session = id.to_owned();
                     (Task::Switch { session, browser }, Kept::default())
                 }
-                None => return self.turned_away(Reason::SessionUnknown, progress),
+                None => return self.turned_away(Reason::SessionUnknown, kept, progress),
             },
             Asked::Token => {
                 let present = self.present(session, progress);
@@ -241,7 +244,7 @@ impl<'r> Judge<'_, 'r> {
             Asked::Template(name) => {
                 let mut templates = self.0.policy.templates().iter();
                 let Some(template) = templates.find(|template| *template.name == *name) else {
-                    return self.turned_away(Reason::TemplateUnknown, progress);
+                    return self.turned_away(Reason::TemplateUnknown, kept, progress);
                 };
                 let person = session.token.identity().map(|identity| Person {
                     identity,
@@ -324,9 +327,12 @@ impl<'r> Judge<'_, 'r> {
         }
     }
 
-    /// A refusal that has nothing to do with who asks.
-    fn turned_away(&self, reason: Reason, progress: &Progress<'r>) -> Verdict {
-        self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress)
+    /// A refusal that has nothing to do with who asks. What was renewed on the way is kept.
+    fn turned_away(&self, reason: Reason, kept: Kept, progress: &Progress<'r>) -> Verdict {
+        Verdict {
+            keepsakes: kept.keepsakes,
+            ..self.refuse(RefusalKind::Request, reason.into(), kept.cookies, progress)
+        }
     }
 
     /// Somebody who is signed in and may not.

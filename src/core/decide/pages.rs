@@ -95,6 +95,9 @@ impl<'r> Judge<'_, 'r> {
                 state
                     .set_cookies
                     .retain(|cookie| !handshake::counts_a_redirect(cookie));
+                if matches!(state.outcome, Outcome::Redirect(_)) {
+                    state.keepsakes.clear();
+                }
                 let pending =
                     matches!(&state.outcome, Outcome::SignedIn(session) if session.is_pending());
                 let destination = match (page, pending) {
@@ -123,7 +126,7 @@ impl<'r> Judge<'_, 'r> {
                         standing: Standing::Unasked,
                         who: None,
                         set_cookies: state.set_cookies,
-                        keepsakes: Vec::new(),
+                        keepsakes: state.keepsakes,
                         route: None,
                     }),
                     None => refuse(Reason::UnexpectedError, progress),

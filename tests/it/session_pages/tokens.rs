@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use clerk_gate::config::Config;
+use clerk_gate::core::instance::{Continuity, Way};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::template::Template;
 use clerk_gate::standin::{Endpoint, Fault};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{assert_kept_close, gets_in, json, script};
-use crate::support::{START_MS, World, usual_routes};
+use super::{assert_kept_close, from_here, gets_in, json, script};
+use crate::support::{START_MS, World, refreshable, usual_routes};
 
 /// Puts a template into a configuration.
 pub fn add_template(config: &mut Config, name: &str, change: impl FnOnce(&mut Template)) {
@@ -47,6 +48,49 @@ async fn a_page_gets_the_token_that_is_there_while_it_lasts() {
     assert_eq!(body["expires_at"], end + 50);
     assert_eq!(claims(body["jwt"].as_str().unwrap())["sid"], ada.session_id);
     assert_eq!(world.clerk.calls(Endpoint::Tokens), calls + 1);
+}
+
+#[tokio::test]
+async fn where_none_is_minted_a_page_gets_the_token_that_came() {
+    let closed = World::with(usual_routes()).configure(|config| {
+        config.clerk.instance.ways.mint = Way::Closed;
+    });
+    let faithful = World::with(usual_routes()).configure(|config| {
+        config.clerk.instance.continuity = Continuity::Faithful;
+    });
+    for builder in [closed, faithful] {
+        let world = builder.start().await;
+        let ada = world.clerk.sign_in("ada", None);
+        let answer = script(&world, "/_gate/token?fresh", &ada).send().await;
+        assert_eq!(json(&answer)["jwt"], ada.token);
+        assert_eq!(world.clerk.calls(Endpoint::MintedTokens), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_renewed_on_the_way_to_nothing_stays_renewed() {
+    let world = World::start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    world.clock.advance_ms(70_000);
+    let refresh = refreshable(&world, &ada);
+    let none = world.request(Method::POST, "/_gate/token/none");
+    let none = from_here(&world, none).cookie(&refresh).send().await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND, "{none:?}");
+    assert_eq!(none.code(), "template-unknown");
+    world.clock.advance_ms(70_000);
+    let sign_in = world.visit("/_gate/sign-in").cookie(&refresh).send().await;
+    assert_eq!(
+        sign_in.status,
+        StatusCode::TEMPORARY_REDIRECT,
+        "{sign_in:?}"
+    );
+    for answer in [none, sign_in] {
+        let cookies = answer.all("set-cookie");
+        for name in ["__session=", "__Host-clerk-gate-seal_"] {
+            let comes = cookies.iter().any(|line| line.starts_with(name));
+            assert!(comes, "{name}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test]
