@@ -204,7 +204,8 @@ impl<'r> Desk<'_, 'r> {
             session,
             user: identity.user.clone(),
             first_ms: first,
-            sealed_ms: self.now_ms,
+            // A clock of ours that is behind must not make the seal older than the sign-in it is of.
+            sealed_ms: self.now_ms.max(issued_ms(token)),
         })))
     }
 
@@ -284,6 +285,12 @@ impl Seal {
     pub(super) fn is_of(&self, token: &Token) -> bool {
         token.text("sid") == Some(&self.session) && token.text("sub") == Some(&self.user)
     }
+}
+
+/// When a token was issued, in milliseconds since the epoch.
+fn issued_ms(token: &Token) -> u64 {
+    let issued_s = token.claim("iat").and_then(serde_json::Value::as_u64);
+    issued_s.unwrap_or_default().saturating_mul(1000)
 }
 
 /// The longest id of a session that is taken for one, in bytes.

@@ -435,6 +435,21 @@ fn a_seal_keeps_its_first_issue_for_as_long_as_the_session_is_the_same() {
 }
 
 #[test]
+fn a_seal_is_no_older_than_its_session_where_our_clock_is_behind() {
+    let issued = NOW + 4;
+    let claims = json!({ "iat": issued, "nbf": issued, "exp": issued + 60 });
+    let verdict = arrival(&claims, Some(begun())).verdict();
+    let sealed = verdict
+        .keepsakes
+        .iter()
+        .find_map(|keepsake| match keepsake {
+            Keepsake::Seal(seal) => Some((seal.first_ms, seal.sealed_ms)),
+            _ => None,
+        });
+    assert_eq!(sealed, Some((START_MS, issued * 1000)), "{verdict:?}");
+}
+
+#[test]
 fn an_impersonated_session_is_not_sealed() {
     let verdict = arrival(&json!({ "act": { "sub": "user_9" } }), Some(begun())).verdict();
     assert!(arrives(&verdict), "{verdict:?}");
