@@ -32,8 +32,8 @@ pub(super) struct Desk<'a, 'r> {
     pub now_ms: u64,
 }
 
-/// Longer than calls to Clerk may take one behind the other.
-const LONGEST_CALL: Leeway = Leeway(15_000);
+/// Longer than calls to Clerk may take one behind the other, in milliseconds.
+const LONGEST_CALL_MS: u64 = 15_000;
 
 /// Which cookies count, and what is in them.
 pub(super) struct CookieView {
@@ -374,7 +374,9 @@ impl<'a, 'r> Desk<'a, 'r> {
         match self.verified(slot, parties, self.leeway(), progress)? {
             // Its end has been judged before.
             Err(Reason::SessionTokenNbf | Reason::SessionTokenIatInTheFuture) => {
-                self.verified(slot, parties, LONGEST_CALL, progress)
+                let Leeway(skew_ms) = self.leeway();
+                let leeway = Leeway(skew_ms.saturating_add(LONGEST_CALL_MS));
+                self.verified(slot, parties, leeway, progress)
             }
             verdict => Ok(verdict),
         }

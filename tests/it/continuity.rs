@@ -647,6 +647,9 @@ fn a_token_that_was_made_while_the_request_waited_is_not_of_the_future() {
     };
     assert!(issued(1).is_let_in() && issued(10).is_let_in());
     assert_eq!(issued(60).reason(), EXPIRED);
+    let mut ahead = issued(30);
+    ahead.scene.instance.clock_skew_ms = 20_000;
+    assert!(ahead.is_let_in(), "clerk's clock is ahead of ours");
     let mut refreshed = issued(60);
     let brought = token(&json!({ "iat": NOW + 1, "nbf": NOW + 1 }));
     let suffix = refreshed.scene.instance.key.cookie_suffix().to_owned();
