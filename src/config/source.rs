@@ -51,18 +51,16 @@ impl Source {
                 if line.contains(end) {
                     open = None;
                 }
-                return line.chars().map(cover).collect();
+                return covered(line);
             }
-            let (key, value) = line.split_once('=').unwrap_or_default();
-            let secret = key.contains("secret") || key.contains("seal-key");
-            if !secret || key.contains("-file") {
-                return cover_keys(&cover_logins(line));
-            }
+            let Some((before, value)) = secret_value(line) else {
+                return cover_plain(line);
+            };
             let mut quotes = [r#"""""#, "'''"].into_iter();
             open = quotes
                 .find(|quotes| value.matches(quotes).count() == 1)
                 .or_else(|| (value.contains('[') && !value.contains(']')).then_some("]"));
-            cover_value(line)
+            cover_plain(before) + &covered(value)
         };
         self.text
             .split_inclusive('\n')
@@ -79,12 +77,20 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Covers everything behind the first `=` but quotes and white space.
-fn cover_value(line: &str) -> String {
-    let at = line.find('=').map_or(0, |at| at + 1);
-    let (key, value) = line.split_at(at);
-    let covered: String = value.chars().map(cover).collect();
-    format!("{key}{covered}")
+/// A line of which a key, alone or in an inline table, tells that a secret follows, cut behind its `=`.
+fn secret_value(line: &str) -> Option<(&str, &str)> {
+    let (at, _) = line.match_indices('=').find(|(at, _)| {
+        let before = line.split_at(*at).0.trim_end();
+        let key = before.rsplit(['{', ',', '=', ' ', '\t']).next();
+        let key = key.unwrap_or_default();
+        (key.contains("secret") || key.contains("seal-key")) && !key.contains("-file")
+    })?;
+    Some(line.split_at(at + 1))
+}
+
+/// Covers what is secret in a text that does not say so.
+fn cover_plain(text: &str) -> String {
+    cover_keys(&cover_logins(text))
 }
 
 fn cover(c: char) -> char {
@@ -95,26 +101,53 @@ fn cover(c: char) -> char {
     }
 }
 
-/// Covers names and passwords in addresses (`scheme://name:password@host`), wherever they stand.
-fn cover_logins(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    for token in line.split_inclusive(['"', '\'', ' ', '\t', ',']) {
-        let begin = token.find("://").map_or(0, |at| at + 3);
-        let (scheme, rest) = token.split_at(begin);
-        // A password may hold a slash that nobody has encoded.
-        let login = match scheme {
-            "redis://" | "rediss://" => rest.rfind('@'),
-            _ => {
-                let end = rest.find('/').unwrap_or(rest.len());
-                rest.split_at(end).0.rfind('@')
+/// Covers names and passwords in addresses (`scheme://name:password@host`, `?pass=`), wherever they
+/// stand.
+fn cover_logins(text: &str) -> String {
+    text.split_inclusive(['"', '\''])
+        .map(|piece| match piece.find("://") {
+            Some(at) => {
+                let (scheme, rest) = piece.split_at(at + "://".len());
+                let login = match scheme {
+                    // There may be one in the path.
+                    _ if scheme.ends_with("http://") || scheme.ends_with("https://") => {
+                        let end = rest.find('/').unwrap_or(rest.len());
+                        rest.split_at(end).0.rfind('@')
+                    }
+                    // A password may hold a slash that nobody has encoded.
+                    _ => rest.rfind('@'),
+                };
+                let (login, after) = rest.split_at(login.unwrap_or_default());
+                cover_word(scheme) + &covered(login) + &cover_password(after)
             }
-        };
-        let (login, after) = rest.split_at(login.unwrap_or_default());
-        out.push_str(scheme);
-        out.extend(login.chars().map(cover));
-        out.push_str(after);
-    }
-    out
+            None => piece
+                .split_inclusive([' ', '\t', ','])
+                .map(cover_word)
+                .collect(),
+        })
+        .collect()
+}
+
+/// Covers what stands before an `@`.
+fn cover_word(word: &str) -> String {
+    let end = word.find('/').unwrap_or(word.len());
+    let login = word.split_at(end).0.rfind('@').unwrap_or_default();
+    let (login, after) = word.split_at(login);
+    covered(login) + after
+}
+
+/// Covers the password among the parameters of an address.
+fn cover_password(address: &str) -> String {
+    let Some(at) = address.find("pass=") else {
+        return address.to_owned();
+    };
+    let (before, rest) = address.split_at(at + "pass=".len());
+    let (password, after) = rest.split_at(rest.find('&').unwrap_or(rest.len()));
+    format!("{before}{}{after}", covered(password))
+}
+
+fn covered(text: &str) -> String {
+    text.chars().map(cover).collect()
 }
 
 /// Covers what looks like one of Clerk's secret keys, wherever it stands.
@@ -129,7 +162,7 @@ fn cover_keys(line: &str) -> String {
             .unwrap_or(found.len());
         let (key, after) = found.split_at(end);
         out.push_str(before);
-        out.push_str(&key.chars().map(cover).collect::<String>());
+        out.push_str(&covered(key));
         rest = after;
     }
     out.push_str(rest);
@@ -152,6 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn secrets_in_a_table_on_one_line_are_covered() {
+        for (written, shown) in [
+            (
+                "session = { mint = true, seal-key = \"abc\", x = 1 }",
+                "session = { mint = true, seal-key = \"***\"* * * * *",
+            ),
+            (
+                "webhooks = { secret-file = \"/run/s\", secret=\"abc\" }",
+                "webhooks = { secret-file = \"/run/s\", secret=\"***\" *",
+            ),
+            ("webhooks.secret = \"abc\"", "webhooks.secret = \"***\""),
+            ("'seal-key' = \"abc\"", "'seal-key' = \"***\""),
+        ] {
+            assert_eq!(Source::new("x", written).shown(), shown);
+        }
+    }
+
+    #[test]
     fn names_and_passwords_in_addresses_are_covered() {
         for (written, shown) in [
             (
@@ -163,6 +214,22 @@ mod tests {
                 "url = \"http://************@redis.example.com\"",
             ),
             ("url = \"gate:hunter2@host\"", "url = \"************@host\""),
+            (
+                "url = \"valkey://gate:hun/ter@2@host\"",
+                "url = \"valkey://**************@host\"",
+            ),
+            (
+                "url = 'rediss://gate:hun,ter 2@host' # ours",
+                "url = 'rediss://************ *@host' # ours",
+            ),
+            (
+                "url = \"unix:///run/s?db=1&pass=hunter2&user=gate\"",
+                "url = \"unix:///run/s?db=1&pass=*******&user=gate\"",
+            ),
+            (
+                "redis = { url = \"redis://a:b@h\", timeout = \"1s\" }",
+                "redis = { url = \"redis://***@h\", timeout = \"1s\" }",
+            ),
             (
                 "clerk-js = \"https://cdn.example/npm/@clerk/clerk-js@6\"",
                 "clerk-js = \"https://cdn.example/npm/@clerk/clerk-js@6\"",
