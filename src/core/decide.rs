@@ -229,7 +229,9 @@ impl<'r> Judge<'_, 'r> {
         let Some(session) = state.session(instance.pending) else {
             return Ok(state);
         };
-        let came = matches!(session.slot, Slot::Session | Slot::SuffixedSession);
+        if !matches!(session.slot, Slot::Session | Slot::SuffixedSession) {
+            return Ok(state);
+        }
         let too_old = session.token.identity().is_some_and(|identity| {
             let person = Person {
                 identity,
@@ -238,7 +240,7 @@ impl<'r> Judge<'_, 'r> {
             };
             terms.judge(Caller::Person(person)) == Err(Reason::TokenTooOld)
         });
-        if !came || !too_old {
+        if !too_old {
             return Ok(state);
         }
         let renewed = auth::renew(facts, instance, Reason::TokenTooOld, now_ms, progress)?;
