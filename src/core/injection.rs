@@ -2,6 +2,7 @@
 //! a page, and what the page has to allow for it to work (protocol reference, section 10.1).
 
 use std::fmt::{self, Write as _};
+use std::sync::LazyLock;
 
 use url::Url;
 
@@ -84,7 +85,7 @@ impl Insertion {
             .ok()?;
         start
             .query_pairs_mut()
-            .append_pair(START_SCRIPT_VERSION, &start_script_version());
+            .append_pair(START_SCRIPT_VERSION, start_script_version());
         let mut clerk_js = Tag::script();
         clerk_js.attribute("crossorigin", "anonymous");
         clerk_js.attribute("data-clerk-publishable-key", instance.key.as_str());
@@ -125,14 +126,17 @@ impl Insertion {
 }
 
 /// The version of the start script: it changes with its text.
-pub fn start_script_version() -> String {
-    // FNV-1a: told apart, not secured.
-    let hash = START_SCRIPT
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{hash:016x}")
+pub fn start_script_version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        // FNV-1a: told apart, not secured.
+        let hash = START_SCRIPT
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("{hash:016x}")
+    });
+    &VERSION
 }
 
 /// A script tag while it is written.

@@ -233,7 +233,7 @@ impl<'r> Judge<'_, 'r> {
             return self.refuse(RefusalKind::Request, reason.into(), Vec::new(), progress);
         }
         let asked = self.0.facts.parameter(injection::START_SCRIPT_VERSION);
-        let current = asked == Some(injection::start_script_version());
+        let current = asked.as_deref() == Some(injection::start_script_version());
         Self::own(Page::StartScript { current }, progress)
     }
 
