@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::model::LiveConfig;
 use super::report::Problem;
 use super::section::Section;
 use crate::core::instance::Continuity;
+use crate::gate::live::LiveRules;
 
 const CHECKS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 /// Reads the keys. `can_ask` is whether there is a secret key.
-pub(super) fn read(section: &mut Section<'_>, continuity: Continuity, can_ask: bool) -> LiveConfig {
+pub(super) fn read(section: &mut Section<'_>, continuity: Continuity, can_ask: bool) -> LiveRules {
     let problems = section.problems();
     let check = section.parsed("live-check", |text| {
         if text == "off" {
@@ -43,9 +43,10 @@ pub(super) fn read(section: &mut Section<'_>, continuity: Continuity, can_ask: b
         "live-max",
         Duration::from_mins(1)..=Duration::from_hours(24 * 7),
     );
-    LiveConfig {
-        check: check.map_or(Some(Duration::from_secs(30)), |read| read.value),
-        grace: grace.unwrap_or(Duration::from_mins(10)),
-        max: max.unwrap_or(Duration::from_hours(1)),
+    let usual = LiveRules::default();
+    LiveRules {
+        check: check.map_or(usual.check, |read| read.value),
+        grace: grace.unwrap_or(usual.grace),
+        max: max.unwrap_or(usual.max),
     }
 }

@@ -41,7 +41,7 @@ pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource,
-    Limits, LiveConfig, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
+    Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -15,6 +15,7 @@ use crate::core::instance::Instance;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::Policy;
+use crate::gate::live::LiveRules;
 use crate::store::redis::OnError;
 use crate::upstream::signer::Signer;
 
@@ -80,18 +81,7 @@ pub struct ClerkConfig {
     /// The Backend API, without a trailing slash in its path.
     pub api_url: Url,
     /// How long live connections may last.
-    pub live: LiveConfig,
-}
-
-/// How long live connections may last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiveConfig {
-    /// How often Clerk is asked about their session; `None` for never.
-    pub check: Option<Duration>,
-    /// How long Clerk may say nothing when it is asked.
-    pub grace: Duration,
-    /// How long they may last where Clerk is not asked.
-    pub max: Duration,
+    pub live: LiveRules,
 }
 
 impl ClerkConfig {

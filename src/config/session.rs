@@ -11,11 +11,11 @@ use super::address;
 use super::clerk::ReadFile;
 use super::keys::value_or_file;
 use super::live;
-use super::model::LiveConfig;
 use super::report::Problem;
 use super::section::{Placed, Section};
 use crate::core::instance::{Continuity, Way, Ways};
 use crate::core::origin::{Host, Origin};
+use crate::gate::live::LiveRules;
 
 /// How long a seal counts where nothing is said: as long as a session of Clerk's lives by default.
 const SEAL_MAX_AGE: Duration = Duration::from_hours(24 * 7);
@@ -33,7 +33,7 @@ pub(super) struct Session {
     pub(super) cookie_domain: Option<String>,
     /// Origins whose pages may open a WebSocket, besides the site's own.
     pub(super) websocket_origins: Vec<Origin>,
-    pub(super) live: LiveConfig,
+    pub(super) live: LiveRules,
 }
 
 /// Reads the table. `can_ask` is whether there is a secret key.

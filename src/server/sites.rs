@@ -113,8 +113,7 @@ fn live(clerk: &ClerkConfig) -> LiveRules {
     };
     LiveRules {
         check,
-        grace: clerk.live.grace,
-        max: clerk.live.max,
+        ..clerk.live
     }
 }
 

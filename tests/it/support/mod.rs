@@ -19,8 +19,8 @@ use std::time::Duration;
 use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LiveConfig,
-    LogConfig, LogFormat, LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
+    LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -30,6 +30,7 @@ use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{HostPattern, PathReading, Policy, Route};
 use clerk_gate::core::proxy_path::ProxyPath;
 use clerk_gate::core::requirement::Requirement;
+use clerk_gate::gate::live::LiveRules;
 use clerk_gate::gate::seals::Seals;
 use clerk_gate::server;
 use clerk_gate::server::accept::Service;
@@ -267,11 +268,7 @@ pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
         api_budget: 100_000,
         seal_keys: vec![SEAL_KEY.into()],
         api_url: "https://api.clerk.com".parse().unwrap(),
-        live: LiveConfig {
-            check: Some(Duration::from_secs(30)),
-            grace: Duration::from_mins(10),
-            max: Duration::from_hours(1),
-        },
+        live: LiveRules::default(),
     }
 }
 
