@@ -90,13 +90,16 @@ impl Budgets {
 
     /// The verdict with what was charged on the way to it.
     pub(super) fn ruling(verdict: Verdict, progress: &Progress<'_>, leases: Vec<Lease>) -> Ruling {
-        let exceeded = progress.spent().find(|(_, s)| s.exceeded().is_some());
-        let limit = exceeded.map(|(charge, _)| Arc::clone(&charge.budget.name));
-        if let Some((charge, spending)) = exceeded
-            && charge.refusal(spending).is_none()
-        {
-            info!(limit = %charge.budget.name, "a limit would have refused a request");
+        let exceeded = || {
+            let exceeded = progress.spent().filter(|(_, s)| s.exceeded().is_some());
+            exceeded.map(|(charge, spending)| (&charge.budget.name, charge.refusal(spending)))
+        };
+        for (name, _) in exceeded().filter(|(_, refusal)| refusal.is_none()) {
+            info!(limit = %name, "a limit would have refused a request");
         }
+        let refused = exceeded().find(|(_, refusal)| refusal.is_some());
+        let limit = refused.or_else(|| exceeded().next());
+        let limit = limit.map(|(name, _)| Arc::clone(name));
         let fields = if decide::tells_of_budgets(&verdict.decision) {
             budget::fields(progress.spent())
         } else {

@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use serde_json::json;
 
 use crate::signed_assertion::{assertion, secret_of};
+use crate::support::log::listen;
 use crate::support::pure::journey;
 use crate::support::{START_MS, World, add_site, config, cookies, route, usual_routes};
 
@@ -343,39 +344,6 @@ fn an_answer_of_clerk_shows_no_body() {
         body: json!({ "cookies": new_cookies() }).to_string().into(),
     };
     assert_shows_nothing("`Answer`", &answer);
-}
-
-/// What is logged on this thread, at every level and by every library.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Has everything logged on this thread kept, as long as the second of these is.
-fn listen() -> (Log, tracing::subscriber::DefaultGuard) {
-    let log = Log::default();
-    let lines = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || lines.clone())
-        .finish();
-    (log, tracing::subscriber::set_default(subscriber))
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{limited, outcome, public, world_of};
+use crate::support::log::listen;
 use crate::support::{cookies, refreshable};
 
 const API: &str = r#"
@@ -143,6 +144,48 @@ async fn a_dry_run_refuses_nobody_and_tells_nobody() {
         assert_eq!(answer.header("retry-after"), None);
     }
     assert_eq!(world.upstream.received().len(), 5);
+}
+
+#[tokio::test]
+async fn the_log_names_the_limit_that_refused_and_each_that_would_have() {
+    let (log, _logging) = listen();
+    let world = world_of(
+        r#"
+        [[limit]]
+        name = "trial"
+        requests = 1
+        window = "1m"
+        by = "address"
+        dry-run = true
+
+        [[limit]]
+        name = "firm"
+        requests = 2
+        window = "1m"
+        by = "address"
+
+        [[route]]
+        name = "all"
+        path = "/**"
+        require = "public"
+        "#,
+    );
+    let world = world.start().await;
+    let mut lines = Vec::new();
+    for _ in 0..3 {
+        world.get("/x").send().await;
+        let text = log.text();
+        let request = text.lines().rfind(|line| line.contains("decision="));
+        lines.push(request.unwrap().to_owned());
+    }
+    let named = lines
+        .iter()
+        .map(|line| ["trial", "firm"].map(|name| line.contains(&format!("limit=\"{name}\""))));
+    let expected = [[false, false], [true, false], [false, true]];
+    assert_eq!(named.collect::<Vec<_>>(), expected, "{lines:?}");
+    let text = log.text();
+    let trial = "a limit would have refused a request limit=trial";
+    assert_eq!(text.matches(trial).count(), 2, "{text}");
 }
 
 #[tokio::test]

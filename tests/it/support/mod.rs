@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod invariants;
+pub mod log;
 pub mod pages;
 pub mod program;
 pub mod protected;
