@@ -132,7 +132,8 @@ impl BackendApi {
 
     /// Whether anybody is still signed in on a browser. `None` where that cannot be told at once.
     pub async fn is_in_use(&self, client: &str) -> Option<bool> {
-        let query = [("client_id", client), ("limit", "100")];
+        let limit = PAGE.to_string();
+        let query = [("client_id", client), ("limit", &limit)];
         let answer = (self.client).get(Purpose::LookUp, "/v1/sessions", &query);
         let answer = answer.await.ok()?;
         let listed = list(&answer).ok()?;
