@@ -61,6 +61,8 @@ pub struct Surroundings {
     pub chooser: Option<String>,
     /// Other origins that a form of the page may lead to.
     pub form_targets: Vec<String>,
+    /// What the address says has just been done.
+    pub done: Option<String>,
 }
 
 /// How somebody signs out.
@@ -169,6 +171,7 @@ impl fmt::Debug for Surroundings {
             .field("browser", &self.browser)
             .field("chooser", &self.chooser.as_deref().map(Address))
             .field("form_targets", &self.form_targets)
+            .field("done", &self.done)
             .finish()
     }
 }

@@ -281,6 +281,7 @@ impl<'r> Judge<'_, 'r> {
             browser: self.browser(progress),
             chooser,
             form_targets: self.form_targets(None),
+            done: facts.parameter("notice"),
         }
     }
 

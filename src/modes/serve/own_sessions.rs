@@ -37,7 +37,6 @@ impl Counter<'_, '_> {
         let listing = (self.gate).sessions(self.site, self.facts.site, owner);
         let (listing, beside) = tokio::join!(listing, beside);
         let listing = listing?;
-        let word = self.facts.parameter("notice");
         let view = SessionsView {
             sessions: &listing.sessions,
             cut: listing.cut,
@@ -45,7 +44,7 @@ impl Counter<'_, '_> {
             impersonated: owner.is_impersonated(),
             beside: beside.as_deref(),
             chooser: surroundings.chooser.as_deref(),
-            word: word.as_deref().and_then(Word::parse),
+            word: surroundings.done.as_deref().and_then(Word::parse),
             prefix: &self.snapshot.pages_prefix,
             form_targets: &surroundings.form_targets,
         };
