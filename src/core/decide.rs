@@ -13,12 +13,14 @@ mod sign_out;
 mod unended;
 mod verdict;
 
+use http::header::ORIGIN;
+
 use super::auth::{self, AuthRedirect, AuthState, Outcome, SignedIn};
 use super::budget::Sender;
 use super::facts::{RequestFacts, Upgrade};
 use super::handshake;
 use super::identity_headers::HeaderPlan;
-use super::instance::Instance;
+use super::instance::{Continuity, Instance};
 use super::machine::{Accepts, TokenType, TokenTypes};
 use super::policy::{CredentialUse, Disclosure, EncodedSlash, Policy, Preflight, Route};
 use super::protected_resource::{self};
@@ -359,6 +361,10 @@ impl<'r> Judge<'_, 'r> {
             facts, instance, ..
         } = self.0;
         if facts.upgrade != Upgrade::WebSocket || session.slot == Slot::Bearer {
+            return false;
+        }
+        // Browsers always say where a page is of: what the SDK lets through without it is no browser's.
+        if instance.continuity == Continuity::Faithful && !facts.headers.contains_key(ORIGIN) {
             return false;
         }
         let asked = facts.page_origin();

@@ -1,5 +1,6 @@
 //! Whose pages may open a WebSocket in a person's name.
 
+use clerk_gate::core::instance::Continuity;
 use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{CredentialUse, Disclosure, Route};
 use clerk_gate::core::requirement::Requirement;
@@ -78,6 +79,23 @@ async fn a_page_of_another_site_opens_no_websocket_with_the_cookies_of_a_session
         let hidden = asks(&world, "/hidden/x", origins, true).await;
         assert_eq!(hidden.status, StatusCode::NOT_FOUND, "{origins:?}");
         assert!(!hidden.body.contains("origin"), "{hidden:?}");
+    }
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn in_faithful_mode_whatever_names_no_page_is_let_through_and_a_foreign_page_is_not() {
+    let world = World::with(routes())
+        .configure(|config| config.clerk.instance.continuity = Continuity::Faithful)
+        .start()
+        .await;
+    let none = asks(&world, "/members", &[], true).await;
+    assert_eq!(none.status, StatusCode::OK, "{none:?}");
+    assert_eq!(world.upstream.take_received().len(), 1);
+    for origins in [&["http://evil.example"][..], &["null"], &[""]] {
+        let refused = asks(&world, "/members", origins, true).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{origins:?}");
+        assert_eq!(refused.code(), "origin-not-allowed", "{origins:?}");
     }
     world.upstream.assert_untouched();
 }

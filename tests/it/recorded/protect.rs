@@ -25,10 +25,10 @@ use crate::support::route;
 use crate::support::rows::{self, FakeApi};
 
 /// Rows that come out as recorded.
-const EQUAL: usize = 381;
+const EQUAL: usize = 383;
 
 /// Rows that differ under a rule of the deviations.
-const DEVIATING: usize = 144;
+const DEVIATING: usize = 142;
 
 /// The route that stands for a recorded handler.
 pub fn handler(policy: &Value) -> Option<Route> {

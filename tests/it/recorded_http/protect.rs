@@ -8,7 +8,7 @@ use crate::recorded::handler;
 
 /// Rows that are replayed, and those that come out differently, each under a rule of the deviations.
 const REPLAYED: usize = 476;
-const DEVIATING: usize = 144;
+const DEVIATING: usize = 142;
 
 /// Rows that are left out: a handler calls these helpers for itself, whoever asks, and no route does.
 const LEFT_OUT: [(&str, usize); 2] = [("redirectToSignIn", 38), ("redirectToSignUp", 11)];
