@@ -23,6 +23,7 @@ mod limits;
 mod load;
 mod pass_through;
 mod proxies;
+mod shared_limits;
 mod tokens;
 mod upstream;
 mod verdict;
@@ -243,6 +244,9 @@ async fn measure(arguments: &Arguments) {
     }
     if wanted("limits") {
         limits::measure();
+    }
+    if wanted("shared limits") {
+        shared_limits::measure().await;
     }
     let rows: Vec<&Row> = ROWS.iter().filter(|row| wanted(row.name)).collect();
     let stage = Stage {
