@@ -21,20 +21,28 @@ const WAYS: usize = 8;
 /// How many parts of a table can be used at once.
 const SHARDS: usize = 64;
 
-/// One count: two halves of the key's hash, and what is kept of a [`Tally`]. All zeros is a free place,
-/// so that memory which is not used yet is never touched.
-type Place = [u64; 5];
+/// How long a set of eight places is, in words: a tag for each, in one line of the processor's cache, and
+/// then what is kept of each [`Tally`]. All zeros is a free place, so that memory which is not used yet is
+/// never touched.
+const SET: usize = WAYS + WAYS * TALLY;
+
+/// How many words are kept of a tally.
+const TALLY: usize = 3;
+
+/// How long a line of the processor's cache is, in bytes.
+const LINE_BYTES: usize = 64;
 
 /// Counts in this process.
 pub struct Memory {
-    hashes: [RandomState; 2],
+    hash: RandomState,
     addresses: Table,
     callers: Table,
 }
 
 struct Table {
-    shards: Box<[Mutex<Vec<Place>>]>,
-    places: usize,
+    shards: Box<[Mutex<Vec<u64>>]>,
+    /// Sets in each shard.
+    sets: usize,
 }
 
 impl Memory {
@@ -47,7 +55,7 @@ impl Memory {
     pub fn with_places(places: usize) -> Self {
         Self {
             // Nobody outside can tell which keys share a place.
-            hashes: [RandomState::new(), RandomState::new()],
+            hash: RandomState::new(),
             addresses: Table::new(places),
             callers: Table::new(places),
         }
@@ -56,10 +64,7 @@ impl Memory {
     /// Charges a request to a rate.
     pub fn spend(&self, key: &BudgetKey, rate: Rate, cost: u32, now_ms: u64) -> Standing {
         let shape = Shape::of(rate);
-        let hash = self
-            .hashes
-            .each_ref()
-            .map(|hash| hash.hash_one((key, &shape)));
+        let hash = self.hash.hash_one((key, &shape));
         let table = match key.holder {
             Holder::Address(_) => &self.addresses,
             Holder::Caller { .. } => &self.callers,
@@ -75,7 +80,7 @@ impl Memory {
         let tables = [&self.addresses, &self.callers];
         let places = tables.iter().flat_map(|table| table.shards.iter());
         places
-            .map(|shard| lock(shard).capacity() * size_of::<Place>())
+            .map(|shard| lock(shard).capacity() * size_of::<u64>())
             .sum()
     }
 }
@@ -89,7 +94,7 @@ impl Default for Memory {
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory")
-            .field("places", &self.addresses.places)
+            .field("places", &(self.addresses.sets * WAYS * SHARDS))
             .finish_non_exhaustive()
     }
 }
@@ -116,52 +121,53 @@ impl Shape {
 
 impl Table {
     fn new(places: usize) -> Self {
-        let sets = places.div_ceil(SHARDS * WAYS).max(1).next_power_of_two();
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            places: sets * WAYS * SHARDS,
+            sets: places.div_ceil(SHARDS * WAYS).max(1).next_power_of_two(),
         }
     }
 
     /// Looks up a count and keeps what `spend` makes of it.
     fn with(
         &self,
-        [high, low]: [u64; 2],
+        hash: u64,
         now_ms: u64,
         spend: impl FnOnce(Option<Tally>) -> (Option<Tally>, Standing),
     ) -> Standing {
-        let index = |number: u64| usize::try_from(number).unwrap_or_default();
-        let Some(shard) = self.shards.get(index(high % SHARDS as u64)) else {
+        // No tag of a count is that of a free place.
+        let tag = hash | 1;
+        let bits = usize::try_from(hash >> 1).unwrap_or_default();
+        let (shard, set) = (bits % SHARDS, bits / SHARDS % self.sets);
+        let Some(shard) = self.shards.get(shard) else {
             return spend(None).1;
         };
         let mut shard = lock(shard);
         if shard.is_empty() {
-            *shard = vec![[0; 5]; self.places / SHARDS];
+            *shard = vec![0; self.sets * SET + LINE_BYTES / size_of::<u64>()];
         }
-        let sets = (shard.len() / WAYS).max(1) as u64;
-        let begin = index(low % sets) * WAYS;
-        let Some(set) = shard.get_mut(begin..begin + WAYS) else {
+        let begin = shard.as_ptr().align_offset(LINE_BYTES) + set * SET;
+        let set = shard.get_mut(begin..begin + SET);
+        let Some((tags, tallies)) = set.and_then(|set| set.split_at_mut_checked(WAYS)) else {
             return spend(None).1;
         };
-        let own = |place: &Place| matches!(place, [h, l, ..] if (*h, *l) == (high, low));
-        let at = match set.iter().position(own) {
-            Some(at) => at,
-            None => least(set, now_ms),
-        };
-        let Some(place) = set.get_mut(at) else {
+        let (tallies, _) = tallies.as_chunks_mut::<TALLY>();
+        let found = tags.iter().position(|other| *other == tag);
+        let at = found.unwrap_or_else(|| least(tallies, now_ms));
+        let (Some(place), Some(kept)) = (tags.get_mut(at), tallies.get_mut(at)) else {
             return spend(None).1;
         };
-        let seen = own(place).then(|| tally(place));
-        let (kept, standing) = spend(seen);
-        if let Some(tally) = kept {
+        let seen = found.map(|_| tally(kept));
+        let (tally, standing) = spend(seen);
+        if let Some(tally) = tally {
             let counts = u64::from(tally.previous) << 32 | u64::from(tally.current);
-            *place = [high, low, tally.void_from_ms, tally.at, counts];
+            *place = tag;
+            *kept = [tally.void_from_ms, tally.at, counts];
         }
         standing
     }
 }
 
-fn tally([_, _, void_from_ms, at, counts]: &Place) -> Tally {
+fn tally([void_from_ms, at, counts]: &[u64; TALLY]) -> Tally {
     let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
     Tally {
         at: *at,
@@ -173,9 +179,9 @@ fn tally([_, _, void_from_ms, at, counts]: &Place) -> Tally {
 
 /// The place to give to another count: one that says nothing any more, else the one that has counted
 /// least.
-fn least(set: &[Place], now_ms: u64) -> usize {
-    let weight = |place: &Place| {
-        let tally = tally(place);
+fn least(set: &[[u64; TALLY]], now_ms: u64) -> usize {
+    let weight = |kept: &[u64; TALLY]| {
+        let tally = tally(kept);
         if tally.void_from_ms <= now_ms {
             0
         } else {
@@ -183,10 +189,10 @@ fn least(set: &[Place], now_ms: u64) -> usize {
         }
     };
     let numbered = set.iter().enumerate();
-    let least = numbered.min_by_key(|(_, place)| weight(place));
+    let least = numbered.min_by_key(|(_, kept)| weight(kept));
     least.map_or(0, |(at, _)| at)
 }
 
-fn lock(shard: &Mutex<Vec<Place>>) -> std::sync::MutexGuard<'_, Vec<Place>> {
+fn lock(shard: &Mutex<Vec<u64>>) -> std::sync::MutexGuard<'_, Vec<u64>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
