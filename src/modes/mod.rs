@@ -5,6 +5,8 @@
 
 pub mod answer_body;
 pub mod live;
+mod log_line;
+mod own_answer;
 pub mod proxy;
 mod request_id;
 mod serve;

@@ -3,27 +3,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, SET_COOKIE};
+use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::answer_body::{AnswerBody, HeldBody};
 use super::live::{self, LiveBody};
-use super::{request_id, serve};
-use crate::core::decide::{
-    Challenge, Decision, FapiPermit, Permit, READING, Refusal, RefusalKind, Standing, Task, Verdict,
-};
+use super::log_line::{self, Outcome};
+use super::{own_answer, request_id, serve};
+use crate::core::decide::{Decision, FapiPermit, Permit, Refusal, RefusalKind, Task, Verdict};
 use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
-use crate::core::reason::{Cause, Reason};
+use crate::core::reason::Reason;
 use crate::core::reply;
 use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
-use crate::pages::{self, Document};
+use crate::pages;
 use crate::rewrite;
-use crate::telemetry::access::AccessLine;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
 use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
@@ -56,38 +53,19 @@ pub async fn answer(
         peer: peer.address,
         scheme: peer.scheme,
     };
-    let mut line = AccessLine {
-        request_id: request_id.to_str().unwrap_or_default(),
-        method: parts.method.as_str(),
-        path: None,
-        host: None,
-        client: peer.address,
-        route: None,
-        reading: None,
-        decision: "refuse",
-        reason: None,
-        user: None,
-        session: None,
-        org: None,
-        status: 0,
-        upstream_status: None,
-        verdict: std::time::Duration::ZERO,
-        upstream: None,
-        limit: None,
-    };
+    let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let facts = match RequestFacts::read(wire, &snapshot.edge) {
         Ok(facts) => facts,
         Err(reason) => {
-            let refusal = request_refusal(reason, facts::audience(&parts.method, &parts.headers));
+            let audience = facts::audience(&parts.method, &parts.headers);
+            let refusal = own_answer::refusal(reason, audience);
             let document = pages::refusal(reply::reply(&refusal, line.request_id));
-            let mut response = own(document, &request_id);
+            let mut response = own_answer::of(document, &request_id);
             // SECURITY: where a request cannot be read in one way, neither can what follows it.
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
-            line.reason = Some(reason.code());
-            line.status = response.status().as_u16();
-            line.write();
+            log_line::unread(line, reason, response.status().as_u16());
             return response;
         }
     };
@@ -106,43 +84,21 @@ pub async fn answer(
         peer,
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
-    if !AccessLine::is_wanted() {
-        return response;
-    }
-    let reason = verdict.cause.as_ref().map(ToString::to_string);
-    let host = facts.host.to_string();
-    let found = verdict.route.as_ref();
-    line.path = Some(facts.path.as_str());
-    line.host = Some(&host);
-    line.client = facts.client;
-    line.route = found.map(|found| &*snapshot.policy.route(found.route).name);
-    line.reading = found
-        .and_then(|found| found.stricter.first())
-        .map(|other| other.reading.kind.name());
-    line.limit = ruling.limit.as_deref();
-    line.decision = match &verdict.decision {
+    let decision = match &verdict.decision {
         Decision::Forward(_) => "forward",
         Decision::Relay(_) => "relay",
         Decision::Redirect(_) => "redirect",
         Decision::Refuse(_) => "refuse",
         Decision::Page(_) | Decision::Serve(_) => "page",
     };
-    line.reason = asked
-        .as_ref()
-        .and_then(|asked| asked.failure)
-        .map(Reason::code)
-        .or(reason.as_deref());
-    if let Some(who) = &verdict.who {
-        line.user = Some(&who.user);
-        line.session = who.session.as_deref();
-        line.org = who.organization.as_deref();
-    }
-    line.status = response.status().as_u16();
-    if let Some(asked) = &asked {
-        line.upstream_status = asked.status;
-        line.upstream = asked.took;
-    }
-    line.write();
+    let outcome = Outcome {
+        decision,
+        status: response.status().as_u16(),
+        failure: asked.as_ref().and_then(|asked| asked.failure),
+        upstream_status: asked.as_ref().and_then(|asked| asked.status),
+        upstream: asked.as_ref().and_then(|asked| asked.took),
+    };
+    log_line::judged(&line, snapshot, &facts, &ruling, &outcome);
     response
 }
 
@@ -192,11 +148,11 @@ impl Desk<'_, '_> {
                         let reason = error.reason();
                         let refusal = Refusal {
                             kind: kind_of(error),
-                            ..request_refusal(reason, self.facts.audience)
+                            ..own_answer::refusal(reason, self.facts.audience)
                         };
                         let document = pages::refusal(reply::reply(&refusal, self.id()));
                         (
-                            own(document, self.request_id),
+                            own_answer::of(document, self.request_id),
                             Some(Asked {
                                 status: None,
                                 failure: Some(reason),
@@ -214,22 +170,26 @@ impl Desk<'_, '_> {
                     failure: outcome.as_ref().err().map(|error| error.reason()),
                     took: Some(began.elapsed()),
                 };
-                let response = outcome
-                    .unwrap_or_else(|error| own(pages::relay_failure(error), self.request_id));
+                let response = outcome.unwrap_or_else(|error| {
+                    own_answer::of(pages::relay_failure(error), self.request_id)
+                });
                 (response, Some(asked))
             }
             Decision::Redirect(redirect) => (
-                own(pages::redirect(&redirect.location), self.request_id),
+                own_answer::of(pages::redirect(&redirect.location), self.request_id),
                 None,
             ),
             Decision::Refuse(refusal) => (
-                own(
+                own_answer::of(
                     pages::refusal(reply::reply(refusal, self.id())),
                     self.request_id,
                 ),
                 None,
             ),
-            Decision::Page(page) => (own(pages::page(page, self.id()), self.request_id), None),
+            Decision::Page(page) => (
+                own_answer::of(pages::page(page, self.id()), self.request_id),
+                None,
+            ),
             Decision::Serve(order) => {
                 let (gate, snapshot) = (self.gate, self.snapshot);
                 let served =
@@ -244,7 +204,7 @@ impl Desk<'_, '_> {
                         };
                         let refusal = Refusal {
                             kind: failure.kind,
-                            ..request_refusal(failure.reason, audience)
+                            ..own_answer::refusal(failure.reason, audience)
                         };
                         let document = pages::refusal(reply::reply(&refusal, self.id()));
                         (document, Some(failure.reason))
@@ -255,20 +215,10 @@ impl Desk<'_, '_> {
                     failure: Some(reason),
                     took: None,
                 });
-                (own(document, self.request_id), asked)
+                (own_answer::of(document, self.request_id), asked)
             }
         };
-        for cookie in &self.verdict.set_cookies {
-            if let Ok(value) = HeaderValue::from_str(cookie) {
-                response.headers_mut().append(SET_COOKIE, value);
-            }
-        }
-        if let (Decision::Redirect(_), Standing::Handshake) =
-            (&self.verdict.decision, self.verdict.standing)
-        {
-            let headers = reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref());
-            response.headers_mut().extend(headers);
-        }
+        own_answer::dress(response.headers_mut(), self.verdict);
         (self.finished(response), asked)
     }
 
@@ -378,24 +328,9 @@ impl Desk<'_, '_> {
         }
     }
 
-    /// The answer with what it tells of budgets, and with Clerk's debug headers if the operator wants
-    /// them.
+    /// The answer with what every one of them says.
     fn finished(&self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
-        for (name, value) in &self.ruling.fields {
-            response.headers_mut().append(name, value.clone());
-        }
-        // SECURITY: a reason would tell that there is something behind what is hidden.
-        let hidden = matches!(
-            &self.verdict.decision,
-            Decision::Refuse(refusal) if refusal.kind == RefusalKind::Hidden
-        );
-        if self.snapshot.debug_headers && !hidden {
-            for (name, value) in
-                reply::auth_headers(self.verdict.standing, self.verdict.cause.as_ref())
-            {
-                response.headers_mut().insert(name, value);
-            }
-        }
+        own_answer::finish(response.headers_mut(), self.snapshot, self.ruling);
         response
     }
 
@@ -420,26 +355,4 @@ fn kind_of(error: UpstreamError) -> RefusalKind {
         | UpstreamError::Malformed
         | UpstreamError::Client(_) => RefusalKind::Request,
     }
-}
-
-/// A refusal that has nothing to do with who asked.
-fn request_refusal(reason: Reason, audience: facts::Audience) -> Refusal {
-    Refusal {
-        kind: RefusalKind::Request,
-        cause: Cause::from(reason),
-        audience,
-        sign_in_url: None,
-        challenge: Challenge::default(),
-        methods: READING,
-    }
-}
-
-fn own(document: Document, request_id: &HeaderValue) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::Own(Full::new(document.body)));
-    *response.status_mut() = document.status;
-    *response.headers_mut() = document.headers;
-    response
-        .headers_mut()
-        .insert(X_REQUEST_ID, request_id.clone());
-    response
 }

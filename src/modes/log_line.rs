@@ -1,0 +1,99 @@
+//! The line that a mode writes about a request.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+
+use crate::core::facts::RequestFacts;
+use crate::core::reason::Reason;
+use crate::gate::{Ruling, Snapshot};
+use crate::telemetry::access::AccessLine;
+
+/// What came of a verdict.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What was done.
+    pub decision: &'static str,
+    /// What the client sees.
+    pub status: u16,
+    /// What went wrong after the verdict.
+    pub failure: Option<Reason>,
+    /// The status of the upstream, if it was asked.
+    pub upstream_status: Option<u16>,
+    /// How long somebody else took to answer; `None` if nobody was asked.
+    pub upstream: Option<Duration>,
+}
+
+/// A line of which nothing else is known yet.
+pub(super) fn begun<'a>(
+    request_id: &'a HeaderValue,
+    method: &'a Method,
+    client: IpAddr,
+) -> AccessLine<'a> {
+    AccessLine {
+        request_id: request_id.to_str().unwrap_or_default(),
+        method: method.as_str(),
+        path: None,
+        host: None,
+        client,
+        route: None,
+        reading: None,
+        decision: "refuse",
+        reason: None,
+        user: None,
+        session: None,
+        org: None,
+        status: 0,
+        upstream_status: None,
+        verdict: Duration::ZERO,
+        upstream: None,
+        limit: None,
+    }
+}
+
+/// Writes a line about a request that was not judged.
+pub(super) fn unread(mut line: AccessLine<'_>, reason: Reason, status: u16) {
+    line.reason = Some(reason.code());
+    line.status = status;
+    line.write();
+}
+
+/// Writes a line about a request that was judged, if anybody reads it.
+pub(super) fn judged(
+    line: &AccessLine<'_>,
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    ruling: &Ruling,
+    outcome: &Outcome,
+) {
+    if !AccessLine::is_wanted() {
+        return;
+    }
+    let verdict = &ruling.verdict;
+    let reason = verdict.cause.as_ref().map(ToString::to_string);
+    let host = facts.host.to_string();
+    let found = verdict.route.as_ref();
+    let who = verdict.who.as_ref();
+    let line = AccessLine {
+        method: facts.method.as_str(),
+        path: Some(facts.path.as_str()),
+        host: Some(&host),
+        client: facts.client,
+        route: found.map(|found| &*snapshot.policy.route(found.route).name),
+        reading: found
+            .and_then(|found| found.stricter.first())
+            .map(|other| other.reading.kind.name()),
+        decision: outcome.decision,
+        reason: outcome.failure.map(Reason::code).or(reason.as_deref()),
+        user: who.map(|who| &*who.user),
+        session: who.and_then(|who| who.session.as_deref()),
+        org: who.and_then(|who| who.organization.as_deref()),
+        status: outcome.status,
+        upstream_status: outcome.upstream_status,
+        upstream: outcome.upstream,
+        limit: ruling.limit.as_deref(),
+        ..*line
+    };
+    line.write();
+}
