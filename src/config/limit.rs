@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::model::ForwardAuthConfig;
 use super::report::{Place, Problem, Problems};
 use super::requirement::{self, claim_path};
 use super::routes::WrittenRoute;
@@ -49,6 +50,7 @@ struct Written {
 pub(super) fn of_all(
     sections: Vec<Section<'_>>,
     routes: &[WrittenRoute],
+    doors: Option<&Placed<ForwardAuthConfig>>,
     problems: &Problems,
 ) -> Vec<Arc<Budget>> {
     let numbered = sections.into_iter().zip(1..);
@@ -56,6 +58,13 @@ pub(super) fn of_all(
         .filter_map(|(section, number)| read(section, &format!("limit-{number}")))
         .collect();
     beside_each_other(&limits, routes, problems);
+    if doors.is_some() {
+        let of_routes = routes.iter().flat_map(|route| &route.limits);
+        limits
+            .iter()
+            .chain(of_routes)
+            .for_each(|limit| in_flight_behind_doors(limit, problems));
+    }
     limits.into_iter().map(|limit| limit.budget).collect()
 }
 
@@ -319,6 +328,23 @@ impl Written {
 }
 
 /// What only shows beside the others: names that are taken, and costs that nobody could ever pay.
+/// Reports a limit of requests at once where gateways ask, who never say that a request has ended.
+fn in_flight_behind_doors(limit: &WrittenLimit, problems: &Problems) {
+    let budget = &limit.budget;
+    let tiers = budget.tiers.iter().map(|tier| tier.figures);
+    let mut figures = std::iter::once(budget.figures).chain(tiers);
+    if figures.any(|figures| figures.in_flight.is_some()) {
+        let name = &budget.name;
+        problems.add(
+            Problem::warning(
+                &limit.place,
+                format!("a gateway that asks never says when a request ends: `in-flight` of limit `{name}` holds nobody back there"),
+            )
+            .hint("limit requests at once in the gateway, or count them with `requests` and `window`"),
+        );
+    }
+}
+
 fn beside_each_other(of_all: &[WrittenLimit], routes: &[WrittenRoute], problems: &Problems) {
     let mut seen: Vec<&str> = Vec::new();
     for limit in of_all.iter().chain(routes.iter().flat_map(|r| &r.limits)) {

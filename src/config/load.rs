@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assertions;
-use super::clerk;
+use super::clerk::{self, ReadFile};
 use super::environment::{self, Environment, FlagValue};
+use super::forward_auth;
 use super::inject;
 use super::limit;
 use super::lints;
-use super::model::Config;
+use super::model::{Config, ForwardAuthConfig};
 use super::report::{Place, Problem, Problems, Report};
 use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
@@ -93,7 +94,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         assertion_audience: audience,
     } = upstream::read(root.section("upstream"), files);
     let limits = settings::limits(root.section("limits"));
-    let admin_listen = settings::admin(root.section("admin"));
+    let beside = Beside::read(&mut root, files);
     let settings::Pages {
         prefix: pages_prefix,
         me_claims,
@@ -107,7 +108,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
     let written = routes::read(root.sections("route"), &mut upstreams, &templates);
-    let budgets = limit::of_all(root.sections("limit"), &written, problems);
+    let (limited, doors) = (root.sections("limit"), beside.doors.as_ref());
+    let budgets = limit::of_all(limited, &written, doors, problems);
     let assertions = assertions::read(root.sections("test"));
     let audiences = audience
         .iter()
@@ -129,7 +131,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         lints::frontend_api_proxy(&written, view, &views, &pages_prefix, problems);
     }
 
-    addresses(&top, admin_listen, upstream_url.as_ref(), problems);
+    addresses(&top, &beside, upstream_url.as_ref(), problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let places = sites::addresses(&written_sites, &public, problems);
     let edge = Edge {
@@ -155,13 +157,11 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         webhooks: Webhooks::of(webhooks.as_ref()),
     };
     assertions::run(&assertions, &world, problems);
-    let upstreams = upstreams.into_all();
-    if upstreams.is_empty() {
-        return None;
-    }
+    let upstreams = Some(upstreams.into_all()).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
-        admin_listen,
+        admin_listen: beside.admin,
+        forward_auth: beside.doors.map(|doors| doors.value),
         clerk: clerk.config,
         sites,
         edge,
@@ -215,14 +215,33 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
     hosts
 }
 
+/// Listeners beside the one for visitors.
+struct Beside {
+    admin: Option<SocketAddr>,
+    doors: Option<Placed<ForwardAuthConfig>>,
+}
+
+impl Beside {
+    fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Self {
+        Self {
+            admin: settings::admin(root.section("admin")),
+            doors: forward_auth::read(root, files),
+        }
+    }
+}
+
 /// Listeners that get in each other's way, and an upstream that is the gate.
 fn addresses(
     top: &settings::Top,
-    admin: Option<SocketAddr>,
+    beside: &Beside,
     upstream: Option<&Placed<Origin>>,
     problems: &Problems,
 ) {
-    let listen = top.listen;
+    let (listen, admin) = (top.listen, beside.admin);
+    if let Some(doors) = &beside.doors {
+        let others = [("listen", Some(listen)), ("[admin] listen", admin)];
+        forward_auth::address(doors, others, problems);
+    }
     if admin.is_some_and(|admin| admin == listen && admin.port() != 0) {
         problems.add(
             Problem::error(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the operator's window is; `None` if it is off.
     pub admin_listen: Option<SocketAddr>,
+    /// Where gateways ask for verdicts; `None` if they cannot.
+    pub forward_auth: Option<ForwardAuthConfig>,
     /// `[clerk]`: the instance of the first site.
     pub clerk: ClerkConfig,
     /// The same of each further site, in the order of their addresses in `edge`.
@@ -54,6 +57,17 @@ pub struct Config {
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.
     pub drain: Duration,
+}
+
+/// Who may ask for verdicts, and where. All that is set has to hold.
+#[derive(Clone, Debug)]
+pub struct ForwardAuthConfig {
+    /// Where they are given.
+    pub listen: SocketAddr,
+    /// Whence it may be asked; empty where the secret alone counts.
+    pub peers: Vec<IpNet>,
+    /// What has to be shown.
+    pub secret: Option<SecretString>,
 }
 
 /// A Clerk instance, and how it is reached.

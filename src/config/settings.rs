@@ -72,12 +72,12 @@ pub(super) fn public_url(section: &mut Section<'_>) -> Option<Placed<Origin>> {
     Some(url)
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "it is an address and a port such as `127.0.0.1:8080`".to_owned())
 }
 
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>()
         .ok()
         .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))

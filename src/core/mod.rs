@@ -14,6 +14,7 @@ pub mod cookies;
 pub mod credentials;
 pub mod csp;
 pub mod decide;
+pub mod door;
 pub mod edge;
 pub mod explain;
 pub mod facts;

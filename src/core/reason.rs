@@ -174,6 +174,16 @@ reasons! {
     TooManyInFlight => "too-many-in-flight", "too many requests at once; try again when one of them has ended";
     /// What is spent of the limits cannot be found out.
     LimitsUnavailable => "limits-unavailable", "the limits cannot be checked at the moment; try again shortly";
+    /// What a gateway says of a request is missing, empty, doubled or malformed.
+    DoorMetadata => "door-metadata", "the gateway does not say in one way which request it asks about";
+    /// The path that a gateway has is not the one that would be judged.
+    PathNotCanonical => "path-not-canonical", "the path has to be written in its usual form";
+    /// A gateway passes on a header that could be taken for one that only the gate may set.
+    HeaderDisguised => "header-disguised", "a header of the request could be taken for another one";
+    /// A page of the gate's own was asked for through a door.
+    DoorMisdirected => "door-misdirected", "this page is not served through a gateway's door";
+    /// More cookies than a door can pass on.
+    CookiesTooMany => "cookies-too-many", "your session cannot be renewed through this gateway";
     /// The upstream cannot be reached.
     UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
     /// The upstream did not answer in time.

@@ -233,10 +233,13 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::FramingAmbiguous
         | Reason::UpgradeUnsupported
         | Reason::HandshakeInvalid
-        | Reason::WebhookMalformed => StatusCode::BAD_REQUEST,
+        | Reason::WebhookMalformed
+        | Reason::DoorMetadata
+        | Reason::PathNotCanonical
+        | Reason::HeaderDisguised => StatusCode::BAD_REQUEST,
         Reason::WebhookInvalid => StatusCode::UNAUTHORIZED,
         Reason::OriginNotAllowed | Reason::CookieSessionNeeded => StatusCode::FORBIDDEN,
-        Reason::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
+        Reason::HostNotServed | Reason::DoorMisdirected => StatusCode::MISDIRECTED_REQUEST,
         Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -248,6 +251,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::ShuttingDown
+        | Reason::CookiesTooMany
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid
         | Reason::LimitsUnavailable

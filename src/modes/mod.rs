@@ -4,6 +4,7 @@
 //! it came to.
 
 pub mod answer_body;
+pub mod forward_auth;
 pub mod live;
 mod log_line;
 mod own_answer;

@@ -32,13 +32,17 @@ const STYLE: &str = include_str!("../../templates/page.css");
 
 /// The policy of every page: its own style and nothing else.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes());
-    let digest = STANDARD.encode(digest.as_ref());
+    let style = style_source(STYLE);
     format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; style-src {style}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 });
 
+/// How a policy names a style.
+fn style_source(style: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    format!("'sha256-{}'", STANDARD.encode(digest.as_ref()))
+}
 pub use sessions::{
     SessionsView, Unconfirmed, Word, revoked, sessions, signed_out, switched, token, unconfirmed,
 };
@@ -232,6 +236,37 @@ fn common(content_type: &'static str) -> HeaderMap {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers
+}
+
+/// The same document without line breaks, for who can pass on one line only. No text of ours depends
+/// on them but the style, which the policy of a page names by its digest.
+pub fn in_one_line(document: Document) -> Document {
+    let Document {
+        status,
+        mut headers,
+        body,
+    } = document;
+    let flat: Bytes = body
+        .iter()
+        .map(|byte| if *byte == b'\n' { b' ' } else { *byte })
+        .collect();
+    let policy = headers
+        .get(CONTENT_SECURITY_POLICY)
+        .and_then(|policy| policy.to_str().ok())
+        .map(|policy| {
+            policy.replace(
+                &style_source(STYLE),
+                &style_source(&STYLE.replace('\n', " ")),
+            )
+        });
+    if let Some(Ok(policy)) = policy.map(HeaderValue::try_from) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Document {
+        status,
+        headers,
+        body: flat,
+    }
 }
 
 /// The answer that something is done, and that there is nothing to say about it.

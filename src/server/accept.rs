@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::seat::Seated;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
+use crate::modes::forward_auth::{self, Admission};
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
 
@@ -51,9 +52,19 @@ pub struct Service {
     pub limits: ConnectionLimits,
 }
 
+/// What is behind a listener.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// The application.
+    Application,
+    /// The doors of gateways, for whoever may ask.
+    Doors(Arc<Admission>),
+}
+
 /// Accepts connections on `listener` until `drain` is called off, and tracks them in `open`.
 pub async fn accept(
     listener: TcpListener,
+    entrance: Entrance,
     service: Arc<Service>,
     drain: CancellationToken,
     open: TaskTracker,
@@ -70,10 +81,11 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (service, drain) = (Arc::clone(&service), drain.clone());
+                let entrance = entrance.clone();
                 // Without it, small answers wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
                 let seated = Seated::new(stream, place, service.limits.write_timeout);
-                open.spawn(serve(seated, peer, service, drain));
+                open.spawn(serve(seated, peer, entrance, service, drain));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: pause rather than spin.
@@ -84,19 +96,32 @@ pub async fn accept(
     }
 }
 
-async fn serve(stream: Seated, peer: SocketAddr, service: Arc<Service>, drain: CancellationToken) {
+async fn serve(
+    stream: Seated,
+    peer: SocketAddr,
+    entrance: Entrance,
+    service: Arc<Service>,
+    drain: CancellationToken,
+) {
     let limits = service.limits;
     let peer = Peer {
         address: peer.ip().to_canonical(),
         scheme: Scheme::Http,
     };
     let handler = service_fn(move |request| {
-        let service = Arc::clone(&service);
+        let (service, entrance) = (Arc::clone(&service), entrance.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             let snapshot = service.snapshot.load_full();
-            let response =
-                proxy::answer(&service.gate, &snapshot, &service.tunnels, peer, request).await;
+            let (gate, tunnels) = (&service.gate, &service.tunnels);
+            let response = match &entrance {
+                Entrance::Application => {
+                    proxy::answer(gate, &snapshot, tunnels, peer, request).await
+                }
+                Entrance::Doors(admission) => {
+                    forward_auth::answer(gate, &snapshot, admission, peer, request).await
+                }
+            };
             Ok::<_, std::convert::Infallible>(response)
         })
     });

@@ -23,14 +23,16 @@ use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::gate::{Gate, Snapshot};
+use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
-use accept::{ConnectionLimits, Service};
+use accept::{ConnectionLimits, Entrance, Service};
 
 /// A gate that is bound to its addresses and serves nobody yet.
 #[derive(Debug)]
 pub struct Bound {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    doors: Option<(TcpListener, Arc<Admission>)>,
     service: Arc<Service>,
     drain: Duration,
 }
@@ -45,6 +47,16 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
                 .await
                 .context("the admin listener (`[admin] listen`)")?,
         ),
+        None => None,
+    };
+    let doors = match &config.forward_auth {
+        Some(doors) => {
+            let listener = bind(doors.listen)
+                .await
+                .context("the doors of gateways (`[forward-auth] listen`)")?;
+            let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
+            Some((listener, Arc::new(admission)))
+        }
         None => None,
     };
     let limits = ConnectionLimits {
@@ -63,6 +75,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     Ok(Bound {
         listener,
         admin,
+        doors,
         service,
         drain: config.drain,
     })
@@ -96,6 +109,11 @@ impl Bound {
         Arc::clone(&self.service)
     }
 
+    /// Where gateways ask for verdicts.
+    pub fn doors_address(&self) -> Option<SocketAddr> {
+        self.doors.as_ref()?.0.local_addr().ok()
+    }
+
     /// Serves until `stop` is called off, then drains.
     ///
     /// No new connection is accepted while draining; requests in flight finish, idle connections
@@ -104,6 +122,7 @@ impl Bound {
         let Self {
             listener,
             admin,
+            doors,
             service,
             drain: deadline,
         } = self;
@@ -120,12 +139,18 @@ impl Bound {
         };
         let window =
             admin.map(|listener| tokio::spawn(admin::serve(listener, views, done.clone())));
-        let accepting = tokio::spawn(accept::accept(
-            listener,
-            Arc::clone(&service),
-            drain.clone(),
-            open.clone(),
-        ));
+        let accept = |listener, entrance| {
+            tokio::spawn(accept::accept(
+                listener,
+                entrance,
+                Arc::clone(&service),
+                drain.clone(),
+                open.clone(),
+            ))
+        };
+        let accepting = accept(listener, Entrance::Application);
+        let asking =
+            doors.map(|(listener, admission)| accept(listener, Entrance::Doors(admission)));
         ready.set(true);
         info!(%address, "ready");
 
@@ -140,6 +165,9 @@ impl Bound {
         open.close();
         let finished = tokio::time::timeout(deadline, async {
             let _ = accepting.await;
+            if let Some(asking) = asking {
+                let _ = asking.await;
+            }
             open.wait().await;
         });
         if finished.await.is_err() {

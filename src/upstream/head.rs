@@ -190,7 +190,7 @@ impl HeaderRules {
     }
 
     /// The cookies that go on, byte for byte, in one line.
-    fn cookies(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn cookies(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         kept_cookies(headers, |name| !self.keeps_back(name))
     }
 

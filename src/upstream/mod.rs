@@ -128,6 +128,15 @@ pub struct Forwarded {
     pub tunnel: Option<Tunnel>,
 }
 
+/// What the upstream is told of a request that somebody else forwards, beside the identity headers.
+#[derive(Debug)]
+pub struct Told {
+    /// The signed assertion, if there has to be one.
+    pub assertion: Option<HeaderValue>,
+    /// The cookies that go on, if there are any.
+    pub cookies: Option<HeaderValue>,
+}
+
 impl Upstream {
     /// The upstream at `authority`, over TLS where `tls` says how.
     pub fn new(
@@ -239,6 +248,19 @@ impl Upstream {
                 Ok(response)
             }
         }
+    }
+
+    /// What somebody else who forwards the request has to know. `None` if something has to be signed
+    /// and cannot be.
+    pub fn tell(&self, permit: &Permit, facts: &RequestFacts<'_>) -> Option<Told> {
+        let assertion = match permit.assertion() {
+            Some(assertion) => Some(self.signer.as_ref()?.sign(assertion)?),
+            None => None,
+        };
+        Some(Told {
+            assertion,
+            cookies: self.rules.cookies(facts.headers),
+        })
     }
 
     /// The head of the request to the upstream. `None` if no address comes of it, or if something has

@@ -79,7 +79,9 @@ fn load(name: &str, text: &str) -> Result<Loaded, Report> {
         } else {
             "sk_test_x"
         };
-        if path.ends_with("webhooks") {
+        if path.ends_with("door") {
+            Ok(b"0123456789abcdef0123456789abcdef".to_vec())
+        } else if path.ends_with("webhooks") {
             Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
         } else if path.ends_with("assertion.pem") {
             fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
@@ -225,6 +227,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "upstream",
                 "limits",
                 "admin",
+                "forward-auth",
                 "pages",
                 "webhooks",
                 "identity",
@@ -629,12 +632,19 @@ fn headers_in(source: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn every_header_that_is_read_from_gateways_is_in_the_reference() {
+    let looked_at = headers_in(&read("src/core/door.rs"));
+    assert_eq!(names(headers_under("Read from gateways")), looked_at);
+}
+
+#[test]
 fn every_header_that_is_looked_at_is_in_the_reference() {
     let mut looked_at = BTreeSet::new();
     let mut files = 0;
     for file in sources(&["src/core"]) {
         // What is said, not what is heard.
         if [
+            "door.rs",
             "identity_headers.rs",
             "reply.rs",
             "signed_assertion.rs",
@@ -795,7 +805,7 @@ fn every_command_and_option_is_in_the_reference() {
         };
         let has = options(help);
         let mut told = of_rows(text);
-        if matches!(command, "run" | "check" | "explain") {
+        if matches!(command, "run" | "check" | "explain" | "recipe") {
             told.extend(common.clone());
         }
         assert_eq!(told, has, "{command}");

@@ -16,6 +16,7 @@ mod cli;
 mod config;
 mod continuity;
 mod docs;
+mod doors;
 mod ended;
 mod forwarding;
 mod frontend_api;

@@ -11,7 +11,7 @@ use crate::support::toml::written;
 use crate::support::{Answer, World, WorldBuilder};
 
 /// A world with the routes and limits of a text in TOML.
-fn world_of(text: &str) -> WorldBuilder {
+pub fn world_of(text: &str) -> WorldBuilder {
     let written = written(text);
     World::with(Vec::new()).configure(move |config| config.policy = written.policy)
 }

@@ -2,6 +2,7 @@
 //! requests as bytes, a Backend API that is asked over a wire, and what the upstream saw of them.
 
 mod authenticate;
+mod doors;
 mod present;
 mod protect;
 
@@ -28,6 +29,8 @@ use crate::support::{Answer, ask, config_of};
 struct Replay {
     /// By options, origin and route; `None` where a gate does not start with them.
     gates: BTreeMap<String, Option<SocketAddr>>,
+    /// The doors of each gate.
+    doors: BTreeMap<SocketAddr, SocketAddr>,
     api: SocketAddr,
     upstream: RecordingUpstream,
     clock: SharedClock,
@@ -39,6 +42,7 @@ impl Replay {
     async fn new(clock: SharedClock, pending: PendingSessions) -> Self {
         Self {
             gates: BTreeMap::new(),
+            doors: BTreeMap::new(),
             api: rows::serve(FakeApi::load()).await,
             upstream: RecordingUpstream::start().await,
             clock,
@@ -67,7 +71,7 @@ impl Replay {
     }
 
     async fn start(
-        &self,
+        &mut self,
         options: &Value,
         origin: Origin,
         trusted: bool,
@@ -87,6 +91,7 @@ impl Replay {
             config.edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         }
         config.admin_listen = None;
+        config.forward_auth = Some(crate::support::doors(&["127.0.0.1"], None));
         config.clerk.api_url = format!("http://{}", self.api).parse().unwrap();
         config.clerk.secret_key = options["secretKey"].as_str().map(Into::into);
         config.clerk.machine_secret_key = options["machineSecretKey"].as_str().map(Into::into);
@@ -96,6 +101,7 @@ impl Replay {
         };
         let bound = server::build(&config, Arc::clone(&self.clock)).await.ok()?;
         let address = bound.address().unwrap();
+        self.doors.insert(address, bound.doors_address().unwrap());
         tokio::spawn(bound.run(self.stop.clone()));
         Some(address)
     }

@@ -20,8 +20,8 @@ use std::time::Duration;
 use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkConfig, ClerkCookies, Config, HostHeader, IdentityConfig, KeySource, Limits, LogConfig,
-    LogFormat, LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, ForwardAuthConfig, HostHeader, IdentityConfig, KeySource,
+    Limits, LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -63,6 +63,8 @@ pub struct World {
     pub gate: SocketAddr,
     pub admin: SocketAddr,
     pub service: Arc<Service>,
+    /// Where gateways ask, if they may.
+    pub doors: Option<SocketAddr>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -138,6 +140,11 @@ impl WorldBuilder {
         Self { told: true, ..self }
     }
 
+    /// Opens the doors to everybody on this machine.
+    pub fn with_doors(self) -> Self {
+        self.configure(|config| config.forward_auth = Some(doors(&["127.0.0.0/8"], None)))
+    }
+
     /// Lets Clerk end a handshake with a nonce instead of a token.
     pub fn with_nonces(self) -> Self {
         self.clerk(|options| options.nonce_handshakes = true)
@@ -199,6 +206,7 @@ impl WorldBuilder {
         let bound = server::build(&config, clock.clone()).await.unwrap();
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
         let service = bound.service();
+        let doors = bound.doors_address();
         if self.told {
             let page = format!("http://{gate}/_gate/webhooks/clerk");
             clerk.send_events_to(&page).unwrap();
@@ -213,6 +221,7 @@ impl WorldBuilder {
             gate,
             admin,
             service,
+            doors,
             stop,
             running,
         }
@@ -238,6 +247,22 @@ pub fn clerk_config(clerk: &StandIn) -> ClerkConfig {
         secret_key: Some(clerk.secret_key().into()),
         api_url: clerk.url().parse().unwrap(),
         ..clerk_config_of(instance)
+    }
+}
+
+/// Doors for these networks, and for who shows the secret.
+pub fn doors(peers: &[&str], secret: Option<&str>) -> ForwardAuthConfig {
+    ForwardAuthConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: peers
+            .iter()
+            .map(|net| {
+                net.parse()
+                    .or_else(|_| format!("{net}/32").parse())
+                    .unwrap()
+            })
+            .collect(),
+        secret: secret.map(Into::into),
     }
 }
 
@@ -279,6 +304,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
     Config {
         listen: any,
         admin_listen: Some(any),
+        forward_auth: None,
         clerk: clerk_config_of(instance),
         sites: Vec::new(),
         edge: Edge {

@@ -1,0 +1,114 @@
+//! `[forward-auth]`: who may ask for verdicts, and where.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::clerk::ReadFile;
+use super::model::ForwardAuthConfig;
+use super::report::{Problem, Problems};
+use super::section::{Placed, Section};
+use super::settings;
+
+/// The shortest secret, in bytes: whoever has it is told who anybody is.
+const LEAST_SECRET_BYTES: usize = 16;
+
+/// Reads the table. `None` if it is off. The place is the one of the address.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    files: ReadFile<'_>,
+) -> Option<Placed<ForwardAuthConfig>> {
+    let written = root.has("forward-auth");
+    let mut section = root.section("forward-auth");
+    let (problems, place) = (section.problems(), section.place().clone());
+    let (has_listen, has_secret) = (section.has("listen"), section.has("secret-file"));
+    let listen = section.parsed("listen", settings::listen_address);
+    let peers = section.texts("peers");
+    let secret = section.text("secret-file").and_then(|file| {
+        let secret = file.into_file(&section, "secret-file", files)?;
+        let plain = secret.value.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && secret.value.len() >= LEAST_SECRET_BYTES {
+            return Some(secret.value);
+        }
+        problems.add(
+            Problem::error(
+                &secret.place,
+                format!("`secret-file`: a secret is one line of at least {LEAST_SECRET_BYTES} visible characters"),
+            )
+            .hint("make one: `openssl rand -hex 32`"),
+        );
+        None
+    });
+    section.finish();
+    if !written {
+        return None;
+    }
+    if !has_listen {
+        problems.add(
+            Problem::error(
+                &place,
+                "`[forward-auth]` has no `listen`: there is nowhere to ask",
+            )
+            .hint("add `listen = \"127.0.0.1:8081\"`, an address that only the gateway reaches"),
+        );
+    }
+    let somebody = peers.as_ref().is_some_and(|peers| !peers.is_empty());
+    if !somebody && !has_secret {
+        problems.add(
+            Problem::error(
+                &place,
+                "nobody may ask: `[forward-auth]` has neither `peers` nor `secret-file`",
+            )
+            .hint("name the gateways: `peers = [\"127.0.0.1\"]`"),
+        );
+    }
+    let peers = networks(peers.unwrap_or_default(), has_secret, problems);
+    let listen = listen?;
+    Some(Placed::new(
+        ForwardAuthConfig {
+            listen: listen.value,
+            peers,
+            secret: secret.map(Into::into),
+        },
+        listen.place,
+    ))
+}
+
+fn networks(texts: Vec<Placed<String>>, has_secret: bool, problems: &Problems) -> Vec<IpNet> {
+    let read = |text: Placed<String>| {
+        let net = settings::network(&text.value);
+        match net {
+            None => problems.add(Problem::error(
+                &text.place,
+                format!("`{}` is no address or network such as `10.0.0.0/8`", text.value),
+            )),
+            Some(net) if net.prefix_len() == 0 && !has_secret => problems.add(
+                Problem::warning(&text.place, "everybody may ask for verdicts")
+                    .hint("whoever may ask learns who the owner of a token is; name the gateways, or set `secret-file`"),
+            ),
+            Some(_) => {}
+        }
+        net
+    };
+    texts.into_iter().filter_map(read).collect()
+}
+
+/// Reports an address that another listener has.
+pub(super) fn address(
+    doors: &Placed<ForwardAuthConfig>,
+    others: [(&str, Option<SocketAddr>); 2],
+    problems: &Problems,
+) {
+    let listen = doors.value.listen;
+    for (key, other) in others {
+        if other == Some(listen) && listen.port() != 0 {
+            problems.add(
+                Problem::error(
+                    &doors.place,
+                    format!("`{key}` and `[forward-auth] listen` are both `{listen}`"),
+                )
+                .hint("verdicts need an address of their own, which only the gateway reaches"),
+            );
+        }
+    }
+}

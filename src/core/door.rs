@@ -1,0 +1,314 @@
+//! Doors: a gateway asks about a request that it has, and says in headers which one that is.
+//!
+//! Each gateway has its own words for method, address, host, scheme and client. A door reads these
+//! and no others, and only where each of them is there exactly once; what comes of it is read by
+//! [`RequestFacts::read`] like any request.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use super::edge::Edge;
+use super::facts::{RequestFacts, WireRequest};
+use super::origin::Scheme;
+use super::reason::Reason;
+
+/// A gateway, by what it says of a request and by what it makes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `auth_request` of nginx.
+    Nginx,
+    /// `forwardAuth` of Traefik.
+    Traefik,
+    /// `forward_auth` of Caddy.
+    Caddy,
+    /// A Lua action of HAProxy.
+    Haproxy,
+    /// `ext_authz` of Envoy, over HTTP.
+    Envoy,
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 5] = [
+        Self::Nginx,
+        Self::Traefik,
+        Self::Caddy,
+        Self::Haproxy,
+        Self::Envoy,
+    ];
+
+    /// The path that is asked.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Nginx => "/auth/nginx",
+            Self::Traefik => "/auth/traefik",
+            Self::Caddy => "/auth/caddy",
+            Self::Haproxy => "/auth/haproxy",
+            Self::Envoy => "/auth/envoy",
+        }
+    }
+
+    /// The dialect of a path. Envoy writes the path it asks about behind its own.
+    pub fn of(path: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|dialect| match path.strip_prefix(dialect.path()) {
+                Some("") => *dialect != Self::Envoy,
+                Some(rest) => *dialect == Self::Envoy && rest.starts_with('/'),
+                None => false,
+            })
+    }
+
+    /// Where this gateway says what.
+    fn words(self) -> Words {
+        match self {
+            Self::Nginx | Self::Haproxy => Words {
+                request: Some([&X_ORIGINAL_METHOD, &X_ORIGINAL_URI, &X_ORIGINAL_HOST]),
+                proto: &X_ORIGINAL_PROTO,
+                client: &X_ORIGINAL_CLIENT,
+            },
+            Self::Traefik | Self::Caddy => Words {
+                request: Some([&X_FORWARDED_METHOD, &X_FORWARDED_URI, &X_FORWARDED_HOST]),
+                proto: &X_FORWARDED_PROTO,
+                client: &X_FORWARDED_FOR,
+            },
+            Self::Envoy => Words {
+                request: None,
+                proto: &X_ORIGINAL_PROTO,
+                client: &X_ORIGINAL_CLIENT,
+            },
+        }
+    }
+}
+
+/// The headers that a gateway says it in.
+struct Words {
+    /// Method, address and host; `None` where the question itself has those of the request.
+    request: Option<[&'static HeaderName; 3]>,
+    proto: &'static HeaderName,
+    client: &'static HeaderName,
+}
+
+/// The shared secret of a gateway and the gate.
+pub static SECRET_HEADER: HeaderName = HeaderName::from_static("x-clerk-gate-secret");
+
+static X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+static X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+static X_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
+static X_ORIGINAL_PROTO: HeaderName = HeaderName::from_static("x-original-proto");
+static X_ORIGINAL_CLIENT: HeaderName = HeaderName::from_static("x-original-client");
+static X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+static X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What any gateway may say of a request, and what is between it and the gate alone.
+static SAID: [&HeaderName; 11] = [
+    &X_ORIGINAL_METHOD,
+    &X_ORIGINAL_URI,
+    &X_ORIGINAL_HOST,
+    &X_ORIGINAL_PROTO,
+    &X_ORIGINAL_CLIENT,
+    &X_FORWARDED_METHOD,
+    &X_FORWARDED_URI,
+    &X_FORWARDED_HOST,
+    &X_FORWARDED_PROTO,
+    &X_FORWARDED_FOR,
+    &SECRET_HEADER,
+];
+
+/// Headers that change what an application takes a request for, in letters and digits.
+const OVERRIDES: [&str; 2] = ["xoriginalurl", "xrewriteurl"];
+
+/// The same, by how they begin; Clerk's SDKs tell each other by `x-clerk-…` who somebody is.
+const OVERRIDE_PREFIXES: [&str; 5] = [
+    "xclerk",
+    "xhttpmethod",
+    "xmethodoverride",
+    "xmiddleware",
+    "xhttphostoverride",
+];
+
+/// Only a WebSocket handshake has it, and no script of a page can set it. Gateways take `Upgrade` away.
+static SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+
+/// The request that a gateway asks about.
+pub struct Original {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+    peer: IpAddr,
+    scheme: Scheme,
+}
+
+impl Original {
+    /// Reads what a gateway says. `ours` are the headers that only the gate may set.
+    pub fn read<'n>(
+        dialect: Dialect,
+        asked: WireRequest<'_>,
+        ours: impl Iterator<Item = &'n HeaderName>,
+    ) -> Result<Self, Reason> {
+        let headers = asked.headers;
+        refuse_disguised(headers, ours)?;
+        let words = dialect.words();
+        let (method, target, host) = if let Some([method, uri, host]) = words.request {
+            (
+                Method::from_bytes(only(headers, method)?.as_bytes())
+                    .map_err(|_| Reason::DoorMetadata)?,
+                target(only(headers, uri)?.as_bytes())?,
+                only(headers, host)?.clone(),
+            )
+        } else {
+            let said = asked.target.path_and_query().map(PathAndQuery::as_str);
+            let said = said.and_then(|said| said.strip_prefix(dialect.path()));
+            (
+                asked.method.clone(),
+                target(said.unwrap_or_default().as_bytes())?,
+                only(headers, &HOST)?.clone(),
+            )
+        };
+        let proto = only(headers, words.proto)?.to_str().ok();
+        let scheme = proto.and_then(scheme).ok_or(Reason::DoorMetadata)?;
+        let chain = only(headers, words.client)?.to_str().unwrap_or_default();
+        let chain: Option<Vec<IpAddr>> = chain
+            .split(',')
+            .map(|text| text.trim().parse().ok())
+            .collect();
+        // The rightmost address is the one that the gateway has seen; the others are hearsay, which
+        // counts as far as proxies are trusted.
+        let mut chain = chain.ok_or(Reason::DoorMetadata)?;
+        let peer: IpAddr = chain.pop().ok_or(Reason::DoorMetadata)?;
+        Ok(Self {
+            method,
+            target,
+            headers: original_headers(headers, host, &chain),
+            peer: peer.to_canonical(),
+            scheme,
+        })
+    }
+
+    /// The request as if it had come to the gate itself.
+    pub fn wire(&self) -> WireRequest<'_> {
+        WireRequest {
+            method: &self.method,
+            target: &self.target,
+            version: Version::HTTP_11,
+            headers: &self.headers,
+            peer: self.peer,
+            scheme: self.scheme,
+        }
+    }
+
+    /// Reads the request.
+    pub fn facts(&self, edge: &Edge) -> Result<RequestFacts<'_>, Reason> {
+        let facts = RequestFacts::read(self.wire(), edge)?;
+        // SECURITY: the gateway sends on the path that it has, not the one that was judged.
+        if facts.path.as_str() != self.target.path() {
+            return Err(Reason::PathNotCanonical);
+        }
+        Ok(facts)
+    }
+}
+
+/// The value of a header that has to be there once, and to say something.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue, Reason> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(value), None) if !value.as_bytes().trim_ascii().is_empty() => Ok(value),
+        _ => Err(Reason::DoorMetadata),
+    }
+}
+
+/// A target in origin form. Its parser would leave out a fragment without a word.
+fn target(text: &[u8]) -> Result<Uri, Reason> {
+    if text.first() != Some(&b'/') {
+        return Err(Reason::DoorMetadata);
+    }
+    if text.contains(&b'#') {
+        return Err(Reason::PathAmbiguous);
+    }
+    PathAndQuery::try_from(text)
+        .map(Uri::from)
+        .map_err(|_| Reason::PathMalformed)
+}
+
+/// Traefik says `ws` and `wss` of WebSockets.
+fn scheme(text: &str) -> Option<Scheme> {
+    match text {
+        "ws" => Some(Scheme::Http),
+        "wss" => Some(Scheme::Https),
+        text => Scheme::parse(text),
+    }
+}
+
+/// The headers of the request itself: without what the gateway says, and what is between it and us.
+fn original_headers(headers: &HeaderMap, host: HeaderValue, chain: &[IpAddr]) -> HeaderMap {
+    let mut original = headers.clone();
+    for name in SAID {
+        original.remove(name);
+    }
+    let upgrades = headers.get_all(UPGRADE).iter().any(|line| {
+        let line = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
+        line.contains("websocket")
+    });
+    original.remove(UPGRADE);
+    original.remove(CONNECTION);
+    if upgrades || headers.contains_key(&SEC_WEBSOCKET_KEY) {
+        original.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        original.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    original.insert(HOST, host);
+    let chain: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    if let Ok(chain) = HeaderValue::try_from(chain.join(", "))
+        && !chain.is_empty()
+    {
+        original.insert(&X_FORWARDED_FOR, chain);
+    }
+    original
+}
+
+/// Refuses a request with a header that the application might read in the place of one of ours.
+// SECURITY: a door cannot take a header from a request. A gateway replaces `x-user-id`, and passes on
+// `X_User_Id`, which is the same variable for CGI, WSGI and PHP.
+fn refuse_disguised<'n>(
+    headers: &HeaderMap,
+    ours: impl Iterator<Item = &'n HeaderName>,
+) -> Result<(), Reason> {
+    let protected: Vec<&HeaderName> = ours.chain(SAID).collect();
+    let disguised = headers.keys().any(|name| {
+        if protected.contains(&name) {
+            return false;
+        }
+        let plain = letters(name.as_str());
+        OVERRIDES.contains(&plain.as_str())
+            || OVERRIDE_PREFIXES
+                .iter()
+                .any(|prefix| plain.starts_with(prefix))
+            || protected
+                .iter()
+                .any(|known| letters(known.as_str()) == plain)
+    });
+    if disguised {
+        Err(Reason::HeaderDisguised)
+    } else {
+        Ok(())
+    }
+}
+
+/// A name without everything but letters and digits.
+fn letters(name: &str) -> String {
+    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
+    plain
+        .map(|byte| char::from(byte.to_ascii_lowercase()))
+        .collect()
+}
+
+impl std::fmt::Debug for Original {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.wire().fmt(f)
+    }
+}
