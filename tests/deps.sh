@@ -2,7 +2,7 @@
 # Installs what the tests and lints need and this machine lacks.
 #
 #   tests/deps.sh            everything
-#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, packaging
+#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, doors, packaging
 #
 # Debian packages come from apt (with sudo, unless run by root), Node packages go to
 # tests/e2e/node_modules and Python ones to target/venv, at the versions pinned in tests/e2e.
@@ -32,6 +32,12 @@ debian_packages() {
       node) need_node; command_from openssl openssl ;;
       browser) need_node; command_from chromium chromium ;;
       app) need_node; need_python; command_from openssl openssl ;;
+      doors)
+        need_node
+        need_python
+        command_from nginx nginx
+        command_from haproxy haproxy
+        ;;
       packaging)
         need_python
         command_from cc gcc
@@ -120,7 +126,7 @@ asked() {
 }
 
 groups=("$@")
-[ $# -gt 0 ] || groups=(lint rust redis node browser app packaging)
+[ $# -gt 0 ] || groups=(lint rust redis node browser app doors packaging)
 debian_packages "${groups[@]}"
 if asked node browser app; then node_packages; fi
-if asked app packaging; then python_packages; fi
+if asked app doors packaging; then python_packages; fi

@@ -7,6 +7,7 @@ mod check;
 mod dev;
 mod explain;
 mod health;
+mod recipe;
 mod run;
 mod settings;
 
@@ -36,6 +37,8 @@ enum Command {
     Check(settings::Settings),
     /// Tell which rule decides about a request, and why
     Explain(Box<explain::Explain>),
+    /// Print the configuration of a gateway that asks this gate
+    Recipe(Box<recipe::Recipe>),
     /// Ask a running gate whether it is ready
     Health(health::Health),
 }
@@ -77,6 +80,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         Command::Dev(dev) => dev::dev(&dev, &environment).await,
         Command::Check(settings) => check::check(&settings, &environment),
         Command::Explain(explain) => explain::explain(&explain, &environment).await,
+        Command::Recipe(recipe) => recipe::recipe(&recipe, &environment),
         Command::Health(health) => health::health(&health).await,
     };
     ending.into()

@@ -23,6 +23,7 @@ fn help_says_what_there_is() {
         vec!["dev", "--help"],
         vec!["check", "--help"],
         vec!["explain", "--help"],
+        vec!["recipe", "--help"],
         vec!["health", "--help"],
     ] {
         let (code, out, err) = run(program().args(&command));

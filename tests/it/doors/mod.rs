@@ -4,6 +4,7 @@ mod asking;
 mod hosts;
 mod limits;
 mod paths;
+mod recipes;
 mod verdicts;
 
 use std::net::SocketAddr;

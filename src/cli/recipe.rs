@@ -1,0 +1,303 @@
+//! `clerk-gate recipe`: the configuration of a gateway that asks this gate.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use askama::Template;
+use clap::{Args, ValueEnum};
+
+use super::settings::Settings;
+use super::{Ending, complain};
+use crate::config::{Config, Environment};
+use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
+use crate::core::edge::PublicAddress;
+use crate::core::identity_headers::HeaderPlan;
+use crate::core::origin::Scheme;
+
+/// Prints the configuration of a gateway.
+#[derive(Args, Debug)]
+pub(super) struct Recipe {
+    /// The gateway
+    server: Server,
+    /// Where the gateway accepts requests
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:80")]
+    gateway: SocketAddr,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// A gateway there is a recipe for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Server {
+    /// nginx, with `auth_request`
+    Nginx,
+    /// Traefik, with `forwardAuth`
+    Traefik,
+    /// Caddy, with what `forward_auth` stands for
+    Caddy,
+    /// HAProxy, with a Lua action
+    Haproxy,
+    /// The Lua action of HAProxy
+    HaproxyLua,
+    /// Envoy, with `ext_authz`
+    Envoy,
+    /// Kubernetes, with the gate as a sidecar
+    Kubernetes,
+}
+
+/// Headers that the gate of the proxy takes from every request, as far as their names are known.
+const FORGED: [&str; 26] = [
+    "Clerk-Proxy-Url",
+    "Clerk-Secret-Key",
+    "Forwarded",
+    "X-Clerk-Auth-Message",
+    "X-Clerk-Auth-Reason",
+    "X-Clerk-Auth-Signature",
+    "X-Clerk-Auth-Status",
+    "X-Clerk-Auth-Token",
+    "X-Clerk-Clerk-Url",
+    "X-Clerk-Gate-Status",
+    "X-Clerk-Gate-Secret",
+    "X-Forwarded-Method",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Uri",
+    "X-HTTP-Host-Override",
+    "X-HTTP-Method",
+    "X-HTTP-Method-Override",
+    "X-Method-Override",
+    "X-Middleware-Subrequest",
+    "X-Original-Client",
+    "X-Original-Host",
+    "X-Original-Method",
+    "X-Original-Proto",
+    "X-Original-URI",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+];
+
+/// Those of them with which the gate is not even asked.
+const OVERRIDES: [&str; 14] = [
+    "X-Clerk-Auth-Message",
+    "X-Clerk-Auth-Reason",
+    "X-Clerk-Auth-Signature",
+    "X-Clerk-Auth-Status",
+    "X-Clerk-Auth-Token",
+    "X-Clerk-Clerk-Url",
+    "X-Clerk-Gate-Status",
+    "X-HTTP-Host-Override",
+    "X-HTTP-Method",
+    "X-HTTP-Method-Override",
+    "X-Method-Override",
+    "X-Middleware-Subrequest",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+];
+
+/// The statuses that a refusal can have, besides 307.
+const STATUSES: [u16; 13] = [
+    400, 403, 404, 405, 408, 413, 421, 429, 431, 500, 502, 503, 504,
+];
+
+/// The name of a header that the gate sets.
+struct Header(String);
+
+impl Header {
+    /// As people write it: `X-User-Id`.
+    fn title(&self) -> String {
+        let words: Vec<String> = self
+            .0
+            .split('-')
+            .map(|word| {
+                let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+                first.to_ascii_uppercase() + rest
+            })
+            .collect();
+        words.join("-")
+    }
+
+    /// As part of the name of a variable: `x_user_id`.
+    fn variable(&self) -> String {
+        self.0.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    }
+}
+
+/// What every recipe says.
+struct Facts {
+    gate: SocketAddr,
+    door: SocketAddr,
+    /// The same by name.
+    clusters: [(&'static str, SocketAddr); 2],
+    listen: SocketAddr,
+    server_name: String,
+    public_https: bool,
+    upstream: String,
+    upstream_name: String,
+    upstream_port: u16,
+    upstream_scheme: &'static str,
+    own_paths: Vec<String>,
+    /// What only the gate may say.
+    identity: Vec<Header>,
+    /// What the gate says on some routes, and the client on all others.
+    templates: Vec<Header>,
+    cookies: Vec<String>,
+    forged: &'static [&'static str],
+    overrides: &'static [&'static str],
+    statuses: &'static [u16],
+    secret: bool,
+}
+
+macro_rules! recipes {
+    ($($name:ident => $path:literal;)+) => {
+        $(
+            #[derive(Template)]
+            #[template(path = $path, escape = "none")]
+            struct $name<'f>(&'f Facts);
+
+            impl std::ops::Deref for $name<'_> {
+                type Target = Facts;
+
+                fn deref(&self) -> &Facts {
+                    self.0
+                }
+            }
+        )+
+    };
+}
+
+/// Prints the recipe on standard output.
+pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
+    let found = match recipe.settings.load(environment) {
+        Ok(found) => found,
+        Err(ending) => return ending,
+    };
+    let Some(facts) = facts(&found.config, recipe.gateway) else {
+        complain(
+            "gateways cannot ask: there is no `[forward-auth]`",
+            Some(
+                "add `[forward-auth]` with `listen = \"127.0.0.1:8081\"` and `peers = [\"127.0.0.1\"]`",
+            ),
+        );
+        return Ending::Misused;
+    };
+    match recipe.server.written(&facts) {
+        Ok(text) => {
+            print!("{text}");
+            Ending::Well
+        }
+        Err(error) => {
+            complain(&format!("the recipe cannot be written: {error}"), None);
+            Ending::Failed
+        }
+    }
+}
+
+recipes! {
+    Nginx => "recipes/nginx.conf";
+    Traefik => "recipes/traefik.yml";
+    Caddy => "recipes/Caddyfile";
+    Haproxy => "recipes/haproxy.cfg";
+    HaproxyLua => "recipes/clerk-gate.lua";
+    Envoy => "recipes/envoy.yaml";
+    Kubernetes => "recipes/kubernetes.yaml";
+}
+
+impl Server {
+    fn written(self, facts: &Facts) -> Result<String, askama::Error> {
+        let text = match self {
+            Self::Nginx => Nginx(facts).render(),
+            Self::Traefik => Traefik(facts).render(),
+            Self::Caddy => Caddy(facts).render(),
+            Self::Haproxy => Haproxy(facts).render(),
+            Self::HaproxyLua => HaproxyLua(facts).render(),
+            Self::Envoy => Envoy(facts).render(),
+            Self::Kubernetes => Kubernetes(facts).render(),
+        }?;
+        Ok(text.trim_end().to_owned() + "\n")
+    }
+}
+
+fn facts(config: &Config, listen: SocketAddr) -> Option<Facts> {
+    let doors = config.forward_auth.as_ref()?;
+    let upstream = config.upstreams.first()?;
+    let host = upstream.url.host();
+    let port = host
+        .port()
+        .unwrap_or_else(|| upstream.url.scheme().default_port());
+    let (server_name, public_https) = match &config.edge.public {
+        PublicAddress::Fixed(origin) => {
+            let https = origin.scheme() == Scheme::Https;
+            (origin.host().name().to_owned(), https)
+        }
+        PublicAddress::Loopback => ("_".to_owned(), false),
+    };
+    let instances = || std::iter::once(&config.clerk).chain(&config.sites);
+    let mut own_paths = vec![config.pages_prefix.clone()];
+    for path in instances().filter_map(|clerk| clerk.instance.frontend_api_proxy.as_ref()) {
+        own_paths.push(format!("{}/", path.as_str()));
+    }
+    own_paths.push("/.well-known/oauth-protected-resource".to_owned());
+    own_paths.dedup();
+    let plan = HeaderPlan::new(config.identity.headers.clone());
+    let (gate, door) = (reachable(config.listen), reachable(doors.listen));
+    Some(Facts {
+        gate,
+        door,
+        clusters: [("clerk_gate", gate), ("clerk_gate_door", door)],
+        listen,
+        server_name,
+        public_https,
+        upstream_name: host.name().to_owned(),
+        upstream_port: port,
+        upstream: format!("{}:{port}", host.name()),
+        upstream_scheme: upstream.url.scheme().as_str(),
+        own_paths,
+        identity: plan.names().map(|name| Header(name.to_string())).collect(),
+        templates: templates(config),
+        cookies: instances()
+            .flat_map(|clerk| cookies(clerk.instance.key.cookie_suffix()))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        forged: &FORGED,
+        overrides: &OVERRIDES,
+        statuses: &STATUSES,
+        secret: doors.secret.is_some(),
+    })
+}
+
+fn templates(config: &Config) -> Vec<Header> {
+    let routes = config.policy.routes().iter();
+    let names: BTreeSet<String> = routes
+        .filter_map(|route| Some(route.template.as_ref()?.header.to_string()))
+        .collect();
+    names.into_iter().map(Header).collect()
+}
+
+/// The address to reach a listener at: one that listens everywhere is on this machine too.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port())
+    } else {
+        listen
+    }
+}
+
+/// The cookies that Clerk or the gate may set, of the instance with this suffix.
+fn cookies(suffix: &str) -> Vec<String> {
+    let suffixed = |name: &str| format!("{name}_{suffix}");
+    let mut names: Vec<String> = [
+        "__session",
+        "__client_uat",
+        "__refresh",
+        "__clerk_db_jwt",
+        "__clerk_redirect_count",
+    ]
+    .iter()
+    .flat_map(|name| [(*name).to_owned(), suffixed(name)])
+    .collect();
+    names.push("__clerk_handshake".to_owned());
+    names.push("clerk_active_context".to_owned());
+    names.push(suffixed(SEAL_COOKIE));
+    names.push(suffixed(STATE_COOKIE));
+    names
+}

@@ -1,0 +1,79 @@
+//! The recipes are what stands in the examples.
+
+use std::path::Path;
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn recipe(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_clerk-gate"))
+        .arg("recipe")
+        .args(arguments)
+        .current_dir(Path::new(ROOT).join("examples/gateways"))
+        .env_clear()
+        .output()
+        .unwrap()
+}
+
+/// `UPDATE=1 cargo test` writes down what is said now.
+#[test]
+fn the_examples_are_what_the_recipes_print() {
+    let mut count = 0;
+    for (server, file) in [
+        ("nginx", "nginx/clerk-gate.conf"),
+        ("traefik", "traefik/traefik.yml"),
+        ("caddy", "caddy/Caddyfile"),
+        ("haproxy", "haproxy/haproxy.cfg"),
+        ("haproxy-lua", "haproxy/clerk-gate.lua"),
+        ("envoy", "envoy/envoy.yaml"),
+        ("kubernetes", "kubernetes/application.yaml"),
+    ] {
+        let said = recipe(&[server, "-c", "clerk-gate.toml"]);
+        let error = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "{server}: {error}");
+        let text = String::from_utf8(said.stdout).unwrap();
+        let path = Path::new(ROOT).join("examples").join(file);
+        if option_env!("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let example = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(example, text, "{server}");
+        // Whatever the gate may set is in it.
+        if server != "haproxy" && server != "kubernetes" {
+            let lower = text.to_lowercase();
+            for name in ["x-user-id", "remote-user", "x-clerk-gate-assertion"] {
+                assert!(lower.contains(name), "{server}: {name}");
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 7);
+}
+
+#[test]
+fn without_doors_there_is_no_recipe() {
+    let said = recipe(&["nginx", "-c", "../compose/clerk-gate.toml"]);
+    assert_eq!(said.status.code(), Some(2));
+    assert_eq!(said.stdout, b"");
+}
+
+#[test]
+fn no_recipe_shows_the_secret() {
+    let folder = std::env::temp_dir().join(format!("clerk-gate-recipes-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let secret = "0123456789abcdef-never-printed";
+    std::fs::write(folder.join("secret"), secret).unwrap();
+    let file = folder.join("clerk-gate.toml");
+    let text = std::fs::read_to_string(Path::new(ROOT).join("examples/gateways/clerk-gate.toml"));
+    let peers = "peers  = [\"127.0.0.1\"]";
+    let secret_file = format!("secret-file = \"{}\"", folder.join("secret").display());
+    std::fs::write(&file, text.unwrap().replace(peers, &secret_file)).unwrap();
+    for server in ["nginx", "traefik", "caddy", "haproxy-lua", "envoy"] {
+        let said = recipe(&[server, "-c", file.to_str().unwrap()]);
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(!text.contains(secret), "{server}");
+        let names = text.contains("X-Clerk-Gate-Secret") || text.contains("x-clerk-gate-secret");
+        assert!(names, "{server}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
