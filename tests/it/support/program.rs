@@ -1,9 +1,11 @@
 //! The program itself, run as somebody would run it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -37,10 +39,13 @@ pub fn run(command: &mut Command) -> (i32, String, String) {
     )
 }
 
+/// How long a program may say nothing that is waited for.
+const DEADLINE: Duration = Duration::from_mins(1);
+
 /// A running program that is stopped when it is dropped.
 pub struct Running {
     child: Child,
-    lines: Option<BufReader<std::process::ChildStderr>>,
+    lines: Option<Receiver<String>>,
 }
 
 impl Running {
@@ -51,7 +56,7 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = child.stderr.take().map(BufReader::new);
+        let lines = child.stderr.take().map(received);
         let mut running = Self { child, lines };
         loop {
             let line = running.line();
@@ -64,11 +69,9 @@ impl Running {
     }
 
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
         let lines = self.lines.as_mut().expect("the log is read");
-        lines.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the program has ended");
-        line
+        let line = lines.recv_timeout(DEADLINE);
+        line.expect("the program says something more")
     }
 
     /// The id of the process.
@@ -78,8 +81,7 @@ impl Running {
 
     /// Reads the log from now on and forgets it, so that the program never waits for a reader.
     pub fn discard_log(&mut self) {
-        let mut lines = self.lines.take().expect("the log is read");
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        self.lines.take().expect("the log is read");
     }
 
     /// Sends a signal, such as `TERM`, by the shell's own `kill`.
@@ -101,12 +103,23 @@ impl Running {
 
     /// Waits for the end, and gives its code and the rest of the log.
     pub fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        if let Some(mut lines) = self.lines.take() {
-            lines.read_to_string(&mut rest).unwrap();
-        }
+        let lines = self.lines.take();
+        let rest = lines.map_or_else(String::new, |lines| lines.iter().collect());
         (self.child.wait().unwrap().code(), rest)
     }
+}
+
+/// Each line as it is written; they are read whether or not anybody wants them.
+fn received(log: ChildStderr) -> Receiver<String> {
+    let (to, from) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut log = BufReader::new(log);
+        let mut line = String::new();
+        while log.read_line(&mut line).is_ok_and(|read| read > 0) {
+            let _ = to.send(std::mem::take(&mut line));
+        }
+    });
+    from
 }
 
 impl Drop for Running {
