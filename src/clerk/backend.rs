@@ -82,6 +82,11 @@ impl BackendApi {
         Self { client }
     }
 
+    /// What its calls are made with.
+    pub fn client(&self) -> &ClerkClient {
+        &self.client
+    }
+
     /// The Set-Cookie strings behind a handshake nonce. Any failure counts as none.
     pub async fn handshake_payload(&self, nonce: &str) -> Result<Vec<String>, ()> {
         let answer = self

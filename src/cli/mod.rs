@@ -10,6 +10,7 @@ mod health;
 mod recipe;
 mod run;
 mod settings;
+mod watch;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -1,13 +1,17 @@
 //! `clerk-gate run`.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::settings::Settings;
+use super::watch::{Seen, Watched};
 use super::{Ending, colour, complain};
 use crate::clock::SystemClock;
 use crate::config::{Colour, Config, Environment, LogFormat};
+use crate::server::reload::Reloader;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Format, Ink};
 
@@ -21,11 +25,71 @@ pub(super) async fn run(settings: &Settings, environment: &Environment) -> Endin
         eprintln!("{}\n", found.warnings.render(colour(environment)));
     }
     start_logging(&found.config, environment);
+    // Before it serves: a SIGHUP that nobody listens for ends a process.
+    let hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return deaf(&error),
+    };
     let bound = match bind(&found.config).await {
         Ok(bound) => bound,
         Err(ending) => return ending,
     };
-    serve(bound).await
+    let again = Again {
+        settings,
+        environment,
+        reloader: bound.reloader(),
+    };
+    let reading = again.whenever_told(hangup, found.config.watch, found.files);
+    serve(bound, reading).await
+}
+
+fn deaf(error: &std::io::Error) -> Ending {
+    complain(&format!("cannot listen for signals: {error}"), None);
+    Ending::Failed
+}
+
+/// Reads the configuration again.
+struct Again<'a> {
+    settings: &'a Settings,
+    environment: &'a Environment,
+    reloader: Arc<Reloader>,
+}
+
+impl Again<'_> {
+    /// Reads it on each SIGHUP and, if it is watched, whenever its files have changed. Never returns.
+    async fn whenever_told(self, mut hangup: Signal, watch: bool, files: Vec<Seen>) {
+        let mut watched = Watched::new(files);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => info!(signal = "SIGHUP", "asked to read the configuration again"),
+                () = watched.changed(), if watch => info!("the files of the configuration have changed"),
+            }
+            let files = self.read();
+            watched = Watched::new(files);
+        }
+    }
+
+    /// Reads it, and goes by it if all is well. What else happens is said in the log. Tells which files it
+    /// is in.
+    fn read(&self) -> Vec<Seen> {
+        let kept = "the configuration stays as it was";
+        match self.settings.load_quietly(self.environment) {
+            Ok(found) => {
+                if !found.warnings.is_empty() {
+                    let warnings = found.warnings.render(Colour::Plain);
+                    warn!(%warnings, "there are warnings of the configuration");
+                }
+                if let Err(error) = self.reloader.change_to(found.config) {
+                    warn!(cause = format!("{error:#}"), "{kept}");
+                }
+                found.files
+            }
+            Err((trouble, files)) => {
+                warn!(cause = %trouble, "{kept}");
+                files
+            }
+        }
+    }
 }
 
 /// Starts the log that the configuration asks for.
@@ -43,7 +107,7 @@ pub(super) fn start_logging(config: &Config, environment: &Environment) {
 
 /// Makes the gate and opens its ports. What failed has been said.
 pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
-    server::build(config, std::sync::Arc::new(SystemClock))
+    server::build(config, Arc::new(SystemClock))
         .await
         .map_err(|error| {
             let taken = error
@@ -58,21 +122,20 @@ pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
         })
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short.
-pub(super) async fn serve(bound: Bound) -> Ending {
+/// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short. `beside` is done
+/// meanwhile, and never ends.
+pub(super) async fn serve(bound: Bound, beside: impl Future<Output = ()>) -> Ending {
     let (mut terminate, mut interrupt) = match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            complain(&format!("cannot listen for signals: {error}"), None);
-            return Ending::Failed;
-        }
+        (Err(error), _) | (_, Err(error)) => return deaf(&error),
     };
     let stop = CancellationToken::new();
     let serving = bound.run(stop.clone());
     let mut serving = std::pin::pin!(serving);
+    let mut beside = std::pin::pin!(beside);
     loop {
         let name = tokio::select! {
             ended = &mut serving => {
@@ -84,6 +147,7 @@ pub(super) async fn serve(bound: Bound) -> Ending {
                     }
                 };
             }
+            () = &mut beside, if !stop.is_cancelled() => continue,
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };

@@ -1,11 +1,16 @@
 //! Where `run` and `check` find their configuration.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use clap::Args;
 
+use super::watch::Seen;
 use super::{Ending, colour, complain};
-use crate::config::{self, Config, Environment, FlagValue, Report, Severity, Source, Surroundings};
+use crate::config::{
+    self, Colour, Config, Environment, FlagValue, Loaded, Report, Severity, Source, Surroundings,
+};
 
 /// Looked for where no file is named.
 const USUAL_PLACES: [&str; 2] = ["clerk-gate.toml", "/etc/clerk-gate/clerk-gate.toml"];
@@ -34,54 +39,104 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) config: Config,
     pub(super) warnings: Report,
+    /// What it was read from.
+    pub(super) files: Vec<Seen>,
+}
+
+/// Why there is no configuration.
+pub(super) enum Trouble {
+    /// The file cannot be read.
+    Unreadable { path: PathBuf, cause: io::Error },
+    /// There are problems in it.
+    Wrong { name: String, report: Report },
 }
 
 impl Settings {
     /// Finds and checks the configuration. What is wrong with it has been said when this fails.
     pub(super) fn load(&self, environment: &Environment) -> Result<Found, Ending> {
-        let source = self.source()?;
-        let flags = self.flags();
-        let loaded = config::load(
-            &source,
-            &Surroundings {
-                environment,
-                flags: &flags,
-                files: &|path| std::fs::read(path),
-            },
-        );
-        match loaded {
-            Ok(loaded) => Ok(Found {
-                name: source.name().to_owned(),
-                config: loaded.config,
-                warnings: loaded.warnings,
-            }),
-            Err(report) => {
-                eprintln!("{}\n", report.render(colour(environment)));
-                eprintln!("{}: {}", source.name(), summary(&report));
-                Err(Ending::Misused)
+        self.load_quietly(environment).map_err(|(trouble, _)| {
+            match &*trouble {
+                Trouble::Unreadable { .. } => {
+                    let hint = Some("name another file with `-c FILE`");
+                    complain(&trouble.to_string(), hint);
+                }
+                Trouble::Wrong { name, report } => {
+                    eprintln!("{}\n", report.render(colour(environment)));
+                    eprintln!("{name}: {}", summary(report));
+                }
             }
+            Ending::Misused
+        })
+    }
+
+    /// Finds and checks the configuration. The files that it was to be read from come with what is wrong.
+    pub(super) fn load_quietly(
+        &self,
+        environment: &Environment,
+    ) -> Result<Found, (Box<Trouble>, Vec<Seen>)> {
+        let files = RefCell::new(Vec::new());
+        let loaded = self.load_noting(environment, &files);
+        let mut files = files.into_inner();
+        match loaded {
+            Ok(Loaded { config, warnings }) => {
+                let upstreams = config.upstreams.iter();
+                files.extend(
+                    upstreams.filter_map(|upstream| Some(Seen::now(upstream.ca_file.as_ref()?))),
+                );
+                Ok(Found {
+                    name: self.name(),
+                    config,
+                    warnings,
+                    files,
+                })
+            }
+            Err(trouble) => Err((Box::new(trouble), files)),
         }
     }
 
-    fn source(&self) -> Result<Source, Ending> {
-        let path = match &self.config {
-            Some(path) => path.as_path(),
-            None => match USUAL_PLACES
-                .iter()
-                .map(Path::new)
-                .find(|path| path.exists())
-            {
-                Some(path) => path,
-                None => return Ok(Source::none()),
-            },
+    fn load_noting(
+        &self,
+        environment: &Environment,
+        files: &RefCell<Vec<Seen>>,
+    ) -> Result<Loaded, Trouble> {
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path);
+            let seen = Seen::reading(path, bytes.as_deref());
+            files.borrow_mut().push(seen);
+            bytes
         };
-        Source::read(path).map_err(|error| {
-            complain(
-                &format!("cannot read `{}`: {error}", path.display()),
-                Some("name another file with `-c FILE`"),
-            );
-            Ending::Misused
+        let source = match self.path() {
+            Some(path) => read(path)
+                .and_then(|bytes| Source::of_bytes(path, bytes))
+                .map_err(|cause| Trouble::Unreadable {
+                    path: path.to_owned(),
+                    cause,
+                })?,
+            None => Source::none(),
+        };
+        let flags = self.flags();
+        let surroundings = Surroundings {
+            environment,
+            flags: &flags,
+            files: &read,
+        };
+        config::load(&source, &surroundings).map_err(|report| Trouble::Wrong {
+            name: source.name().to_owned(),
+            report,
         })
+    }
+
+    /// What the file is called.
+    fn name(&self) -> String {
+        let path = self.path().map(|path| path.display().to_string());
+        path.unwrap_or_else(|| Source::none().name().to_owned())
+    }
+
+    /// The file, if there is one.
+    fn path(&self) -> Option<&Path> {
+        let usual = || USUAL_PLACES.map(Path::new).into_iter();
+        let named = self.config.as_deref();
+        named.or_else(|| usual().find(|path| path.exists()))
     }
 
     fn flags(&self) -> Vec<FlagValue> {
@@ -101,6 +156,17 @@ impl Settings {
                 Some(FlagValue { path, flag, value })
             })
             .collect()
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, cause } => {
+                write!(f, "cannot read `{}`: {cause}", path.display())
+            }
+            Self::Wrong { report, .. } => f.write_str(&report.render(Colour::Plain)),
+        }
     }
 }
 

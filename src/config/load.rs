@@ -103,7 +103,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let identity = settings::identity(root.section("identity"));
     let inject = inject::read(root.section("inject"));
     let store = store::read(root.section("store"), files);
-    let (log, drain) = settings::log_and_drain(&mut root);
+    let process = settings::process(&mut root);
     let carried = identity.headers.iter();
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
@@ -174,8 +174,9 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         pages_prefix,
         webhooks,
         store,
-        log,
-        drain,
+        log: process.log,
+        drain: process.drain,
+        watch: process.watch,
     })
 }
 

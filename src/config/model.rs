@@ -57,6 +57,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.
     pub drain: Duration,
+    /// Whether it is read again when its files have changed.
+    pub watch: bool,
 }
 
 /// Who may ask for verdicts, and where. All that is set has to hold.

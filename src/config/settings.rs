@@ -269,9 +269,27 @@ pub(super) fn squashed(name: &str) -> String {
         .collect()
 }
 
-/// Reads `[log]` and `[shutdown]`.
-pub(super) fn log_and_drain(root: &mut Section<'_>) -> (LogConfig, Duration) {
-    (log(root.section("log")), drain(root.section("shutdown")))
+/// What is said of the process itself.
+pub(super) struct Process {
+    pub(super) log: LogConfig,
+    pub(super) drain: Duration,
+    pub(super) watch: bool,
+}
+
+/// Reads `[log]`, `[shutdown]` and `[reload]`.
+pub(super) fn process(root: &mut Section<'_>) -> Process {
+    Process {
+        log: log(root.section("log")),
+        drain: drain(root.section("shutdown")),
+        watch: watch(root.section("reload")),
+    }
+}
+
+/// Whether files are watched.
+fn watch(mut section: Section<'_>) -> bool {
+    let watch = section.flag("watch");
+    section.finish();
+    watch.is_none_or(|read| read.value)
 }
 
 fn log(mut section: Section<'_>) -> LogConfig {

@@ -24,9 +24,8 @@ impl Source {
         Self::new("(no file)", "")
     }
 
-    /// Reads a file. The error is the one of the system, or says that the file is no text.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        let bytes = std::fs::read(path)?;
+    /// What was read from a file. The error says that it is no text.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> io::Result<Self> {
         let text = String::from_utf8(bytes)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))?;
         Ok(Self::new(path.display().to_string(), text))

@@ -9,6 +9,7 @@ use http::uri::Authority;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 
+use super::reload::Before;
 use super::sites;
 use crate::clock::SharedClock;
 use crate::config::{self, ClerkConfig, Config, HostHeader, UpstreamConfig};
@@ -23,8 +24,13 @@ use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
 use crate::upstream::{Upstream, UpstreamTimes};
 
-/// Makes the snapshot that `config` describes. Reads certificate files; connects to nothing.
-pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
+/// Makes the snapshot that `config` describes, with what of `before` has not changed. Reads certificate
+/// files; connects to nothing.
+pub(super) fn snapshot(
+    config: &Config,
+    clock: &SharedClock,
+    before: Option<&Before<'_>>,
+) -> anyhow::Result<Snapshot> {
     let headers = HeaderPlan::new(config.identity.headers.clone()).reserving(
         config
             .policy
@@ -50,7 +56,7 @@ pub(super) fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<S
         .map(|upstream| self::upstream(upstream, config, &rules))
         .collect::<anyhow::Result<_>>()?;
     Ok(Snapshot {
-        sites: sites::make(config, clock, &rules)?,
+        sites: sites::make(config, clock, &rules, before)?,
         policy: config.policy.clone(),
         edge: config.edge.clone(),
         headers,

@@ -5,6 +5,7 @@
 
 pub mod accept;
 mod assemble;
+pub mod reload;
 mod seat;
 mod sites;
 
@@ -26,6 +27,7 @@ use crate::gate::{Gate, Snapshot};
 use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Entrance, Service};
+use reload::Reloader;
 
 /// A gate that is bound to its addresses and serves nobody yet.
 #[derive(Debug)]
@@ -34,12 +36,13 @@ pub struct Bound {
     admin: Option<TcpListener>,
     doors: Option<(TcpListener, Arc<Admission>)>,
     service: Arc<Service>,
+    reloader: Arc<Reloader>,
     drain: Duration,
 }
 
 /// Makes everything that `config` asks for and opens the ports.
 pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
-    let snapshot = assemble::snapshot(config, &clock)?;
+    let snapshot = assemble::snapshot(config, &clock, None)?;
     let listener = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(
@@ -67,23 +70,25 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         connections: config.limits.connections,
     };
     let service = Arc::new(Service {
-        gate: Gate::counting_in(assemble::store(config)?, clock),
+        gate: Gate::counting_in(assemble::store(config)?, Arc::clone(&clock)),
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::default(),
         limits,
     });
+    let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
     Ok(Bound {
         listener,
         admin,
         doors,
         service,
+        reloader: Arc::new(reloader),
         drain: config.drain,
     })
 }
 
 /// Makes what requests are judged by, without opening anything.
 pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
-    assemble::snapshot(config, clock)
+    assemble::snapshot(config, clock, None)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -109,6 +114,11 @@ impl Bound {
         Arc::clone(&self.service)
     }
 
+    /// What has the gate go by another configuration while it runs.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
     /// Where gateways ask for verdicts.
     pub fn doors_address(&self) -> Option<SocketAddr> {
         self.doors.as_ref()?.0.local_addr().ok()
@@ -124,6 +134,7 @@ impl Bound {
             admin,
             doors,
             service,
+            reloader: _,
             drain: deadline,
         } = self;
         let ready = Readiness::default();

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::assemble::{self, tls_for};
+use super::reload::Before;
 use crate::clerk::backend::BackendApi;
 use crate::clerk::browsers::BrowserApi;
 use crate::clerk::budget::Budget;
@@ -37,11 +38,13 @@ struct Made<'c> {
     seals: Arc<Seals>,
 }
 
-/// Makes every site, in the order of their addresses. Connects to nothing.
+/// Makes every site, in the order of their addresses, with what of `before` is the same. Connects to
+/// nothing.
 pub(super) fn make(
     config: &Config,
     clock: &SharedClock,
     rules: &Arc<HeaderRules>,
+    before: Option<&Before<'_>>,
 ) -> anyhow::Result<Vec<Site>> {
     // SECURITY: a site that were taken for its neighbour would take the neighbour's tokens.
     anyhow::ensure!(
@@ -50,23 +53,19 @@ pub(super) fn make(
         config.sites.len(),
         config.edge.sites.len()
     );
+    let known = before.map(known).unwrap_or_default();
     let mut made: Vec<Made<'_>> = Vec::new();
-    for clerk in std::iter::once(&config.clerk).chain(&config.sites) {
-        let backend = match made
-            .iter()
-            .find(|other| has_same_backend(other.clerk, clerk))
-        {
+    for clerk in each_clerk(config) {
+        let alike = || known.iter().chain(&made);
+        let backend = match alike().find(|other| has_same_backend(other.clerk, clerk)) {
             Some(other) => other.backend.clone(),
             None => backend(clerk)?,
         };
-        let keys = match made.iter().find(|other| has_same_keys(other.clerk, clerk)) {
+        let keys = match alike().find(|other| has_same_keys(other.clerk, clerk)) {
             Some(other) => other.keys.clone(),
             None => keys(clerk, backend.as_ref(), clock)?,
         };
-        let machines = match made
-            .iter()
-            .find(|other| has_same_machines(other.clerk, clerk))
-        {
+        let machines = match alike().find(|other| has_same_machines(other.clerk, clerk)) {
             Some(other) => Arc::clone(&other.machines),
             None => Arc::new(machines(clerk, backend.clone())?),
         };
@@ -78,9 +77,9 @@ pub(super) fn make(
             None => frontend_api(clerk, config, rules)?,
         };
         // What is sealed is bound to its site, so one set of keys is enough.
-        let seals = match made.first() {
-            Some(first) if has_same_seal_keys(first.clerk, clerk) => Arc::clone(&first.seals),
-            _ => Arc::new(Seals::new(&clerk.seal_keys)?),
+        let seals = match alike().find(|other| has_same_seal_keys(other.clerk, clerk)) {
+            Some(other) => Arc::clone(&other.seals),
+            None => Arc::new(Seals::new(&clerk.seal_keys)?),
         };
         made.push(Made {
             clerk,
@@ -105,6 +104,29 @@ pub(super) fn make(
     Ok(sites.collect())
 }
 
+/// Each site's part of a configuration, in the order of their numbers.
+fn each_clerk(config: &Config) -> impl Iterator<Item = &ClerkConfig> {
+    std::iter::once(&config.clerk).chain(&config.sites)
+}
+
+/// What sites have been made of so far. What they have of the proxy of the Frontend API depends on
+/// upstreams and headers too, and is made anew.
+fn known<'a>(before: &Before<'a>) -> Vec<Made<'a>> {
+    let clerks = each_clerk(before.config);
+    let known = clerks
+        .zip(&before.snapshot.sites)
+        .map(|(clerk, site)| Made {
+            clerk,
+            backend: site.backend.as_ref().map(BackendApi::client).cloned(),
+            machines: Arc::clone(&site.machines),
+            frontend_api: None,
+            browsers: None,
+            keys: site.keys.clone(),
+            seals: Arc::clone(&site.seals),
+        });
+    known.collect()
+}
+
 /// How long live connections may last; `faithful` asks nothing that the SDK does not ask.
 fn live(clerk: &ClerkConfig) -> LiveRules {
     let check = match clerk.instance.continuity {
@@ -118,7 +140,9 @@ fn live(clerk: &ClerkConfig) -> LiveRules {
 }
 
 fn has_same_backend(one: &ClerkConfig, other: &ClerkConfig) -> bool {
-    one.api_url == other.api_url && is_same(one.secret_key.as_ref(), other.secret_key.as_ref())
+    one.api_url == other.api_url
+        && one.api_budget == other.api_budget
+        && is_same(one.secret_key.as_ref(), other.secret_key.as_ref())
 }
 
 // SECURITY: what Clerk has said about a token is its word to whoever asked.

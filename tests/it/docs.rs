@@ -233,6 +233,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "identity",
                 "log",
                 "shutdown",
+                "reload",
                 "site",
                 "route",
                 "test",

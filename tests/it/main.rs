@@ -34,6 +34,7 @@ mod properties;
 mod readers;
 mod recorded;
 mod recorded_http;
+mod reload;
 mod renewal;
 mod robust;
 mod satellites;

@@ -35,6 +35,7 @@ use clerk_gate::gate::live::LiveRules;
 use clerk_gate::gate::seals::Seals;
 use clerk_gate::server;
 use clerk_gate::server::accept::Service;
+use clerk_gate::server::reload::Reloader;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -65,6 +66,9 @@ pub struct World {
     pub service: Arc<Service>,
     /// Where gateways ask, if they may.
     pub doors: Option<SocketAddr>,
+    /// What the gate goes by, and what has it go by something else.
+    pub config: Config,
+    pub reloader: Arc<Reloader>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -205,7 +209,7 @@ impl WorldBuilder {
         }
         let bound = server::build(&config, clock.clone()).await.unwrap();
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
-        let service = bound.service();
+        let (service, reloader) = (bound.service(), bound.reloader());
         let doors = bound.doors_address();
         if self.told {
             let page = format!("http://{gate}/_gate/webhooks/clerk");
@@ -222,6 +226,8 @@ impl WorldBuilder {
             admin,
             service,
             doors,
+            config,
+            reloader,
             stop,
             running,
         }
@@ -346,6 +352,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             level: LogLevel::Info,
         },
         drain: Duration::from_secs(5),
+        watch: false,
     }
 }
 

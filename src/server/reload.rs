@@ -1,0 +1,127 @@
+//! A new configuration in a gate that runs: all of it at once, or none of it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use secrecy::ExposeSecret as _;
+use tracing::info;
+
+use super::accept::Service;
+use super::assemble;
+use crate::clock::SharedClock;
+use crate::config::{ClerkConfig, Config, ForwardAuthConfig, RedisConfig};
+use crate::gate::Snapshot;
+
+/// Has a running gate go by another configuration.
+pub struct Reloader {
+    service: Arc<Service>,
+    clock: SharedClock,
+    running: Mutex<Config>,
+}
+
+/// What the gate has gone by so far, from which a new snapshot takes over what did not change.
+pub(super) struct Before<'a> {
+    pub(super) config: &'a Config,
+    pub(super) snapshot: &'a Snapshot,
+}
+
+impl Reloader {
+    pub(super) fn new(service: Arc<Service>, clock: SharedClock, running: Config) -> Self {
+        Self {
+            service,
+            clock,
+            running: Mutex::new(running),
+        }
+    }
+
+    /// Judges every request that begins from now on by `config`; those in flight, and what is open, end
+    /// by what they began with. The keys of Clerk, the gate's own cookies and its budget of calls stay
+    /// where they depend on nothing that has changed.
+    ///
+    /// Where this fails, nothing has changed: something counts from the start of the process on, and the
+    /// error names it, or a certificate cannot be used.
+    pub fn change_to(&self, config: Config) -> anyhow::Result<()> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let fixed = FIXED.iter().filter(|(_, stays)| !stays(&running, &config));
+        let fixed: Vec<&str> = fixed.map(|(name, _)| *name).collect();
+        anyhow::ensure!(
+            fixed.is_empty(),
+            "{} cannot change while the gate runs: restart it",
+            fixed.join(", ")
+        );
+        let before = self.service.snapshot.load_full();
+        let before = Before {
+            config: &running,
+            snapshot: &before,
+        };
+        let snapshot = assemble::snapshot(&config, &self.clock, Some(&before))?;
+        self.service.snapshot.store(Arc::new(snapshot));
+        *running = config;
+        info!("the configuration has been read again");
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
+
+/// Whether something is the same in two configurations.
+type Stays = fn(&Config, &Config) -> bool;
+
+/// What counts from the start of the process on, by the names of its keys.
+const FIXED: [(&str, Stays); 12] = [
+    ("`listen`", |a, b| a.listen == b.listen),
+    ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
+    ("`[forward-auth]`", |a, b| {
+        doors(a.forward_auth.as_ref()) == doors(b.forward_auth.as_ref())
+    }),
+    ("`[store]`", |a, b| {
+        store(a.store.as_ref()) == store(b.store.as_ref())
+    }),
+    ("`[limits] head-size`", |a, b| {
+        a.limits.head_bytes == b.limits.head_bytes
+    }),
+    ("`[limits] head-count`", |a, b| {
+        a.limits.head_count == b.limits.head_count
+    }),
+    ("`[limits] head-timeout`", |a, b| {
+        a.limits.head_timeout == b.limits.head_timeout
+    }),
+    ("`[limits] write-timeout`", |a, b| {
+        a.limits.write_timeout == b.limits.write_timeout
+    }),
+    ("`[limits] connections`", |a, b| {
+        a.limits.connections == b.limits.connections
+    }),
+    ("`[log]`", |a, b| a.log == b.log),
+    ("`[shutdown] drain`", |a, b| a.drain == b.drain),
+    // What is remembered of sessions is known by the number of the site.
+    ("which instances and sites there are", |a, b| {
+        sites(a) == sites(b)
+    }),
+];
+
+fn doors(doors: Option<&ForwardAuthConfig>) -> impl PartialEq {
+    doors.map(|doors| {
+        let secret = doors.secret.as_ref();
+        let secret = secret.map(|secret| secret.expose_secret().to_owned());
+        (doors.listen, doors.peers.clone(), secret)
+    })
+}
+
+fn store(store: Option<&RedisConfig>) -> impl PartialEq {
+    store.map(|redis| {
+        let url = redis.url.expose_secret().to_owned();
+        (url, redis.timeout, redis.on_error)
+    })
+}
+
+fn sites(config: &Config) -> impl PartialEq {
+    let all = std::iter::once(&config.clerk).chain(&config.sites);
+    let key = |clerk: &ClerkConfig| clerk.instance.key.as_str().to_owned();
+    let keys: Vec<String> = all.map(key).collect();
+    (keys, config.edge.sites.clone())
+}
