@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clerk_gate::core::budget::{BudgetKey, Holder, Rate};
-use clerk_gate::store::redis::OnError;
+use clerk_gate::store::redis::{Addresses, OnError};
 use clerk_gate::store::{Redis, Store};
 
 /// Charges in a second.
@@ -68,7 +68,12 @@ pub async fn measure() {
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     };
-    let redis = Redis::new(&url, Duration::from_millis(50), OnError::Refuse).unwrap();
+    let redis = Redis::new(
+        &Addresses::one(&url),
+        Duration::from_millis(50),
+        OnError::Refuse,
+    )
+    .unwrap();
     let store = Arc::new(Store::Redis(Box::new(redis)));
     let keys: Vec<BudgetKey> = (0..PEOPLE).map(key).collect();
     let keys = Arc::new(keys);

@@ -17,7 +17,7 @@ use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
-use crate::store::redis::OnError;
+use crate::store::redis::{Addresses, OnError};
 use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
@@ -203,8 +203,8 @@ pub enum ClerkCookies {
 /// A Redis or Valkey.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// Its address, with name and password.
-    pub url: SecretString,
+    /// Where it is.
+    pub addresses: Addresses,
     /// How long it may take to answer.
     pub timeout: Duration,
     /// What happens while it does not.

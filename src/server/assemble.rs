@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use rustls::ClientConfig;
-use secrecy::ExposeSecret as _;
 
 use super::reload::Before;
 use super::sites;
@@ -74,8 +73,8 @@ pub(super) fn store(config: &Config) -> anyhow::Result<Store> {
     let Some(redis) = &config.store else {
         return Ok(Store::Memory(Memory::new()));
     };
-    let url = redis.url.expose_secret();
-    let redis = Redis::new(url, redis.timeout, redis.on_error).map_err(anyhow::Error::msg)?;
+    let made = Redis::new(&redis.addresses, redis.timeout, redis.on_error);
+    let redis = made.map_err(anyhow::Error::msg)?;
     redis.connect();
     Ok(Store::Redis(Box::new(redis)))
 }

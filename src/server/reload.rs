@@ -11,6 +11,7 @@ use super::assemble;
 use crate::clock::SharedClock;
 use crate::config::{ClerkConfig, Config, ForwardAuthConfig, RedisConfig};
 use crate::gate::Snapshot;
+use crate::store::redis::Servers;
 
 /// Has a running gate go by another configuration.
 pub struct Reloader {
@@ -114,8 +115,17 @@ fn doors(doors: Option<&ForwardAuthConfig>) -> impl PartialEq {
 
 fn store(store: Option<&RedisConfig>) -> impl PartialEq {
     store.map(|redis| {
-        let url = redis.url.expose_secret().to_owned();
-        (url, redis.timeout, redis.on_error)
+        let (way, urls) = match &redis.addresses.servers {
+            Servers::One(url) => (0, vec![url]),
+            Servers::Sentinel { sentinels, master } => {
+                (1, sentinels.iter().chain([master]).collect())
+            }
+            Servers::Cluster(nodes) => (2, nodes.iter().collect()),
+        };
+        let urls = urls.into_iter().map(|url| url.expose_secret().to_owned());
+        let urls: Vec<String> = urls.collect();
+        let roots = redis.addresses.roots.clone();
+        (way, urls, roots, redis.timeout, redis.on_error)
     })
 }
 

@@ -83,6 +83,8 @@ fn load(name: &str, text: &str) -> Result<Loaded, Report> {
             Ok(b"0123456789abcdef0123456789abcdef".to_vec())
         } else if path.ends_with("webhooks") {
             Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
+        } else if path.ends_with("redis-ca.pem") {
+            fs::read(Path::new(ROOT).join("tests/cases/keys/roots.pem"))
         } else if path.ends_with("assertion.pem") {
             fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
         } else if path.starts_with("/run/secrets") {

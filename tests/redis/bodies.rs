@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clerk_gate::core::budget::{BudgetKey, Holder, Rate, Standing};
-use clerk_gate::store::redis::{OnError, name};
+use clerk_gate::store::redis::{Addresses, OnError, name};
 use clerk_gate::store::{Memory, Redis, Store};
 
 use crate::server::Server;
@@ -34,7 +34,12 @@ async fn spend(store: &Store, key: &BudgetKey, rate: Rate, cost: u32) -> Standin
 
 /// A store in memory, and one in this server.
 async fn stores(server: &Server) -> [Arc<Store>; 2] {
-    let redis = Redis::new(&server.url(), Duration::from_secs(5), OnError::Refuse).unwrap();
+    let redis = Redis::new(
+        &Addresses::one(&server.url()),
+        Duration::from_secs(5),
+        OnError::Refuse,
+    )
+    .unwrap();
     redis.connect();
     eventually("redis is up", async || redis.is_up()).await;
     [

@@ -1,5 +1,5 @@
-//! Limits whose counts are in Redis: with a real server of this test's own, on a port of its own, that
-//! is stopped, paused, filled and started again. `make test-redis` runs it.
+//! Limits whose counts are in Redis: with real servers of these tests' own, on ports of their own, that are
+//! stopped, paused, filled and started again. `make test-redis` runs it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,9 +11,9 @@
 
 mod bodies;
 #[path = "../it/readers/mod.rs"]
-#[expect(dead_code, reason = "known to `support` alone")]
 mod readers;
 mod server;
+mod servers;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, reason = "the other test crate uses the rest")]
 mod support;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use clerk_gate::config::RedisConfig;
 use clerk_gate::core::budget::{Budget, By, Enforcement, Figures, Rate, Told};
 use clerk_gate::core::requirement::Requirement;
-use clerk_gate::store::redis::OnError;
+use clerk_gate::store::redis::{Addresses, OnError};
 
 use support::{World, route};
 
@@ -39,6 +39,11 @@ const TEN: Rate = Rate::SlidingWindow {
 
 /// A gate that counts at this address: ten requests by each address, of all routes.
 async fn gate(url: &str, timeout: Duration, on_error: OnError) -> World {
+    gate_at(Addresses::one(url), timeout, on_error).await
+}
+
+/// The same, wherever the servers are.
+async fn gate_at(addresses: Addresses, timeout: Duration, on_error: OnError) -> World {
     let budget = Budget {
         name: "door".into(),
         by: By::Address,
@@ -52,7 +57,7 @@ async fn gate(url: &str, timeout: Duration, on_error: OnError) -> World {
         disclosure: Told::InHeaders,
     };
     let store = RedisConfig {
-        url: url.to_owned().into(),
+        addresses,
         timeout,
         on_error,
     };
