@@ -32,7 +32,7 @@ test-rust: ## unit and integration tests
 	$(call closing,FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked)
 
 .PHONY: test-redis
-test-redis: ## limits whose counts are in a real Redis, which is stopped, paused and filled
+test-redis: ## several gates with a real Redis, which is stopped, paused and filled, with Sentinels and as a Cluster
 	tests/deps.sh redis
 	$(call closing,cargo test --locked --test redis)
 

@@ -5,6 +5,8 @@
 //! with made-up key ids must not cause ten thousand fetches. So an unknown key id causes a fetch,
 //! but at most one in each cool-down.
 
+mod news;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +23,7 @@ use crate::clock::SharedClock;
 use crate::core::jwt::Token;
 use crate::core::reason::Reason;
 use crate::core::verify::Signature;
+use news::{Cause, News};
 
 /// Where keys come from.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ struct Inner {
     /// Held by whoever fetches.
     fetching: Mutex<Attempts>,
     generation: AtomicU64,
+    news: News,
 }
 
 #[derive(Debug)]
@@ -129,6 +133,7 @@ impl KeyStore {
             current: ArcSwapOption::empty(),
             fetching: Mutex::default(),
             generation: AtomicU64::new(0),
+            news: News::default(),
         }))
     }
 
@@ -202,7 +207,7 @@ impl KeyStore {
                 let mut attempts = inner.fetching.lock().await;
                 // Somebody else may have fetched, or failed to, since then.
                 if inner.is_due(&attempts) {
-                    let _ = inner.fetch(&mut attempts).await;
+                    let _ = inner.fetch(&mut attempts, Cause::Need).await;
                 }
             });
         }
@@ -263,7 +268,7 @@ impl Inner {
                 None => Err(attempts.failure.unwrap_or(Reason::JwkRemoteFailedToLoad)),
             };
         }
-        let fetched = self.fetch(&mut attempts).await;
+        let fetched = self.fetch(&mut attempts, Cause::Need).await;
         match fetched {
             // A failed fetch says nothing about a key id that the good set does not know.
             Err(_) if usable.is_some() => Err(Reason::JwkKidMismatch),
@@ -271,7 +276,7 @@ impl Inner {
         }
     }
 
-    async fn fetch(&self, attempts: &mut Attempts) -> Result<(), Reason> {
+    async fn fetch(&self, attempts: &mut Attempts, cause: Cause) -> Result<(), Reason> {
         let KeySource::Remote { client, path } = &self.source else {
             return Ok(());
         };
@@ -284,7 +289,11 @@ impl Inner {
             Ok(keys) => {
                 attempts.failures = 0;
                 attempts.failure = None;
+                let before = self.current.load_full();
+                let before = before.as_ref().map(|current| &current.keys);
+                let news = News::of(cause, before, &keys);
                 self.install(keys);
+                self.news.tell(news);
                 Ok(())
             }
             Err(failure) => {

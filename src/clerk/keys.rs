@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -150,6 +151,20 @@ impl KeySet {
                 .get(kid)
                 .is_some_and(|known| known.modulus == key.modulus)
         })
+    }
+
+    /// What tells this set from any other: a digest of its keys and their ids.
+    pub fn digest(&self) -> String {
+        let mut keys: Vec<_> = self.keys.iter().collect();
+        keys.sort_unstable_by_key(|(kid, _)| *kid);
+        let mut context = Context::new(&SHA256);
+        for (kid, key) in keys {
+            for part in [kid, &key.modulus] {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part.as_bytes());
+            }
+        }
+        URL_SAFE_NO_PAD.encode(context.finish())
     }
 
     /// Checks the signature of `raw`, which decodes to `token`.

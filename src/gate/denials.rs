@@ -14,10 +14,15 @@ use tokio::sync::watch;
 
 use crate::core::jwt::Token;
 use crate::core::question::TokenStanding;
+use crate::store::notices::{Notice, Notices, Out, Whose};
 
 /// How many sessions and people are kept in mind. The oldest note goes first. Whoever could fill this
 /// would have to end as many sessions that are theirs; a note that is made again takes no further room.
 const CAPACITY: usize = 1_000_000;
+
+/// How many there may be for what other gates say to be kept in mind.
+// SECURITY: whoever can write where gates share must not push out what was learned here.
+const CAPACITY_OF_OTHERS: usize = CAPACITY / 2;
 
 /// How much longer a note has to be kept for making it again to change anything, in milliseconds.
 const AGAIN_MS: u64 = 60 * 60 * 1000;
@@ -28,6 +33,7 @@ const SLACK: usize = 64;
 /// What is known to be over.
 pub struct Denials {
     keep: Duration,
+    others: Notices,
     noted: AtomicBool,
     notes: RwLock<Notes>,
     changes: watch::Sender<u64>,
@@ -35,17 +41,9 @@ pub struct Denials {
 
 #[derive(Default)]
 struct Notes {
-    by_subject: HashMap<Subject, Note>,
+    by_subject: HashMap<Whose, Note>,
     /// The subjects in the order in which they were noted, with the time at which they may go.
-    order: VecDeque<(Subject, u64)>,
-}
-
-/// Whom a note is about.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Subject {
-    Session(Box<str>),
-    User(Box<str>),
-    Organization(Box<str>),
+    order: VecDeque<(Whose, u64)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -73,8 +71,14 @@ pub struct Told<'t> {
 impl Denials {
     /// Nobody is out. Notes are kept for `keep`: as long as the oldest seal lives.
     pub fn new(keep: Duration) -> Self {
+        Self::telling(keep, Notices::alone())
+    }
+
+    /// The same, and other gates are told of what is noted here.
+    pub fn telling(keep: Duration, others: Notices) -> Self {
         Self {
             keep,
+            others,
             noted: AtomicBool::new(false),
             notes: RwLock::default(),
             changes: watch::Sender::new(0),
@@ -83,14 +87,14 @@ impl Denials {
 
     /// A session is over. `now_ms` in milliseconds since the epoch, as below.
     pub fn deny_session(&self, session: &str, now_ms: u64) {
-        self.note(Subject::Session(session.into()), now_ms, |note| {
+        self.note(Whose::Session(session.into()), now_ms, |note| {
             note.revoked_to = u64::MAX;
         });
     }
 
     /// Every token that a person has now is refused. One that is issued later is not.
     pub fn deny_user(&self, user: &str, now_ms: u64) {
-        self.note(Subject::User(user.into()), now_ms, |note| {
+        self.note(Whose::User(user.into()), now_ms, |note| {
             note.revoked_to = note.revoked_to.max(now_ms / 1000);
         });
     }
@@ -98,25 +102,35 @@ impl Denials {
     /// What tokens say of a person has changed: those issued before `issued_before` (in seconds since
     /// the epoch) have to be renewed before they count.
     pub fn expire_tokens(&self, user: &str, issued_before: u64, now_ms: u64) {
-        self.note(Subject::User(user.into()), now_ms, |note| {
+        self.note(Whose::User(user.into()), now_ms, |note| {
             note.outdated_before = note.outdated_before.max(issued_before);
         });
     }
 
     /// The same of everybody whose token names this organisation as the active one.
     pub fn expire_tokens_in(&self, organization: &str, issued_before: u64, now_ms: u64) {
-        self.note(Subject::Organization(organization.into()), now_ms, |note| {
+        self.note(Whose::Organization(organization.into()), now_ms, |note| {
             note.outdated_before = note.outdated_before.max(issued_before);
+        });
+    }
+
+    /// Notes what another gate says. It is not told again.
+    pub fn heard(&self, out: &Out, now_ms: u64) {
+        let latest = now_ms.saturating_add(self.keep_ms());
+        let forget_at_ms = out.forget_at_ms.min(latest);
+        if forget_at_ms <= now_ms || self.is_full(&out.whose) {
+            return;
+        }
+        self.put(out.whose.clone(), forget_at_ms, now_ms, |note| {
+            note.revoked_to = note.revoked_to.max(out.revoked_to);
+            note.outdated_before = note.outdated_before.max(out.outdated_before);
         });
     }
 
     /// Whether a session is known to be over.
     pub fn is_denied(&self, session: &str, now_ms: u64) -> bool {
         self.noted.load(Ordering::Acquire)
-            && self
-                .of(&Subject::Session(session.into()), now_ms)
-                .revoked_to
-                > 0
+            && self.of(&Whose::Session(session.into()), now_ms).revoked_to > 0
     }
 
     /// How a token stands. Its signature and its times are somebody else's affair.
@@ -139,12 +153,12 @@ impl Denials {
         if !self.noted.load(Ordering::Acquire) {
             return TokenStanding::Stands;
         }
-        let of = |subject: Option<Subject>| {
+        let of = |subject: Option<Whose>| {
             subject.map_or(Note::default(), |subject| self.of(&subject, now_ms))
         };
-        let session = of(told.session.map(|sid| Subject::Session(sid.into())));
-        let user = of(told.user.map(|sub| Subject::User(sub.into())));
-        let organization = of(told.organization.map(|id| Subject::Organization(id.into())));
+        let session = of(told.session.map(|sid| Whose::Session(sid.into())));
+        let user = of(told.user.map(|sub| Whose::User(sub.into())));
+        let organization = of(told.organization.map(|id| Whose::Organization(id.into())));
         let issued = told.issued;
         if session.revoked_to > 0 || (user.revoked_to > 0 && issued <= user.revoked_to) {
             TokenStanding::Revoked
@@ -160,7 +174,7 @@ impl Denials {
         self.changes.subscribe()
     }
 
-    fn of(&self, subject: &Subject, now_ms: u64) -> Note {
+    fn of(&self, subject: &Whose, now_ms: u64) -> Note {
         let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
         let note = notes.by_subject.get(subject).copied().unwrap_or_default();
         if now_ms < note.forget_at_ms {
@@ -170,26 +184,55 @@ impl Denials {
         }
     }
 
-    fn note(&self, subject: Subject, now_ms: u64, change: impl FnOnce(&mut Note)) {
-        let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
-        let forget_at_ms = now_ms.saturating_add(keep);
-        {
+    fn keep_ms(&self) -> u64 {
+        u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_full(&self, whose: &Whose) -> bool {
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
+        notes.by_subject.len() >= CAPACITY_OF_OTHERS && !notes.by_subject.contains_key(whose)
+    }
+
+    /// Makes a note, and tells the other gates of it.
+    fn note(&self, whose: Whose, now_ms: u64, change: impl FnOnce(&mut Note)) {
+        let forget_at_ms = now_ms.saturating_add(self.keep_ms());
+        if let Some(note) = self.put(whose.clone(), forget_at_ms, now_ms, change) {
+            self.others.tell(Notice::Out(Out {
+                whose,
+                revoked_to: note.revoked_to,
+                outdated_before: note.outdated_before,
+                forget_at_ms: note.forget_at_ms,
+            }));
+        }
+    }
+
+    /// What is noted now, if that is news.
+    fn put(
+        &self,
+        whose: Whose,
+        forget_at_ms: u64,
+        now_ms: u64,
+        change: impl FnOnce(&mut Note),
+    ) -> Option<Note> {
+        let note = {
             let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
-            let before = notes.by_subject.get(&subject).copied().unwrap_or_default();
+            let before = notes.by_subject.get(&whose).copied().unwrap_or_default();
             let mut note = before;
             change(&mut note);
             // SECURITY: whoever holds an old token may have its session noted again and again. That must
             // neither push others out nor have all that is open looked at.
             if note == before && forget_at_ms <= before.forget_at_ms.saturating_add(AGAIN_MS) {
-                return;
+                return None;
             }
-            note.forget_at_ms = forget_at_ms;
-            notes.by_subject.insert(subject.clone(), note);
-            notes.order.push_back((subject, forget_at_ms));
+            note.forget_at_ms = forget_at_ms.max(before.forget_at_ms);
+            notes.by_subject.insert(whose.clone(), note);
+            notes.order.push_back((whose, note.forget_at_ms));
             notes.forget(now_ms);
-        }
+            note
+        };
         self.noted.store(true, Ordering::Release);
         self.changes.send_modify(|count| *count += 1);
+        Some(note)
     }
 }
 
@@ -210,7 +253,7 @@ impl Notes {
         let by_subject = &mut self.by_subject;
         // INVARIANT: the order is no longer than twice the notes, however often they are made again.
         if self.order.len() > 2 * by_subject.len() + SLACK {
-            let counts = |(subject, at): &(Subject, u64)| {
+            let counts = |(subject, at): &(Whose, u64)| {
                 (by_subject.get(subject)).is_some_and(|note| note.forget_at_ms == *at)
             };
             self.order.retain(counts);
@@ -336,6 +379,55 @@ mod tests {
         // And what is worse is news.
         denials.deny_user("user_1", NOW + 1_000);
         assert_eq!(*changes.borrow(), told + 2);
+    }
+
+    #[test]
+    fn what_another_gate_says_counts_as_long_as_it_says_and_no_longer_than_a_note_of_ours() {
+        let denials = Denials::new(DAY);
+        let day = u64::try_from(DAY.as_millis()).unwrap();
+        let out = |whose, forget_at_ms| Out {
+            whose,
+            revoked_to: NOW / 1000,
+            outdated_before: 0,
+            forget_at_ms,
+        };
+        let session = |id: &str| Whose::Session(id.into());
+        denials.heard(&out(session("sess_1"), NOW + 60_000), NOW);
+        assert!(denials.is_denied("sess_1", NOW + 59_999));
+        assert!(!denials.is_denied("sess_1", NOW + 60_000));
+        denials.heard(&out(session("sess_2"), u64::MAX), NOW);
+        assert!(denials.is_denied("sess_2", NOW + day - 1));
+        assert!(!denials.is_denied("sess_2", NOW + day));
+        // What is over is none, and what says nothing new is no news.
+        denials.heard(&out(session("sess_3"), NOW), NOW);
+        let told = *denials.changes().borrow();
+        denials.heard(&out(session("sess_2"), u64::MAX), NOW);
+        assert_eq!(*denials.changes().borrow(), told);
+        assert_eq!(format!("{denials:?}"), "Denials { noted: 2, .. }");
+        // A note of ours is not made shorter, nor less.
+        denials.deny_user("user_1", NOW);
+        denials.heard(&out(Whose::User("user_1".into()), NOW + 1), NOW);
+        let late = denials.standing(&token("sess_9", "user_1", None), NOW + day - 1);
+        assert_eq!(late, TokenStanding::Revoked);
+    }
+
+    #[test]
+    fn what_others_say_does_not_push_out_what_was_learned_here() {
+        let denials = Denials::new(DAY);
+        denials.deny_session("ours", NOW);
+        for session in 0..=CAPACITY_OF_OTHERS {
+            let out = Out {
+                whose: Whose::Session(format!("sess_{session}").into()),
+                revoked_to: u64::MAX,
+                outdated_before: 0,
+                forget_at_ms: NOW + 60_000,
+            };
+            denials.heard(&out, NOW);
+        }
+        let shown = format!("{denials:?}");
+        let most = CAPACITY_OF_OTHERS;
+        assert_eq!(shown, format!("Denials {{ noted: {most}, .. }}"));
+        assert!(denials.is_denied("ours", NOW));
     }
 
     #[test]

@@ -13,14 +13,17 @@ pub mod machines;
 mod nonces;
 mod refreshes;
 mod renewal;
+mod replicas;
 pub mod seals;
 pub mod sessions;
 pub mod template_tokens;
 pub mod token_cache;
 pub mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::browsers::{BrowserApi, HeldSession};
@@ -39,6 +42,7 @@ use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, 
 use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
+use crate::store::notices::{Hearing, Notices};
 use crate::store::{Lease, Memory, Store};
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
@@ -136,6 +140,11 @@ pub struct Gate {
     browsers: Lately<(usize, String, String), Arc<[HeldSession]>, SessionError>,
     ends: Arc<Ends>,
     budgets: Budgets,
+    /// How other gates are told, and what they tell.
+    notices: Notices,
+    hearing: OnceLock<Hearing>,
+    /// The keys of each site, by the publishable key of its instance.
+    followed_keys: Arc<ArcSwap<Vec<(String, KeyStore)>>>,
 }
 
 /// How long a session that has ended is kept in mind: longer than any seal of it counts.
@@ -149,7 +158,8 @@ impl Gate {
 
     /// The same, with its counts elsewhere.
     pub fn counting_in(store: Store, clock: SharedClock) -> Self {
-        let denials = Arc::new(Denials::new(DENIALS_LAST));
+        let notices = store.notices();
+        let denials = Arc::new(Denials::telling(DENIALS_LAST, notices.clone()));
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
             injections: Arc::default(),
@@ -165,6 +175,9 @@ impl Gate {
             browsers: Lately::new(),
             ends: Arc::new(Ends::new()),
             budgets: Budgets::new(store),
+            notices,
+            hearing: OnceLock::new(),
+            followed_keys: Arc::default(),
         }
     }
 

@@ -69,8 +69,10 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         write_timeout: config.limits.write_timeout,
         connections: config.limits.connections,
     };
+    let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
+    gate.join_others(&snapshot).await;
     let service = Arc::new(Service {
-        gate: Gate::counting_in(assemble::store(config)?, Arc::clone(&clock)),
+        gate,
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::default(),
         limits,

@@ -56,6 +56,7 @@ impl Reloader {
             snapshot: &before,
         };
         let snapshot = assemble::snapshot(&config, &self.clock, Some(&before))?;
+        self.service.gate.follow_keys(&snapshot);
         self.service.snapshot.store(Arc::new(snapshot));
         *running = config;
         info!("the configuration has been read again");

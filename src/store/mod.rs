@@ -1,10 +1,12 @@
-//! Where counts are kept: how much of each budget is spent, and what is in flight.
+//! What gates share: how much of each budget is spent, and who is out. And what one gate keeps for
+//! itself: what is in flight.
 //!
 //! Floor 1. The arithmetic is the core's (`core::budget`); here it is done to what is stored, without a
 //! request between reading and writing. Keys are names of budgets and ids; no secret is ever in one.
 
 mod in_flight;
 mod memory;
+pub mod notices;
 pub mod redis;
 
 use crate::core::budget::{BudgetKey, Rate, Standing};
@@ -12,6 +14,7 @@ use crate::core::budget::{BudgetKey, Rate, Standing};
 pub use self::redis::Redis;
 pub use in_flight::{Beyond, InFlight, Lease};
 pub use memory::Memory;
+use notices::Notices;
 
 /// Where spent rates are kept.
 #[derive(Debug)]
@@ -27,6 +30,14 @@ pub enum Store {
 pub struct Unavailable;
 
 impl Store {
+    /// How other gates are told something.
+    pub fn notices(&self) -> Notices {
+        match self {
+            Self::Memory(_) => Notices::alone(),
+            Self::Redis(redis) => redis.notices(),
+        }
+    }
+
     /// Charges a request to a rate; `None` where nobody could count and it goes on all the same. `now_ms`
     /// in milliseconds since the epoch.
     pub async fn spend(

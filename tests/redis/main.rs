@@ -1,4 +1,4 @@
-//! Limits whose counts are in Redis: with real servers of these tests' own, on ports of their own, that are
+//! What gates share in Redis: with real servers of these tests' own, on ports of their own, that are
 //! stopped, paused, filled and started again. `make test-redis` runs it.
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 mod bodies;
 #[path = "../it/readers/mod.rs"]
 mod readers;
+mod replicas;
 mod server;
 mod servers;
 #[path = "../it/support/mod.rs"]

@@ -6,9 +6,11 @@ use clerk_gate::store::redis::{Addresses, OnError, Servers};
 use http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
+use crate::replicas::{lets_in, replica, sealed, signs_out_everywhere, three};
 use crate::server::{MASTER, Server, free_port};
-use crate::support::World;
+use crate::support::{START_MS, World};
 use crate::{eventually, gate_at};
 
 /// Long enough for a busy machine.
@@ -50,6 +52,24 @@ async fn assert_exact(worlds: &[World], from: &'static str) {
     assert_eq!(arrived.sum::<usize>(), 10);
 }
 
+/// Sign-outs are heard of, now and by whoever comes later.
+async fn assert_shared(at: &Addresses) {
+    let worlds = three(at, TIMEOUT).await;
+    let ada = worlds[0].clerk.sign_in("ada", None);
+    signs_out_everywhere(&worlds[0], &sealed(&worlds[0], &ada, START_MS)).await;
+    let began = Instant::now();
+    for world in &worlds {
+        eventually("the session is over", async || !lets_in(world, &ada).await).await;
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    let late = replica(at.clone(), TIMEOUT, worlds.first()).start().await;
+    assert!(!lets_in(&late, &ada).await);
+}
+
 /// The server that this Sentinel names, and nobody else: another one is away.
 fn sentinels(sentinel: &Server) -> Addresses {
     sentinel
@@ -88,8 +108,14 @@ async fn the_server_that_sentinels_name_is_asked_and_the_next_one_when_it_fails(
     }
     let sentinel = Server::sentinel(&master);
     let at = sentinels(&sentinel);
+    assert_shared(&at).await;
     let worlds = counting(&at).await;
     assert_exact(&worlds, "192.0.2.1").await;
+    let three = three(&at, TIMEOUT).await;
+    let ada = three[0].clerk.sign_in("ada", None);
+    for gate in &three {
+        assert!(lets_in(gate, &ada).await);
+    }
     eventually("the sentinel knows the replica", async || {
         let known = format!("SENTINEL MASTER {MASTER}");
         let known: Vec<String> = sentinel.ask(&known);
@@ -106,6 +132,10 @@ async fn the_server_that_sentinels_name_is_asked_and_the_next_one_when_it_fails(
         .await;
     }
     assert_exact(&worlds, "192.0.2.2").await;
+    signs_out_everywhere(&three[0], &sealed(&three[0], &ada, START_MS)).await;
+    for gate in &three {
+        eventually("the session is over", async || !lets_in(gate, &ada).await).await;
+    }
     assert_eq!(replica.ask::<Vec<redis::Value>>("ROLE").len(), 3);
 }
 
@@ -159,6 +189,7 @@ async fn a_cluster_is_asked_where_the_slot_of_each_name_is() {
         servers: Servers::Cluster(vec![login("redis://127.0.0.1:1"), login(&servers[1].url())]),
         roots: None,
     };
+    assert_shared(&at).await;
     let worlds = counting(&at).await;
     let addresses = [
         "192.0.2.1",
@@ -200,6 +231,7 @@ async fn a_server_whose_certificate_is_of_ones_own_authority_is_asked_and_no_oth
         roots: roots.map(|pem| pem.into_bytes().into()),
     };
     let own = at(Some(authority));
+    assert_shared(&own).await;
     assert_exact(&counting(&own).await, "192.0.2.1").await;
     let [_, _, another] = self::certificate();
     for roots in [None, Some(another)] {
@@ -231,6 +263,7 @@ async fn somebody_who_may_do_what_the_reference_says_may_do_enough() {
         servers: Servers::One(login.clone()),
         roots: None,
     };
+    assert_shared(&at).await;
     assert_exact(&counting(&at).await, "192.0.2.1").await;
     let client = redis::Client::open(login.expose_secret()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -243,6 +276,28 @@ async fn somebody_who_may_do_what_the_reference_says_may_do_enough() {
         let error = asked.exec(&mut connection).unwrap_err();
         assert_eq!(error.code(), Some("NOPERM"), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_login_may_not_do_keeps_nothing_else_from_being_done() {
+    let server = Server::start();
+    server.ask::<String>(&format!("{} -xtrim", documented()));
+    let at = Addresses {
+        servers: Servers::One(login(&server.url())),
+        roots: None,
+    };
+    assert_shared(&at).await;
+    assert_eq!(server.ask::<usize>("XLEN clerk-gate:{notices}"), 1);
+    // One that may count and no more.
+    server.ask::<String>("ACL SETUSER gate -xadd -xread -xrange -get -del");
+    let worlds = counting(&at).await;
+    for world in &worlds {
+        let denials = world.service.gate.denials();
+        denials.deny_session("sess_1", START_MS);
+    }
+    assert_exact(&worlds, "192.0.2.1").await;
+    assert_exact(&worlds, "192.0.2.2").await;
+    assert_eq!(server.ask::<usize>("XLEN clerk-gate:{notices}"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,7 +52,7 @@ pub(super) enum Client {
 
 /// A connection, for any number of askers at the same time.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(in crate::store) enum Connection {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }

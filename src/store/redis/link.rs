@@ -1,4 +1,4 @@
-//! The connection that charges share, while there is one.
+//! The connection that charges and notices share, while there is one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)
 const ABOUT_A_COMMAND: [&str; 3] = ["NOPERM", "WRONGTYPE", "ERR"];
 
 /// The servers, and the connection to them.
-pub(super) struct Link {
+pub(in crate::store) struct Link {
     client: Client,
     timeout: Duration,
     connection: ArcSwapOption<Connection>,
@@ -42,13 +42,13 @@ impl Link {
     }
 
     /// Whether the server answers, as far as is known.
-    pub(super) fn is_up(&self) -> bool {
+    pub(in crate::store) fn is_up(&self) -> bool {
         self.connection.load().is_some()
     }
 
     /// Runs a script. `None` if that cannot be had in time; then nobody is kept waiting again until the
     /// server has answered.
-    pub(super) async fn run<T: FromRedisValue>(
+    pub(in crate::store) async fn run<T: FromRedisValue>(
         self: &Arc<Self>,
         script: &ScriptInvocation<'_>,
     ) -> Option<T> {
@@ -76,6 +76,14 @@ impl Link {
         None
     }
 
+    /// A connection of somebody's own, for what keeps others waiting: an answer may take this long.
+    pub(in crate::store) async fn another(&self, patience: Duration) -> Result<Connection, String> {
+        self.client
+            .connect(patience)
+            .await
+            .map_err(|error| described(&error))
+    }
+
     /// The connection is not used any more, and another one is looked for.
     fn drop_connection(self: &Arc<Self>, failed: &Arc<Connection>, why: &str) {
         let current = self.connection.load();
@@ -95,7 +103,7 @@ impl Link {
     }
 
     /// Connects, if nobody does; whoever asks does not wait.
-    pub(super) fn connect(self: &Arc<Self>) {
+    pub(in crate::store) fn connect(self: &Arc<Self>) {
         if self.connection.load().is_some() || self.connecting.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -140,13 +148,13 @@ impl Link {
     }
 
     /// How long a connection may take, where nobody waits for it.
-    fn patience(&self) -> Duration {
+    pub(in crate::store) fn patience(&self) -> Duration {
         self.timeout.max(Duration::from_millis(500))
     }
 }
 
 /// What is told of an error: its kind, and never what the server says, which may repeat what was asked.
-fn described(error: &RedisError) -> String {
+pub(in crate::store) fn described(error: &RedisError) -> String {
     match error.code() {
         Some(code) => code.chars().take(32).collect(),
         None => format!("{:?}", error.kind()),

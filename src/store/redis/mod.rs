@@ -12,14 +12,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notices::Notices;
 use super::{Memory, Unavailable};
 use crate::core::budget::{BudgetKey, Rate, Standing, Tally};
+pub(in crate::store) use connect::Connection;
 pub use connect::{Addresses, Servers};
 pub(crate) use connect::{is_address, is_tls};
 pub use counts::name;
+pub(in crate::store) use link::{Link, described};
 
 use counts::{Answer, invocation};
-use link::Link;
 
 /// What happens to a charge while the server cannot be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,10 @@ impl Redis {
     /// Connects, if nobody does; whoever asks does not wait.
     pub fn connect(&self) {
         self.link.connect();
+    }
+
+    pub(super) fn notices(&self) -> Notices {
+        Notices::by(&self.link)
     }
 
     /// Charges a request to a rate.
