@@ -140,6 +140,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             backend: None,
             machines: Arc::new(Machines::new(MachineApi::default(), Duration::ZERO)),
             seals: Arc::new(Seals::new(&[]).unwrap()),
+            outcomes: None,
             frontend_api: None,
             live: LiveRules::default(),
             browsers: None,

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::budget::{Charge, Spending};
 use super::continuity::{self, Journey, OwnCookies, Seal};
 use super::credentials::Credentials;
@@ -104,7 +106,7 @@ pub enum TokenStanding {
 }
 
 /// Why no token was minted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MintFailure {
     /// The session is over.
     Ended,

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Declares the reasons once: variant, code, and what a person is told.
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident => $code:literal, $message:literal;)+) => {
@@ -202,7 +204,7 @@ impl fmt::Display for Reason {
 
 /// Why an expired session was not refreshed: the open part of `session-token-expired`
 /// (protocol reference, section 3.14).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshFailure {
     /// No refresh cookie.
     NoRefreshCookie,

@@ -43,6 +43,7 @@ use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
 use crate::store::notices::{Hearing, Notices};
+use crate::store::outcomes::OutcomeKeys;
 use crate::store::{Lease, Memory, Store};
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
@@ -56,7 +57,7 @@ use live::{Live, LiveRules, Ticket};
 use machines::Machines;
 use nonces::Nonces;
 use refreshes::Refreshes;
-use renewal::{Renewals, Whose};
+use renewal::{Renewals, Renewer, Whose};
 use seals::Seals;
 use template_tokens::TemplateTokens;
 use token_cache::TokenCache;
@@ -100,12 +101,26 @@ pub struct Site {
     pub machines: Arc<Machines>,
     /// The keys of the gate's own cookies.
     pub seals: Arc<Seals>,
+    /// The keys of what gates of the instance share, where there is a secret key to make them of.
+    pub outcomes: Option<Arc<OutcomeKeys>>,
     /// Clerk's Frontend API, if the gate is its proxy.
     pub frontend_api: Option<Arc<FrontendApi>>,
     /// How long what is open in somebody's name may stay open.
     pub live: LiveRules,
     /// The Frontend API, for what the gate asks in a browser's name, where it can.
     pub browsers: Option<BrowserApi>,
+}
+
+impl Site {
+    /// Whom to ask for renewals, where Clerk can be; `number` is the site's.
+    fn renewer(&self, number: usize) -> Option<Renewer<'_>> {
+        Some(Renewer {
+            backend: self.backend.as_ref()?,
+            keys: self.outcomes.as_deref(),
+            instance: self.instance.key.as_str(),
+            site: number,
+        })
+    }
 }
 
 impl Snapshot {
@@ -158,7 +173,7 @@ impl Gate {
 
     /// The same, with its counts elsewhere.
     pub fn counting_in(store: Store, clock: SharedClock) -> Self {
-        let notices = store.notices();
+        let (notices, outcomes) = (store.notices(), store.outcomes());
         let denials = Arc::new(Denials::telling(DENIALS_LAST, notices.clone()));
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
@@ -166,8 +181,8 @@ impl Gate {
             clock,
             denials,
             tokens: TokenCache::new(),
-            refreshes: Refreshes::new(),
-            renewals: Renewals::new(),
+            refreshes: Refreshes::new(outcomes.clone()),
+            renewals: Renewals::new(outcomes),
             nonces: Nonces::new(),
             events: SeenEvents::default(),
             templates: TemplateTokens::new(),
@@ -291,9 +306,9 @@ impl Gate {
                 }
             }
             Question::Mint => {
-                let minted = match (&site.backend, progress.opened_seal()) {
-                    (Some(backend), Some(seal)) => {
-                        let (denials, number) = (&self.denials, inputs.facts.site);
+                let renewer = site.renewer(inputs.facts.site);
+                let minted = match (renewer, progress.opened_seal()) {
+                    (Some(renewer), Some(seal)) => {
                         let whose = Whose {
                             session: &seal.session,
                             user: &seal.user,
@@ -304,7 +319,7 @@ impl Gate {
                             cookies.any(|slot| progress.raw(*slot) == Some(jwt))
                         };
                         self.renewals
-                            .mint(backend, denials, number, whose, came, inputs.now_ms)
+                            .mint(renewer, &self.denials, whose, came, inputs.now_ms)
                             .await
                     }
                     _ => Err(MintFailure::Refused),
@@ -397,7 +412,7 @@ impl Gate {
         progress: &Progress<'_>,
     ) -> Result<Vec<String>, RefreshFailure> {
         let facts = inputs.facts;
-        let Some(backend) = &site.backend else {
+        let Some(renewer) = site.renewer(facts.site) else {
             return Err(RefreshFailure::NoSecretKey);
         };
         let refresh_token = progress.credentials().and_then(|c| c.refresh.as_deref());
@@ -417,7 +432,6 @@ impl Gate {
             origin: facts.origin.to_string(),
             headers: backend::header_lists(facts.headers),
         };
-        let (number, now_ms) = (facts.site, inputs.now_ms);
-        self.refreshes.refresh(backend, number, &call, now_ms).await
+        self.refreshes.refresh(renewer, &call, inputs.now_ms).await
     }
 }

@@ -3,15 +3,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
 use super::flights::Flights;
-use super::renewal::good_until;
-use crate::clerk::backend::{BackendApi, RefreshCall};
+use super::renewal::{FAILURE_KEPT, Renewer, Shared, good_until};
+use crate::clerk::backend::RefreshCall;
 use crate::core::jwt::Token;
 use crate::core::question::session_directive;
 use crate::core::reason::RefreshFailure;
+use crate::store::outcomes::Outcomes;
 
 /// How many answers of each kind are kept.
 const CAPACITY: usize = 10_000;
@@ -29,9 +31,13 @@ const PAUSE_MS: u64 = 10_000;
 /// What a refresh is found by: the site, whose instance it is for, its origin, and session and token.
 type Key = (usize, String, String, String);
 
+/// Set-Cookie strings, or why there are none.
+type Refreshed = Result<Vec<String>, RefreshFailure>;
+
 /// Renewals of late.
 pub(super) struct Refreshes {
-    flights: Flights<Key, Result<Vec<String>, RefreshFailure>>,
+    outcomes: Outcomes,
+    flights: Flights<Key, Refreshed>,
     kept: Cache<Key, (Arc<Vec<String>>, u64)>,
     failed: Cache<(usize, String), Failed>,
 }
@@ -46,8 +52,9 @@ struct Failed {
 
 impl Refreshes {
     /// None yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(outcomes: Outcomes) -> Self {
         Self {
+            outcomes,
             flights: Flights::new(),
             kept: Cache::new(CAPACITY),
             failed: Cache::new(CAPACITY),
@@ -57,14 +64,13 @@ impl Refreshes {
     /// The Set-Cookie strings that renew a session.
     pub(super) async fn refresh(
         &self,
-        backend: &BackendApi,
-        site: usize,
+        renewer: Renewer<'_>,
         call: &RefreshCall,
         now_ms: u64,
-    ) -> Result<Vec<String>, RefreshFailure> {
+    ) -> Refreshed {
         // Cookies are asked for one origin.
         let key = (
-            site,
+            renewer.site,
             call.origin.clone(),
             call.session_id.clone(),
             call.refresh_token.clone(),
@@ -74,7 +80,7 @@ impl Refreshes {
         {
             return Ok(cookies.to_vec());
         }
-        let session = (site, call.session_id.clone());
+        let session = (renewer.site, call.session_id.clone());
         let refreshed = async {
             // SECURITY: whoever holds an expired token can make up a refresh token for each request, and
             // with it a call that others need.
@@ -91,15 +97,10 @@ impl Refreshes {
                 RefreshFailure::BudgetSpent,
                 now_ms,
             );
-            let answer = backend.refresh(call).await;
-            match &answer {
+            let Shared { at_ms, outcome } = self.ask(renewer, call, now_ms).await;
+            match &outcome {
                 Ok(cookies) => {
-                    // Behind the end of its token it would be in the way of the next refresh.
-                    let good_until = session_directive(cookies).map_or(u64::MAX, |jwt| {
-                        Token::decode(jwt).map_or(0, |token| good_until(&token))
-                    });
-                    let until_ms = good_until.min(now_ms.saturating_add(KEPT_MS));
-                    let kept = (Arc::new(cookies.clone()), until_ms);
+                    let kept = (Arc::new(cookies.clone()), good_for(cookies, at_ms));
                     self.kept.insert(key.clone(), kept);
                     self.failed.remove(&session);
                 }
@@ -110,9 +111,43 @@ impl Refreshes {
                     }
                 }
             }
-            answer
+            outcome
         };
         self.flights.join(key.clone(), Box::pin(refreshed)).await
+    }
+
+    /// Asks Clerk, or another gate that does so.
+    async fn ask(
+        &self,
+        renewer: Renewer<'_>,
+        call: &RefreshCall,
+        now_ms: u64,
+    ) -> Shared<Refreshed> {
+        let does = |shared: &Shared<Refreshed>| match &shared.outcome {
+            Ok(cookies) => {
+                shared.is_fresh(KEPT_MS, now_ms) && now_ms < good_for(cookies, shared.at_ms)
+            }
+            Err(_) => shared.is_fresh(PAUSE_MS, now_ms),
+        };
+        let kept = |shared: &Shared<Refreshed>| match &shared.outcome {
+            Ok(cookies) => {
+                let left = good_for(cookies, now_ms).saturating_sub(now_ms);
+                Some(Duration::from_millis(left))
+            }
+            // Another gate may have calls left.
+            Err(RefreshFailure::BudgetSpent) => None,
+            Err(_) => Some(FAILURE_KEPT),
+        };
+        let asked = async {
+            let outcome = renewer.backend.refresh(call).await;
+            Shared {
+                at_ms: now_ms,
+                outcome,
+            }
+        };
+        let about = [&call.origin, &call.session_id, &call.refresh_token];
+        let question = renewer.question("refresh", &about.map(String::as_str));
+        self.outcomes.once(question, does, kept, asked).await
     }
 
     fn failing(&self, session: &(usize, String), now_ms: u64) -> Option<Failed> {
@@ -142,6 +177,15 @@ impl Refreshes {
     }
 }
 
+/// Until when what a renewal brought at `at_ms` is given out again, in milliseconds since the epoch.
+fn good_for(cookies: &[String], at_ms: u64) -> u64 {
+    // Behind the end of its token it would be in the way of the next refresh.
+    let good_until = session_directive(cookies).map_or(u64::MAX, |jwt| {
+        Token::decode(jwt).map_or(0, |token| good_until(&token))
+    });
+    good_until.min(at_ms.saturating_add(KEPT_MS))
+}
+
 impl fmt::Debug for Refreshes {
     /// Shows how much there is: questions and answers hold tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,6 +193,6 @@ impl fmt::Debug for Refreshes {
             .field("flights", &self.flights)
             .field("kept", &self.kept.len())
             .field("failed", &self.failed.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::denials::Denials;
@@ -13,6 +15,7 @@ use crate::clerk::backend::{BackendApi, Lookup, Minted};
 use crate::clerk::budget::Purpose;
 use crate::core::jwt::Token;
 use crate::core::question::{MintFailure, TokenStanding};
+use crate::store::outcomes::{OutcomeKeys, Outcomes, Question};
 
 /// How many tokens are kept.
 const CAPACITY: usize = 10_000;
@@ -27,8 +30,12 @@ const FRESH_MS: u64 = 1_000;
 /// How much of its life a token must have left to be given out again, in milliseconds.
 const LEFT_MS: u64 = 2_000;
 
+/// How long other gates are told that a call has failed.
+pub(super) const FAILURE_KEPT: Duration = Duration::from_secs(1);
+
 /// What was minted of late.
 pub(super) struct Renewals {
+    outcomes: Outcomes,
     mints: Flights<MintKey, Result<Arc<str>, MintFailure>>,
     minted: Cache<MintKey, Arc<Made>>,
 }
@@ -42,11 +49,11 @@ struct Made {
 }
 
 impl Made {
-    fn new(jwt: &Arc<str>, at_ms: u64) -> Option<Self> {
+    fn new(jwt: &str, at_ms: u64) -> Option<Self> {
         let token = Token::decode(jwt).ok()?;
         let until_ms = good_until(&token).min(at_ms.saturating_add(KEPT_MS));
         Some(Self {
-            jwt: Arc::clone(jwt),
+            jwt: jwt.into(),
             token,
             at_ms,
             until_ms,
@@ -66,6 +73,41 @@ impl Made {
 /// and the session.
 type MintKey = (usize, String);
 
+/// Whom to ask for a renewal, and what gates of the same instance share what comes of it by.
+#[derive(Clone, Copy)]
+pub(super) struct Renewer<'r> {
+    pub(super) backend: &'r BackendApi,
+    pub(super) keys: Option<&'r OutcomeKeys>,
+    /// The publishable key of the instance.
+    pub(super) instance: &'r str,
+    /// The number of the site.
+    pub(super) site: usize,
+}
+
+impl Renewer<'_> {
+    /// What the gates of the instance call a renewal of this kind.
+    pub(super) fn question(&self, kind: &str, about: &[&str]) -> Option<Question> {
+        let mut whole = vec![self.instance];
+        whole.extend(about);
+        self.keys?.question(kind, &whole)
+    }
+}
+
+/// What came of a call that gates share, and when.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shared<T> {
+    pub(super) at_ms: u64,
+    pub(super) outcome: T,
+}
+
+impl<T> Shared<T> {
+    /// Whether it is no older than this, as far as the clocks of two gates agree.
+    // SECURITY: whoever can write where gates share may put there what was there before.
+    pub(super) fn is_fresh(&self, most_ms: u64, now_ms: u64) -> bool {
+        now_ms.abs_diff(self.at_ms) <= most_ms
+    }
+}
+
 /// A session, and whose it is said to be.
 #[derive(Clone, Copy)]
 pub(super) struct Whose<'w> {
@@ -74,8 +116,9 @@ pub(super) struct Whose<'w> {
 }
 
 impl Renewals {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(outcomes: Outcomes) -> Self {
         Self {
+            outcomes,
             mints: Flights::new(),
             minted: Cache::new(CAPACITY),
         }
@@ -87,9 +130,8 @@ impl Renewals {
     /// 8, B2).
     pub(super) async fn mint(
         &self,
-        backend: &BackendApi,
+        renewer: Renewer<'_>,
         denials: &Denials,
-        site: usize,
         whose: Whose<'_>,
         came: impl Fn(&str) -> bool,
         now_ms: u64,
@@ -97,32 +139,54 @@ impl Renewals {
         if denials.is_denied(whose.session, now_ms) {
             return Err(MintFailure::Ended);
         }
-        let key = (site, whose.session.to_owned());
+        let key = (renewer.site, whose.session.to_owned());
         if let Some(made) = self.minted.get(&key)
-            && made.does(came, denials, now_ms)
+            && made.does(&came, denials, now_ms)
         {
             return Ok(made.jwt.as_ref().to_owned());
         }
         let minted = async {
-            let answer = mint(backend, whose).await;
-            match &answer {
+            // One that another gate has had made does as one that was made here.
+            let does = |shared: &Shared<Result<String, MintFailure>>| match &shared.outcome {
                 Ok(jwt) => {
-                    if let Some(made) = Made::new(jwt, now_ms) {
+                    shared.is_fresh(KEPT_MS, now_ms)
+                        && Made::new(jwt, shared.at_ms)
+                            .is_some_and(|made| made.does(&came, denials, now_ms))
+                }
+                Err(_) => shared.is_fresh(FRESH_MS, now_ms),
+            };
+            let kept = |shared: &Shared<Result<String, MintFailure>>| match &shared.outcome {
+                Ok(jwt) => Made::new(jwt, now_ms)
+                    .map(|made| Duration::from_millis(made.until_ms.saturating_sub(now_ms))),
+                Err(_) => Some(FAILURE_KEPT),
+            };
+            let call = async {
+                let outcome = mint(renewer.backend, whose).await;
+                Shared {
+                    at_ms: now_ms,
+                    outcome,
+                }
+            };
+            let question = renewer.question("mint", &[whose.session, whose.user]);
+            let Shared { at_ms, outcome } = self.outcomes.once(question, does, kept, call).await;
+            match &outcome {
+                Ok(jwt) => {
+                    if let Some(made) = Made::new(jwt, at_ms) {
                         self.minted.insert(key.clone(), Arc::new(made));
                     }
                 }
                 Err(MintFailure::Ended) => denials.deny_session(whose.session, now_ms),
                 Err(MintFailure::Unavailable | MintFailure::Refused) => {}
             }
-            answer
+            outcome.map(Arc::from)
         };
-        let answer = self.mints.join(key.clone(), minted).await;
+        let answer = self.mints.join(key.clone(), Box::pin(minted)).await;
         answer.map(|token| token.as_ref().to_owned())
     }
 }
 
 /// Asks how the session stands, and then for a token.
-async fn mint(backend: &BackendApi, whose: Whose<'_>) -> Result<Arc<str>, MintFailure> {
+async fn mint(backend: &BackendApi, whose: Whose<'_>) -> Result<String, MintFailure> {
     let unavailable = |lookup: &'static str| {
         warn!(
             session = whose.session,
@@ -150,7 +214,7 @@ async fn mint(backend: &BackendApi, whose: Whose<'_>) -> Result<Arc<str>, MintFa
         Minted::Token(token) if session.is_pending() && !tells_pending(&token) => {
             Err(MintFailure::Refused)
         }
-        Minted::Token(token) => Ok(token.into()),
+        Minted::Token(token) => Ok(token),
         Minted::Refused => Err(MintFailure::Refused),
         Minted::Unavailable => Err(unavailable("token")),
     }
@@ -178,6 +242,6 @@ impl fmt::Debug for Renewals {
         f.debug_struct("Renewals")
             .field("mints", &self.mints)
             .field("minted", &self.minted.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -280,7 +280,7 @@ impl Gate {
         number: usize,
         owner: &Owner,
     ) -> Result<MadeToken, Reason> {
-        let backend = site.backend.as_ref().ok_or(Reason::SessionsUnavailable)?;
+        let renewer = site.renewer(number).ok_or(Reason::SessionsUnavailable)?;
         let now_ms = self.clock.now_ms();
         let whose = Whose {
             session: owner.session(),
@@ -288,7 +288,7 @@ impl Gate {
         };
         let minted = self
             .renewals
-            .mint(backend, &self.denials, number, whose, |_| false, now_ms);
+            .mint(renewer, &self.denials, whose, |_| false, now_ms);
         match minted.await {
             Ok(jwt) => {
                 let made = MadeToken::of_session(&jwt, owner, now_ms);

@@ -23,6 +23,7 @@ use crate::gate::Site;
 use crate::gate::live::LiveRules;
 use crate::gate::machines::Machines;
 use crate::gate::seals::Seals;
+use crate::store::outcomes::OutcomeKeys;
 use crate::tls::ExtraRoots;
 use crate::upstream::head::HeaderRules;
 use crate::upstream::relay::FrontendApi;
@@ -91,7 +92,12 @@ pub(super) fn make(
             seals,
         });
     }
+    let outcomes = |clerk: &ClerkConfig| {
+        let secret = clerk.secret_key.as_ref();
+        secret.map(|key| Arc::new(OutcomeKeys::of(key)))
+    };
     let sites = made.into_iter().map(|site| Site {
+        outcomes: outcomes(site.clerk),
         instance: site.clerk.instance.clone(),
         keys: site.keys,
         backend: site.backend.map(BackendApi::new),

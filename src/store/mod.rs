@@ -1,12 +1,14 @@
-//! What gates share: how much of each budget is spent, and who is out. And what one gate keeps for
-//! itself: what is in flight.
+//! What gates share: how much of each budget is spent, who is out, and what came of a call. And what one
+//! gate keeps for itself: what is in flight.
 //!
 //! Floor 1. The arithmetic is the core's (`core::budget`); here it is done to what is stored, without a
-//! request between reading and writing. Keys are names of budgets and ids; no secret is ever in one.
+//! request between reading and writing. Keys are names of budgets, ids and hashes; no secret is ever in
+//! one.
 
 mod in_flight;
 mod memory;
 pub mod notices;
+pub mod outcomes;
 pub mod redis;
 
 use crate::core::budget::{BudgetKey, Rate, Standing};
@@ -15,6 +17,7 @@ pub use self::redis::Redis;
 pub use in_flight::{Beyond, InFlight, Lease};
 pub use memory::Memory;
 use notices::Notices;
+use outcomes::Outcomes;
 
 /// Where spent rates are kept.
 #[derive(Debug)]
@@ -35,6 +38,14 @@ impl Store {
         match self {
             Self::Memory(_) => Notices::alone(),
             Self::Redis(redis) => redis.notices(),
+        }
+    }
+
+    /// How what comes of calls is shared with other gates.
+    pub fn outcomes(&self) -> Outcomes {
+        match self {
+            Self::Memory(_) => Outcomes::alone(),
+            Self::Redis(redis) => redis.outcomes(),
         }
     }
 

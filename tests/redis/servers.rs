@@ -8,9 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
-use crate::replicas::{lets_in, replica, sealed, signs_out_everywhere, three};
+use crate::replicas::{advance, lets_in, replica, sealed, signs_out_everywhere, three};
 use crate::server::{MASTER, Server, free_port};
-use crate::support::{START_MS, World};
+use crate::support::{START_MS, World, refreshable};
 use crate::{eventually, gate_at};
 
 /// Long enough for a busy machine.
@@ -52,10 +52,11 @@ async fn assert_exact(worlds: &[World], from: &'static str) {
     assert_eq!(arrived.sum::<usize>(), 10);
 }
 
-/// Sign-outs are heard of, now and by whoever comes later.
+/// Sign-outs are heard of, now and by whoever comes later, and Clerk is asked once.
 async fn assert_shared(at: &Addresses) {
     let worlds = three(at, TIMEOUT).await;
-    let ada = worlds[0].clerk.sign_in("ada", None);
+    let clerk = &worlds[0].clerk;
+    let [ada, mel] = ["ada", "mel"].map(|person| clerk.sign_in(person, None));
     signs_out_everywhere(&worlds[0], &sealed(&worlds[0], &ada, START_MS)).await;
     let began = Instant::now();
     for world in &worlds {
@@ -68,6 +69,17 @@ async fn assert_shared(at: &Addresses) {
     );
     let late = replica(at.clone(), TIMEOUT, worlds.first()).start().await;
     assert!(!lets_in(&late, &ada).await);
+    advance(&worlds, 70_000);
+    let line = refreshable(&worlds[0], &mel);
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..30 {
+        let call = worlds[number % 3].get("/members").cookie(&line);
+        calls.spawn(call.send());
+    }
+    for answer in calls.join_all().await {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    assert_eq!(clerk.calls(clerk_gate::standin::Endpoint::Refresh), 1);
 }
 
 /// The server that this Sentinel names, and nobody else: another one is away.

@@ -1,4 +1,4 @@
-//! The connection that charges and notices share, while there is one.
+//! The connection that charges, locks and notices share, while there is one.
 
 use std::fmt;
 use std::sync::Arc;

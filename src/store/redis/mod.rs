@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::notices::Notices;
+use super::outcomes::Outcomes;
 use super::{Memory, Unavailable};
 use crate::core::budget::{BudgetKey, Rate, Standing, Tally};
 pub(in crate::store) use connect::Connection;
@@ -71,6 +72,10 @@ impl Redis {
 
     pub(super) fn notices(&self) -> Notices {
         Notices::by(&self.link)
+    }
+
+    pub(super) fn outcomes(&self) -> Outcomes {
+        Outcomes::by(&self.link)
     }
 
     /// Charges a request to a rate.

@@ -1,6 +1,8 @@
-//! Several gates of one instance with one Redis: what one of them learns the others know.
+//! Several gates of one instance with one Redis: what one of them learns the others know, and what one
+//! of them asks Clerk the others do not ask.
 
 mod keys;
+mod renewals;
 mod sign_outs;
 
 use std::time::Duration;
