@@ -75,13 +75,15 @@ impl Refreshes {
             call.session_id.clone(),
             call.refresh_token.clone(),
         );
-        if let Some((cookies, until_ms)) = self.kept.get(&key)
-            && now_ms < until_ms
-        {
-            return Ok(cookies.to_vec());
+        if let Some(cookies) = self.kept(&key, now_ms) {
+            return Ok(cookies);
         }
         let session = (renewer.site, call.session_id.clone());
         let refreshed = async {
+            // Another one may have landed in between.
+            if let Some(cookies) = self.kept(&key, now_ms) {
+                return Ok(cookies);
+            }
             // SECURITY: whoever holds an expired token can make up a refresh token for each request, and
             // with it a call that others need.
             // An attempt counts from its beginning, so that many at once are many.
@@ -148,6 +150,11 @@ impl Refreshes {
         let about = [&call.origin, &call.session_id, &call.refresh_token];
         let question = renewer.question("refresh", &about.map(String::as_str));
         self.outcomes.once(question, does, kept, asked).await
+    }
+
+    fn kept(&self, key: &Key, now_ms: u64) -> Option<Vec<String>> {
+        let (cookies, until_ms) = self.kept.get(key)?;
+        (now_ms < until_ms).then(|| cookies.to_vec())
     }
 
     fn failing(&self, session: &(usize, String), now_ms: u64) -> Option<Failed> {

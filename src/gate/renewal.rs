@@ -146,6 +146,12 @@ impl Renewals {
             return Ok(made.jwt.as_ref().to_owned());
         }
         let minted = async {
+            // Another one may have landed in between.
+            if let Some(made) = self.minted.get(&key)
+                && made.does(&came, denials, now_ms)
+            {
+                return Ok(Arc::clone(&made.jwt));
+            }
             // One that another gate has had made does as one that was made here.
             let does = |shared: &Shared<Result<String, MintFailure>>| match &shared.outcome {
                 Ok(jwt) => {
