@@ -125,6 +125,7 @@ lint: ## every lint
 	tests/deps.sh lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test redis -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --config profile.release.lto=false --config profile.release.opt-level=1
 	cargo deny --locked check bans licenses sources
