@@ -16,17 +16,17 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::answer_body::AnswerBody;
+use super::asked::{self, Asked};
 use super::log_line::{self, Outcome};
 use super::proxy::Peer;
 use super::{own_answer, request_id};
-use crate::core::decide::{Decision, Permit, Verdict};
+use crate::core::decide::Permit;
 use crate::core::door::{Dialect, Original};
-use crate::core::facts::{self, Audience, RequestFacts, WireRequest};
+use crate::core::facts::{self, WireRequest};
 use crate::core::reason::Reason;
-use crate::core::reply;
 use crate::core::signed_assertion::ASSERTION_HEADER;
-use crate::gate::{Gate, Ruling, Snapshot};
-use crate::pages::{self, Document};
+use crate::gate::{Gate, Snapshot};
+use crate::pages::Document;
 use crate::upstream::head::X_REQUEST_ID;
 pub use admission::Admission;
 
@@ -67,7 +67,7 @@ pub async fn answer(
         Err(reason) => {
             let method = original.as_ref().map(|original| original.wire().method);
             let audience = facts::audience(method.unwrap_or(&parts.method), &parts.headers);
-            let no = refusal(reason, audience, line.request_id);
+            let no = asked::refusal(reason, audience, line.request_id);
             log_line::unread(line, reason, no.status.as_u16());
             let mut response = self::no(dialect, no, &request_id);
             if reason == Reason::FramingAmbiguous {
@@ -80,91 +80,68 @@ pub async fn answer(
     };
     let ruling = gate.decide(snapshot, &facts).await;
     line.verdict = began.elapsed();
-    let desk = Desk {
-        dialect,
+    let asked = Asked {
         snapshot,
         facts: &facts,
         ruling: &ruling,
-        verdict: &ruling.verdict,
         request_id: &request_id,
     };
-    let (response, said) = desk.carry_out();
-    log_line::judged(&line, snapshot, &facts, &ruling, &said);
+    let (response, outcome) = Desk { dialect, asked }.carry_out();
+    log_line::judged(&line, snapshot, &facts, &ruling, &outcome);
     // What the ruling holds ends here: nobody says when the request itself does.
     response
-}
-
-/// What was said, for the log. The status is what the client sees if it is not the application's.
-fn said(decision: &'static str, status: StatusCode, failure: Option<Reason>) -> Outcome {
-    Outcome {
-        decision,
-        status: status.as_u16(),
-        failure,
-        upstream_status: None,
-        upstream: None,
-    }
 }
 
 /// A verdict on its way to a gateway.
 struct Desk<'a, 'r> {
     dialect: Dialect,
-    snapshot: &'a Snapshot,
-    facts: &'a RequestFacts<'r>,
-    ruling: &'a Ruling,
-    verdict: &'a Verdict,
-    request_id: &'a HeaderValue,
+    asked: Asked<'a, 'r>,
 }
 
 impl Desk<'_, '_> {
     fn carry_out(&self) -> (Response<AnswerBody>, Outcome) {
-        let (decision, document) = match &self.verdict.decision {
-            Decision::Forward(permit) => match self.yes(permit) {
-                Ok(response) => return (response, said("forward", StatusCode::OK, None)),
+        let no = match self.asked.leave() {
+            Ok(permit) => match self.yes(permit) {
+                Ok(response) => return (response, asked::goes_on()),
                 Err(reason) => return self.failed(reason),
             },
-            Decision::Redirect(redirect) => ("redirect", pages::redirect(&redirect.location)),
-            Decision::Refuse(refusal) => {
-                let reply = reply::reply(refusal, self.id());
-                ("refuse", pages::refusal(reply))
-            }
-            // The recipes send these to the gate's own listener.
-            Decision::Relay(_) | Decision::Page(_) | Decision::Serve(_) => {
-                return self.failed(Reason::DoorMisdirected);
-            }
+            Err(no) => *no,
         };
-        let mut document = document;
-        own_answer::dress(&mut document.headers, self.verdict);
-        own_answer::finish(&mut document.headers, self.snapshot, self.ruling);
-        let said = said(decision, document.status, None);
-        match dialect::no(self.dialect, document, self.request_id) {
-            Ok(response) => (response, said),
+        match dialect::no(self.dialect, no.document, self.asked.request_id) {
+            Ok(response) => (response, no.outcome),
             Err(dialect::NoRoom) => self.failed(Reason::CookiesTooMany),
         }
     }
 
     fn failed(&self, reason: Reason) -> (Response<AnswerBody>, Outcome) {
-        let mut document = refusal(reason, self.facts.audience, self.id());
-        own_answer::finish(&mut document.headers, self.snapshot, self.ruling);
-        let said = said("refuse", document.status, Some(reason));
-        (no(self.dialect, document, self.request_id), said)
+        let no = self.asked.failed(reason);
+        let response = self::no(self.dialect, no.document, self.asked.request_id);
+        (response, no.outcome)
     }
 
     /// The leave to forward the request, with everything that the application is to be told.
     fn yes(&self, permit: &Permit) -> Result<Response<AnswerBody>, Reason> {
-        let upstream = self.snapshot.upstreams.get(permit.upstream());
-        let told = upstream.and_then(|upstream| upstream.tell(permit, self.facts));
+        let Asked {
+            snapshot,
+            facts,
+            ruling,
+            request_id,
+        } = self.asked;
+        let verdict = &ruling.verdict;
+        let upstream = snapshot.upstreams.get(permit.upstream());
+        let told = upstream.and_then(|upstream| upstream.tell(permit, facts));
         let told = told.ok_or(Reason::UpstreamMalformed)?;
         let mut response = bare(StatusCode::OK);
         let headers = response.headers_mut();
         let empty = || HeaderValue::from_static("");
         // SECURITY: all of them, or a client's own copy of one that is unknown would go on.
-        for name in self.snapshot.headers.names() {
+        for name in snapshot.headers.names() {
             headers.insert(name.clone(), empty());
         }
         for (name, value) in permit.identity() {
             headers.insert(name.clone(), value.clone());
         }
-        for name in template_headers(self.snapshot) {
+        for name in template_headers(snapshot) {
             if !headers.contains_key(name) {
                 headers.insert(name.clone(), self.left_of(name, permit));
             }
@@ -173,13 +150,13 @@ impl Desk<'_, '_> {
             headers.insert(&ASSERTION_HEADER, assertion);
         }
         headers.insert(COOKIE, told.cookies.unwrap_or_else(empty));
-        headers.insert(X_REQUEST_ID, self.request_id.clone());
-        if !self.verdict.set_cookies.is_empty() {
+        headers.insert(X_REQUEST_ID, request_id.clone());
+        if !verdict.set_cookies.is_empty() {
             let private = HeaderValue::from_static("private, no-store");
             headers.insert(CACHE_CONTROL, private);
         }
-        own_answer::dress(headers, self.verdict);
-        own_answer::finish(headers, self.snapshot, self.ruling);
+        own_answer::dress(headers, verdict);
+        own_answer::finish(headers, snapshot, ruling);
         match dialect::yes(self.dialect, headers) {
             Ok(()) => Ok(response),
             Err(dialect::NoRoom) => Err(Reason::CookiesTooMany),
@@ -188,15 +165,11 @@ impl Desk<'_, '_> {
 
     /// What the application gets of a client's header that the gate sets on other routes.
     fn left_of(&self, name: &HeaderName, permit: &Permit) -> HeaderValue {
-        let mut lines = self.facts.headers.get_all(name).iter();
+        let mut lines = self.asked.facts.headers.get_all(name).iter();
         match (lines.next(), lines.next()) {
             (Some(line), None) if permit.withheld() != Some(name) => line.clone(),
             _ => HeaderValue::from_static(""),
         }
-    }
-
-    fn id(&self) -> &str {
-        self.request_id.to_str().unwrap_or_default()
     }
 }
 
@@ -205,11 +178,6 @@ impl Desk<'_, '_> {
 fn template_headers(snapshot: &Snapshot) -> impl Iterator<Item = &HeaderName> {
     let routes = snapshot.policy.routes().iter();
     routes.filter_map(|route| Some(&route.template.as_ref()?.header))
-}
-
-fn refusal(reason: Reason, audience: Audience, request_id: &str) -> Document {
-    let refusal = own_answer::refusal(reason, audience);
-    pages::refusal(reply::reply(&refusal, request_id))
 }
 
 /// A no without cookies, for which there always is room.

@@ -4,6 +4,7 @@
 //! it came to.
 
 pub mod answer_body;
+mod asked;
 pub mod forward_auth;
 pub mod live;
 mod log_line;
