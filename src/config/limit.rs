@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::ForwardAuthConfig;
+use super::model::DoorConfig;
 use super::report::{Place, Problem, Problems};
 use super::requirement::{self, claim_path};
 use super::routes::WrittenRoute;
@@ -50,7 +50,7 @@ struct Written {
 pub(super) fn of_all(
     sections: Vec<Section<'_>>,
     routes: &[WrittenRoute],
-    doors: Option<&Placed<ForwardAuthConfig>>,
+    doors: Option<&Placed<DoorConfig>>,
     problems: &Problems,
 ) -> Vec<Arc<Budget>> {
     let numbered = sections.into_iter().zip(1..);
@@ -327,7 +327,6 @@ impl Written {
     }
 }
 
-/// What only shows beside the others: names that are taken, and costs that nobody could ever pay.
 /// Reports a limit of requests at once where gateways ask, who never say that a request has ended.
 fn in_flight_behind_doors(limit: &WrittenLimit, problems: &Problems) {
     let budget = &limit.budget;
@@ -345,6 +344,7 @@ fn in_flight_behind_doors(limit: &WrittenLimit, problems: &Problems) {
     }
 }
 
+/// What only shows beside the others: names that are taken, and costs that nobody could ever pay.
 fn beside_each_other(of_all: &[WrittenLimit], routes: &[WrittenRoute], problems: &Problems) {
     let mut seen: Vec<&str> = Vec::new();
     for limit in of_all.iter().chain(routes.iter().flat_map(|r| &r.limits)) {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::assertions;
 use super::clerk::{self, ReadFile};
+use super::doors::{self, Asked};
 use super::environment::{self, Environment, FlagValue};
-use super::forward_auth;
 use super::inject;
 use super::limit;
 use super::lints;
-use super::model::{Config, ForwardAuthConfig};
+use super::model::{Config, DoorConfig};
 use super::report::{Place, Problem, Problems, Report};
 use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
@@ -108,8 +108,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
     let written = routes::read(root.sections("route"), &mut upstreams, &templates);
-    let (limited, doors) = (root.sections("limit"), beside.doors.as_ref());
-    let budgets = limit::of_all(limited, &written, doors, problems);
+    let budgets = limit::of_all(root.sections("limit"), &written, beside.asked(), problems);
     let assertions = assertions::read(root.sections("test"));
     let audiences = audience
         .iter()
@@ -162,6 +161,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         listen: top.listen,
         admin_listen: beside.admin,
         forward_auth: beside.doors.map(|doors| doors.value),
+        ext_authz: beside.check.map(|doors| doors.value),
         clerk: clerk.config,
         sites,
         edge,
@@ -219,15 +219,22 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
 /// Listeners beside the one for visitors.
 struct Beside {
     admin: Option<SocketAddr>,
-    doors: Option<Placed<ForwardAuthConfig>>,
+    doors: Option<Placed<DoorConfig>>,
+    check: Option<Placed<DoorConfig>>,
 }
 
 impl Beside {
     fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Self {
         Self {
             admin: settings::admin(root.section("admin")),
-            doors: forward_auth::read(root, files),
+            doors: doors::read(root, Asked::OverHttp, files),
+            check: doors::read(root, Asked::OverGrpc, files),
         }
+    }
+
+    /// Whoever asks instead of forwarding, if anybody does.
+    fn asked(&self) -> Option<&Placed<DoorConfig>> {
+        self.doors.as_ref().or(self.check.as_ref())
     }
 }
 
@@ -239,9 +246,13 @@ fn addresses(
     problems: &Problems,
 ) {
     let (listen, admin) = (top.listen, beside.admin);
+    let mut others = vec![("listen", Some(listen)), ("[admin] listen", admin)];
     if let Some(doors) = &beside.doors {
-        let others = [("listen", Some(listen)), ("[admin] listen", admin)];
-        forward_auth::address(doors, others, problems);
+        doors::address(Asked::OverHttp, doors, &others, problems);
+        others.push(("[forward-auth] listen", Some(doors.value.listen)));
+    }
+    if let Some(check) = &beside.check {
+        doors::address(Asked::OverGrpc, check, &others, problems);
     }
     if admin.is_some_and(|admin| admin == listen && admin.port() != 0) {
         problems.add(

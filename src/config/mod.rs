@@ -9,8 +9,8 @@ mod address;
 mod assertions;
 mod clerk;
 mod coverage;
+mod doors;
 mod environment;
-mod forward_auth;
 mod frontend_api_proxy;
 mod inject;
 mod keys;
@@ -41,8 +41,8 @@ mod webhooks;
 pub use environment::{Environment, FlagValue};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
-    AssertionConfig, ClerkConfig, ClerkCookies, Config, ForwardAuthConfig, HostHeader,
-    IdentityConfig, KeySource, Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
+    AssertionConfig, ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig,
+    KeySource, Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -28,7 +28,9 @@ pub struct Config {
     /// Where the operator's window is; `None` if it is off.
     pub admin_listen: Option<SocketAddr>,
     /// Where gateways ask for verdicts; `None` if they cannot.
-    pub forward_auth: Option<ForwardAuthConfig>,
+    pub forward_auth: Option<DoorConfig>,
+    /// Where Envoy asks for them over gRPC; `None` if it cannot.
+    pub ext_authz: Option<DoorConfig>,
     /// `[clerk]`: the instance of the first site.
     pub clerk: ClerkConfig,
     /// The same of each further site, in the order of their addresses in `edge`.
@@ -63,7 +65,7 @@ pub struct Config {
 
 /// Who may ask for verdicts, and where. All that is set has to hold.
 #[derive(Clone, Debug)]
-pub struct ForwardAuthConfig {
+pub struct DoorConfig {
     /// Where they are given.
     pub listen: SocketAddr,
     /// Whence it may be asked; empty where the secret alone counts.

@@ -4,6 +4,8 @@
 //! and no others, and only where each of them is there exactly once; what comes of it is read by
 //! [`RequestFacts::read`] like any request.
 
+mod attributes;
+
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST, UPGRADE};
@@ -14,6 +16,7 @@ use super::edge::Edge;
 use super::facts::{RequestFacts, WireRequest};
 use super::origin::Scheme;
 use super::reason::Reason;
+pub use attributes::{Attributes, HeadLimits, Wording};
 
 /// A gateway, by what it says of a request and by what it makes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +143,7 @@ static SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-ke
 pub struct Original {
     method: Method,
     target: Uri,
+    version: Version,
     headers: HeaderMap,
     peer: IpAddr,
     scheme: Scheme,
@@ -185,6 +189,7 @@ impl Original {
         Ok(Self {
             method,
             target,
+            version: Version::HTTP_11,
             headers: original_headers(headers, host, &chain),
             peer: peer.to_canonical(),
             scheme,
@@ -196,7 +201,7 @@ impl Original {
         WireRequest {
             method: &self.method,
             target: &self.target,
-            version: Version::HTTP_11,
+            version: self.version,
             headers: &self.headers,
             peer: self.peer,
             scheme: self.scheme,

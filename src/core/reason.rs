@@ -182,6 +182,8 @@ reasons! {
     PathNotCanonical => "path-not-canonical", "the path has to be written in its usual form";
     /// A gateway passes on a header that could be taken for one that only the gate may set.
     HeaderDisguised => "header-disguised", "a header of the request could be taken for another one";
+    /// A header that has to be written anew is no text, and Envoy takes nothing else.
+    HeaderNotText => "header-not-text", "a header of the request has bytes that are no text";
     /// A page of the gate's own was asked for through a door.
     DoorMisdirected => "door-misdirected", "this page is not served through a gateway's door";
     /// More cookies than a door can pass on.

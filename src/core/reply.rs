@@ -236,7 +236,8 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::WebhookMalformed
         | Reason::DoorMetadata
         | Reason::PathNotCanonical
-        | Reason::HeaderDisguised => StatusCode::BAD_REQUEST,
+        | Reason::HeaderDisguised
+        | Reason::HeaderNotText => StatusCode::BAD_REQUEST,
         Reason::WebhookInvalid => StatusCode::UNAUTHORIZED,
         Reason::OriginNotAllowed | Reason::CookieSessionNeeded => StatusCode::FORBIDDEN,
         Reason::HostNotServed | Reason::DoorMisdirected => StatusCode::MISDIRECTED_REQUEST,

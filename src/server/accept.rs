@@ -1,4 +1,4 @@
-//! Accepting connections and serving HTTP/1.1 on them, until told to stop.
+//! Accepting connections and serving HTTP/1.1 on them, until told to stop. `grpc` serves the others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::grpc;
 use super::seat::Seated;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
+use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::{self, Admission};
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
@@ -55,10 +57,19 @@ pub struct Service {
 /// What is behind a listener.
 #[derive(Clone, Debug)]
 pub enum Entrance {
+    /// Something that speaks HTTP/1.1.
+    Http(Mode),
+    /// Envoy's authorization service, which speaks gRPC.
+    Grpc(Arc<Door>),
+}
+
+/// What requests over HTTP/1.1 are for.
+#[derive(Clone, Debug)]
+pub enum Mode {
     /// The application.
-    Application,
+    Proxy,
     /// The doors of gateways, for whoever may ask.
-    Doors(Arc<Admission>),
+    ForwardAuth(Arc<Admission>),
 }
 
 /// Accepts connections on `listener` until `drain` is called off, and tracks them in `open`.
@@ -85,7 +96,14 @@ pub async fn accept(
                 // Without it, small answers wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
                 let seated = Seated::new(stream, place, service.limits.write_timeout);
-                open.spawn(serve(seated, peer, entrance, service, drain));
+                match entrance {
+                    Entrance::Http(mode) => {
+                        open.spawn(serve(seated, peer, mode, service, drain));
+                    }
+                    Entrance::Grpc(door) => {
+                        open.spawn(grpc::serve(seated, peer, door, service, drain));
+                    }
+                }
             }
             Err(error) => {
                 // Out of file descriptors, most likely: pause rather than spin.
@@ -99,7 +117,7 @@ pub async fn accept(
 async fn serve(
     stream: Seated,
     peer: SocketAddr,
-    entrance: Entrance,
+    mode: Mode,
     service: Arc<Service>,
     drain: CancellationToken,
 ) {
@@ -109,16 +127,14 @@ async fn serve(
         scheme: Scheme::Http,
     };
     let handler = service_fn(move |request| {
-        let (service, entrance) = (Arc::clone(&service), entrance.clone());
+        let (service, mode) = (Arc::clone(&service), mode.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             let snapshot = service.snapshot.load_full();
             let (gate, tunnels) = (&service.gate, &service.tunnels);
-            let response = match &entrance {
-                Entrance::Application => {
-                    proxy::answer(gate, &snapshot, tunnels, peer, request).await
-                }
-                Entrance::Doors(admission) => {
+            let response = match &mode {
+                Mode::Proxy => proxy::answer(gate, &snapshot, tunnels, peer, request).await,
+                Mode::ForwardAuth(admission) => {
                     forward_auth::answer(gate, &snapshot, admission, peer, request).await
                 }
             };

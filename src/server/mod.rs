@@ -5,6 +5,7 @@
 
 pub mod accept;
 mod assemble;
+mod grpc;
 pub mod reload;
 mod seat;
 mod sites;
@@ -23,10 +24,12 @@ use tracing::{info, warn};
 use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::core::door::HeadLimits;
 use crate::gate::{Gate, Snapshot};
+use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
-use accept::{ConnectionLimits, Entrance, Service};
+use accept::{ConnectionLimits, Entrance, Mode, Service};
 use reload::Reloader;
 
 /// A gate that is bound to its addresses and serves nobody yet.
@@ -35,6 +38,7 @@ pub struct Bound {
     listener: TcpListener,
     admin: Option<TcpListener>,
     doors: Option<(TcpListener, Arc<Admission>)>,
+    check: Option<(TcpListener, Arc<Door>)>,
     service: Arc<Service>,
     reloader: Arc<Reloader>,
     drain: Duration,
@@ -69,6 +73,21 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         write_timeout: config.limits.write_timeout,
         connections: config.limits.connections,
     };
+    let check = match &config.ext_authz {
+        Some(doors) => {
+            let listener = bind(doors.listen)
+                .await
+                .context("the authorization service of Envoy (`[ext-authz] listen`)")?;
+            let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
+            let head = HeadLimits {
+                bytes: limits.head_bytes,
+                count: limits.head_count,
+            };
+            let door = Door::new(admission, head, limits.head_timeout).await;
+            Some((listener, Arc::new(door)))
+        }
+        None => None,
+    };
     let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
     gate.join_others(&snapshot).await;
     let service = Arc::new(Service {
@@ -82,6 +101,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         listener,
         admin,
         doors,
+        check,
         service,
         reloader: Arc::new(reloader),
         drain: config.drain,
@@ -126,6 +146,11 @@ impl Bound {
         self.doors.as_ref()?.0.local_addr().ok()
     }
 
+    /// Where Envoy asks for them.
+    pub fn check_address(&self) -> Option<SocketAddr> {
+        self.check.as_ref()?.0.local_addr().ok()
+    }
+
     /// Serves until `stop` is called off, then drains.
     ///
     /// No new connection is accepted while draining; requests in flight finish, idle connections
@@ -135,6 +160,7 @@ impl Bound {
             listener,
             admin,
             doors,
+            check,
             service,
             reloader: _,
             drain: deadline,
@@ -161,14 +187,23 @@ impl Bound {
                 open.clone(),
             ))
         };
-        let accepting = accept(listener, Entrance::Application);
-        let asking =
-            doors.map(|(listener, admission)| accept(listener, Entrance::Doors(admission)));
+        let accepting = accept(listener, Entrance::Http(Mode::Proxy));
+        let asking = doors.map(|(listener, admission)| {
+            accept(listener, Entrance::Http(Mode::ForwardAuth(admission)))
+        });
+        let door = check.as_ref().map(|(_, door)| Arc::clone(door));
+        let checking = check.map(|(listener, door)| accept(listener, Entrance::Grpc(door)));
+        if let Some(door) = &door {
+            door.set_serving(true).await;
+        }
         ready.set(true);
         info!(%address, "ready");
 
         stop.cancelled().await;
         ready.set(false);
+        if let Some(door) = &door {
+            door.set_serving(false).await;
+        }
         info!(
             open = open.len(),
             tunnels = service.tunnels.open(),
@@ -178,7 +213,7 @@ impl Bound {
         open.close();
         let finished = tokio::time::timeout(deadline, async {
             let _ = accepting.await;
-            if let Some(asking) = asking {
+            for asking in [asking, checking].into_iter().flatten() {
                 let _ = asking.await;
             }
             open.wait().await;

@@ -9,7 +9,7 @@ use tracing::info;
 use super::accept::Service;
 use super::assemble;
 use crate::clock::SharedClock;
-use crate::config::{ClerkConfig, Config, ForwardAuthConfig, RedisConfig};
+use crate::config::{ClerkConfig, Config, DoorConfig, RedisConfig};
 use crate::gate::Snapshot;
 use crate::store::redis::Servers;
 
@@ -74,11 +74,14 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 12] = [
+const FIXED: [(&str, Stays); 13] = [
     ("`listen`", |a, b| a.listen == b.listen),
     ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
     ("`[forward-auth]`", |a, b| {
         doors(a.forward_auth.as_ref()) == doors(b.forward_auth.as_ref())
+    }),
+    ("`[ext-authz]`", |a, b| {
+        doors(a.ext_authz.as_ref()) == doors(b.ext_authz.as_ref())
     }),
     ("`[store]`", |a, b| {
         store(a.store.as_ref()) == store(b.store.as_ref())
@@ -106,7 +109,7 @@ const FIXED: [(&str, Stays); 12] = [
     }),
 ];
 
-fn doors(doors: Option<&ForwardAuthConfig>) -> impl PartialEq {
+fn doors(doors: Option<&DoorConfig>) -> impl PartialEq {
     doors.map(|doors| {
         let secret = doors.secret.as_ref();
         let secret = secret.map(|secret| secret.expose_secret().to_owned());

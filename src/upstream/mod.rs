@@ -1,6 +1,7 @@
 //! The upstream: pooled connections, forwarding, tunnels. Nothing is forwarded without a
 //! [`Permit`], and only the core makes one. `relay` has the way to Clerk's Frontend API.
 
+pub mod alter;
 pub mod body;
 mod connector;
 pub mod frames;

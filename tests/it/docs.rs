@@ -229,6 +229,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "upstream",
                 "limits",
                 "admin",
+                "ext-authz",
                 "forward-auth",
                 "pages",
                 "webhooks",

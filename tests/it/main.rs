@@ -18,6 +18,7 @@ mod continuity;
 mod docs;
 mod doors;
 mod ended;
+mod ext_authz;
 mod forwarding;
 mod frontend_api;
 mod gate;

@@ -134,6 +134,10 @@ async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
             "`[forward-auth]`",
         ),
         (
+            format!("{opened}[ext-authz]\nlisten = \"127.0.0.1:0\"\npeers = [\"127.0.0.1\"]\n"),
+            "`[ext-authz]`",
+        ),
+        (
             opened.replace(
                 site.clerk.publishable_key(),
                 "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk",
@@ -308,10 +312,11 @@ async fn requests_go_to_the_upstream_that_the_configuration_has_now() {
 
     let mut config = world.config.clone();
     config.forward_auth = Some(doors(&["127.0.0.1"], None));
+    config.ext_authz = Some(doors(&["127.0.0.1"], None));
     config.listen = "127.0.0.1:9".parse().unwrap();
     let error = world.reloader.change_to(config).unwrap_err().to_string();
     assert_eq!(
         error,
-        "`listen`, `[forward-auth]` cannot change while the gate runs: restart it"
+        "`listen`, `[forward-auth]`, `[ext-authz]` cannot change while the gate runs: restart it"
     );
 }

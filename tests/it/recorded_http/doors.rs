@@ -51,7 +51,7 @@ fn question(row: &Value, dialect: Dialect) -> Vec<u8> {
 }
 
 /// Our own cookies are sealed anew each time: only their names can be compared.
-fn comparable(cookies: Vec<String>) -> Vec<String> {
+pub(super) fn comparable(cookies: Vec<String>) -> Vec<String> {
     cookies
         .into_iter()
         .map(|cookie| match cookie.split_once('=') {

@@ -3,6 +3,7 @@
 
 mod authenticate;
 mod doors;
+mod ext_authz;
 mod present;
 mod protect;
 
@@ -31,6 +32,8 @@ struct Replay {
     gates: BTreeMap<String, Option<SocketAddr>>,
     /// The doors of each gate.
     doors: BTreeMap<SocketAddr, SocketAddr>,
+    /// Where Envoy asks each of them.
+    checks: BTreeMap<SocketAddr, SocketAddr>,
     api: SocketAddr,
     upstream: RecordingUpstream,
     clock: SharedClock,
@@ -43,6 +46,7 @@ impl Replay {
         Self {
             gates: BTreeMap::new(),
             doors: BTreeMap::new(),
+            checks: BTreeMap::new(),
             api: rows::serve(FakeApi::load()).await,
             upstream: RecordingUpstream::start().await,
             clock,
@@ -92,6 +96,7 @@ impl Replay {
         }
         config.admin_listen = None;
         config.forward_auth = Some(crate::support::doors(&["127.0.0.1"], None));
+        config.ext_authz = Some(crate::support::doors(&["127.0.0.1"], None));
         config.clerk.api_url = format!("http://{}", self.api).parse().unwrap();
         config.clerk.secret_key = options["secretKey"].as_str().map(Into::into);
         config.clerk.machine_secret_key = options["machineSecretKey"].as_str().map(Into::into);
@@ -102,6 +107,7 @@ impl Replay {
         let bound = server::build(&config, Arc::clone(&self.clock)).await.ok()?;
         let address = bound.address().unwrap();
         self.doors.insert(address, bound.doors_address().unwrap());
+        self.checks.insert(address, bound.check_address().unwrap());
         tokio::spawn(bound.run(self.stop.clone()));
         Some(address)
     }

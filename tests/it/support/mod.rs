@@ -20,8 +20,8 @@ use std::time::Duration;
 use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkConfig, ClerkCookies, Config, ForwardAuthConfig, HostHeader, IdentityConfig, KeySource,
-    Limits, LogConfig, LogFormat, LogLevel, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig, KeySource, Limits,
+    LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -66,6 +66,8 @@ pub struct World {
     pub service: Arc<Service>,
     /// Where gateways ask, if they may.
     pub doors: Option<SocketAddr>,
+    /// Where Envoy asks, if it may.
+    pub check: Option<SocketAddr>,
     /// What the gate goes by, and what has it go by something else.
     pub config: Config,
     pub reloader: Arc<Reloader>,
@@ -144,6 +146,11 @@ impl WorldBuilder {
         Self { told: true, ..self }
     }
 
+    /// Lets everybody on this machine ask over gRPC.
+    pub fn with_ext_authz(self) -> Self {
+        self.configure(|config| config.ext_authz = Some(doors(&["127.0.0.0/8"], None)))
+    }
+
     /// Opens the doors to everybody on this machine.
     pub fn with_doors(self) -> Self {
         self.configure(|config| config.forward_auth = Some(doors(&["127.0.0.0/8"], None)))
@@ -210,7 +217,7 @@ impl WorldBuilder {
         let bound = server::build(&config, clock.clone()).await.unwrap();
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
         let (service, reloader) = (bound.service(), bound.reloader());
-        let doors = bound.doors_address();
+        let (doors, check) = (bound.doors_address(), bound.check_address());
         if self.told {
             let page = format!("http://{gate}/_gate/webhooks/clerk");
             clerk.send_events_to(&page).unwrap();
@@ -226,6 +233,7 @@ impl WorldBuilder {
             admin,
             service,
             doors,
+            check,
             config,
             reloader,
             stop,
@@ -257,8 +265,8 @@ pub fn clerk_config(clerk: &StandIn) -> ClerkConfig {
 }
 
 /// Doors for these networks, and for who shows the secret.
-pub fn doors(peers: &[&str], secret: Option<&str>) -> ForwardAuthConfig {
-    ForwardAuthConfig {
+pub fn doors(peers: &[&str], secret: Option<&str>) -> DoorConfig {
+    DoorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         peers: peers
             .iter()
@@ -311,6 +319,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         listen: any,
         admin_listen: Some(any),
         forward_auth: None,
+        ext_authz: None,
         clerk: clerk_config_of(instance),
         sites: Vec::new(),
         edge: Edge {

@@ -1,11 +1,11 @@
-//! `[forward-auth]`: who may ask for verdicts, and where.
+//! `[forward-auth]` and `[ext-authz]`: who may ask for verdicts, and where.
 
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use super::clerk::ReadFile;
-use super::model::ForwardAuthConfig;
+use super::model::DoorConfig;
 use super::report::{Problem, Problems};
 use super::section::{Placed, Section};
 use super::settings;
@@ -13,13 +13,41 @@ use super::settings;
 /// The shortest secret, in bytes: whoever has it is told who anybody is.
 const LEAST_SECRET_BYTES: usize = 16;
 
-/// Reads the table. `None` if it is off. The place is the one of the address.
+/// A table that opens doors, by how they are asked.
+#[derive(Clone, Copy)]
+pub(super) enum Asked {
+    /// `[forward-auth]`.
+    OverHttp,
+    /// `[ext-authz]`.
+    OverGrpc,
+}
+
+impl Asked {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OverHttp => "forward-auth",
+            Self::OverGrpc => "ext-authz",
+        }
+    }
+
+    /// An address that is not the other one's.
+    fn example(self) -> &'static str {
+        match self {
+            Self::OverHttp => "127.0.0.1:8081",
+            Self::OverGrpc => "127.0.0.1:8082",
+        }
+    }
+}
+
+/// Reads a table. `None` if it is off. The place is the one of the address.
 pub(super) fn read(
     root: &mut Section<'_>,
+    asked: Asked,
     files: ReadFile<'_>,
-) -> Option<Placed<ForwardAuthConfig>> {
-    let written = root.has("forward-auth");
-    let mut section = root.section("forward-auth");
+) -> Option<Placed<DoorConfig>> {
+    let name = asked.name();
+    let written = root.has(name);
+    let mut section = root.section(name);
     let (problems, place) = (section.problems(), section.place().clone());
     let (has_listen, has_secret) = (section.has("listen"), section.has("secret-file"));
     let listen = section.parsed("listen", settings::listen_address);
@@ -47,9 +75,12 @@ pub(super) fn read(
         problems.add(
             Problem::error(
                 &place,
-                "`[forward-auth]` has no `listen`: there is nowhere to ask",
+                format!("`[{name}]` has no `listen`: there is nowhere to ask"),
             )
-            .hint("add `listen = \"127.0.0.1:8081\"`, an address that only the gateway reaches"),
+            .hint(format!(
+                "add `listen = \"{}\"`, an address that only the gateway reaches",
+                asked.example()
+            )),
         );
     }
     let somebody = peers.as_ref().is_some_and(|peers| !peers.is_empty());
@@ -57,7 +88,7 @@ pub(super) fn read(
         problems.add(
             Problem::error(
                 &place,
-                "nobody may ask: `[forward-auth]` has neither `peers` nor `secret-file`",
+                format!("nobody may ask: `[{name}]` has neither `peers` nor `secret-file`"),
             )
             .hint("name the gateways: `peers = [\"127.0.0.1\"]`"),
         );
@@ -65,7 +96,7 @@ pub(super) fn read(
     let peers = networks(peers.unwrap_or_default(), has_secret, problems);
     let listen = listen?;
     Some(Placed::new(
-        ForwardAuthConfig {
+        DoorConfig {
             listen: listen.value,
             peers,
             secret: secret.map(Into::into),
@@ -95,17 +126,18 @@ fn networks(texts: Vec<Placed<String>>, has_secret: bool, problems: &Problems) -
 
 /// Reports an address that another listener has.
 pub(super) fn address(
-    doors: &Placed<ForwardAuthConfig>,
-    others: [(&str, Option<SocketAddr>); 2],
+    asked: Asked,
+    doors: &Placed<DoorConfig>,
+    others: &[(&str, Option<SocketAddr>)],
     problems: &Problems,
 ) {
-    let listen = doors.value.listen;
+    let (listen, name) = (doors.value.listen, asked.name());
     for (key, other) in others {
-        if other == Some(listen) && listen.port() != 0 {
+        if *other == Some(listen) && listen.port() != 0 {
             problems.add(
                 Problem::error(
                     &doors.place,
-                    format!("`{key}` and `[forward-auth] listen` are both `{listen}`"),
+                    format!("`{key}` and `[{name}] listen` are both `{listen}`"),
                 )
                 .hint("verdicts need an address of their own, which only the gateway reaches"),
             );
