@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::settings::Settings;
 use super::{Ending, complain};
-use crate::config::{Config, Environment};
+use crate::config::{Config, DoorConfig, Environment};
 use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
 use crate::core::edge::PublicAddress;
 use crate::core::identity_headers::HeaderPlan;
@@ -39,8 +39,10 @@ enum Server {
     Haproxy,
     /// The Lua action of HAProxy
     HaproxyLua,
-    /// Envoy, with `ext_authz`
+    /// Envoy, with `ext_authz` over HTTP
     Envoy,
+    /// Envoy, with `ext_authz` over gRPC
+    EnvoyGrpc,
     /// Kubernetes, with the gate as a sidecar
     Kubernetes,
 }
@@ -170,12 +172,13 @@ pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
         Ok(found) => found,
         Err(ending) => return ending,
     };
-    let Some(facts) = facts(&found.config, recipe.gateway) else {
+    let (table, doors, example) = recipe.server.doors(&found.config);
+    let Some(facts) = doors.and_then(|doors| facts(&found.config, doors, recipe.gateway)) else {
         complain(
-            "gateways cannot ask: there is no `[forward-auth]`",
-            Some(
-                "add `[forward-auth]` with `listen = \"127.0.0.1:8081\"` and `peers = [\"127.0.0.1\"]`",
-            ),
+            &format!("gateways cannot ask: there is no `[{table}]`"),
+            Some(&format!(
+                "add `[{table}]` with `listen = \"{example}\"` and `peers = [\"127.0.0.1\"]`"
+            )),
         );
         return Ending::Misused;
     };
@@ -198,10 +201,29 @@ recipes! {
     Haproxy => "recipes/haproxy.cfg";
     HaproxyLua => "recipes/clerk-gate.lua";
     Envoy => "recipes/envoy.yaml";
+    EnvoyGrpc => "recipes/envoy-grpc.yaml";
     Kubernetes => "recipes/kubernetes.yaml";
 }
 
 impl Server {
+    /// Where this gateway asks: the table, what is in it, and what could be.
+    fn doors(self, config: &Config) -> (&'static str, Option<&DoorConfig>, &'static str) {
+        match self {
+            Self::EnvoyGrpc => ("ext-authz", config.ext_authz.as_ref(), "127.0.0.1:8082"),
+            Self::Nginx
+            | Self::Traefik
+            | Self::Caddy
+            | Self::Haproxy
+            | Self::HaproxyLua
+            | Self::Envoy
+            | Self::Kubernetes => (
+                "forward-auth",
+                config.forward_auth.as_ref(),
+                "127.0.0.1:8081",
+            ),
+        }
+    }
+
     fn written(self, facts: &Facts) -> Result<String, askama::Error> {
         let text = match self {
             Self::Nginx => Nginx(facts).render(),
@@ -210,14 +232,14 @@ impl Server {
             Self::Haproxy => Haproxy(facts).render(),
             Self::HaproxyLua => HaproxyLua(facts).render(),
             Self::Envoy => Envoy(facts).render(),
+            Self::EnvoyGrpc => EnvoyGrpc(facts).render(),
             Self::Kubernetes => Kubernetes(facts).render(),
         }?;
         Ok(text.trim_end().to_owned() + "\n")
     }
 }
 
-fn facts(config: &Config, listen: SocketAddr) -> Option<Facts> {
-    let doors = config.forward_auth.as_ref()?;
+fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Facts> {
     let upstream = config.upstreams.first()?;
     let host = upstream.url.host();
     let port = host

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -67,6 +68,9 @@ ${recipe}}
       const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '--use-dynamic-base-id', '-l', 'warning'];
       return new Process(process.env.ENVOY ?? join(VENV, 'envoy'), args);
     },
+  },
+  'envoy-grpc': {
+    start: (world) => SERVERS.envoy.start(world),
   },
   traefik: {
     start({ home, recipe, address }) {
@@ -130,6 +134,29 @@ async function raw(port, text) {
   return { status: Number(/^HTTP\/1\.\d (\d+)/.exec(answer)?.[1]), text: answer };
 }
 
+/** Asks over gRPC, and returns the status of the call and the message that comes back as text. */
+async function check(port, message, secret) {
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  const call = session.request({
+    ':method': 'POST', ':path': '/envoy.service.auth.v3.Authorization/Check', 'content-type': 'application/grpc', te: 'trailers',
+    ...(secret && { 'x-clerk-gate-secret': secret }),
+  });
+  const length = Buffer.alloc(5);
+  length.writeUInt32BE(message.length, 1);
+  let status;
+  let text = '';
+  call.on('response', (headers) => (status = headers['grpc-status'] ?? status));
+  call.on('trailers', (headers) => (status = headers['grpc-status'] ?? status));
+  call.on('data', (piece) => (text += piece.toString('latin1')));
+  call.end(Buffer.concat([length, message]));
+  try {
+    await within(15_000, once(call, 'close'), () => 'no end of the call');
+  } finally {
+    session.close();
+  }
+  return { status, text };
+}
+
 /** The values of a header that an application received, whatever its spelling. */
 function arrived(request, name) {
   const plain = (text) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
@@ -157,6 +184,7 @@ for (const [name, server] of Object.entries(SERVERS)) {
     let url;
     let door;
     let ada;
+    const table = name === 'envoy-grpc' ? 'ext-authz' : 'forward-auth';
     const authorized = (token) => ['Authorization', `Bearer ${token}`];
     /** A request as bytes, with a token in it. */
     const asked = (target, lines = [], method = 'GET') =>
@@ -170,7 +198,7 @@ for (const [name, server] of Object.entries(SERVERS)) {
       writeFileSync(join(home, 'door'), SECRET);
       gate = await startGate({
         dev, home, upstream: app.url, policy: `
-[forward-auth]
+[${table}]
 listen = "127.0.0.1:${door}"
 peers  = ["127.0.0.1"]
 secret-file = "${join(home, 'door')}"
@@ -379,7 +407,9 @@ hide    = true
       for (const line of spoofed) {
         await send(`${url}/public/y`, { headers: [line] });
         for (const request of app.take()) {
-          const mine = /for|host|proto$/i.test(line[0]) && /^x-forwarded/i.test(line[0]);
+          let mine = /for|host|proto$/i.test(line[0]) && /^x-forwarded/i.test(line[0]);
+          // Nobody asks in these, and the gate as a proxy passes them on as well.
+          mine ||= name === 'envoy-grpc' && /^x-original-(method|proto|client)$/i.test(line[0]);
           if (!mine) assert.deepEqual(arrived(request, line[0]).filter((value) => value === line[1]), [], line.join());
         }
       }
@@ -448,6 +478,14 @@ hide    = true
     });
 
     test('malformed words at the door itself open nothing', async () => {
+      if (name === 'envoy-grpc') {
+        for (const [secret, status, said] of [[undefined, '7', ''], ['x', '7', ''], [SECRET, '0', 'door-metadata']]) {
+          const answer = await check(door, Buffer.alloc(0), secret);
+          assert.equal(answer.status, status);
+          assert.ok(answer.text.includes(said) && !answer.text.includes('x-user-id'), answer.text);
+        }
+        return;
+      }
       const at = `http://127.0.0.1:${door}/auth/${name}${name === 'envoy' ? '/public/x' : ''}`;
       for (const headers of [[], [['X-Original-URI', '/public/x']], [['X-Forwarded-Uri', '/public/x'], ['X-Forwarded-Uri', '/public/x']]]) {
         assert.equal((await send(at, { headers })).status, 403, 'whoever has no secret is nobody');
@@ -463,7 +501,7 @@ hide    = true
       const [port503, door503] = [await freePort(), await freePort()];
       const lost = await startGate({
         dev: { ...dev, clerk: `http://127.0.0.1:${closed}` }, home: home503, upstream: app.url,
-        policy: `\n[forward-auth]\nlisten = "127.0.0.1:${door503}"\npeers = ["127.0.0.1"]\n`,
+        policy: `\n[${table}]\nlisten = "127.0.0.1:${door503}"\npeers = ["127.0.0.1"]\n`,
       });
       let behind;
       try {

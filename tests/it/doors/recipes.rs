@@ -26,6 +26,7 @@ fn the_examples_are_what_the_recipes_print() {
         ("haproxy", "haproxy/haproxy.cfg"),
         ("haproxy-lua", "haproxy/clerk-gate.lua"),
         ("envoy", "envoy/envoy.yaml"),
+        ("envoy-grpc", "envoy/envoy-grpc.yaml"),
         ("kubernetes", "kubernetes/application.yaml"),
     ] {
         let said = recipe(&[server, "-c", "clerk-gate.toml"]);
@@ -38,8 +39,8 @@ fn the_examples_are_what_the_recipes_print() {
         }
         let example = std::fs::read_to_string(&path).unwrap();
         assert_eq!(example, text, "{server}");
-        // Whatever the gate may set is in it.
-        if server != "haproxy" && server != "kubernetes" {
+        // Whatever the gate may set is in it, where the gateway does not hear that with each answer.
+        if !["haproxy", "kubernetes", "envoy-grpc"].contains(&server) {
             let lower = text.to_lowercase();
             for name in ["x-user-id", "remote-user", "x-clerk-gate-assertion"] {
                 assert!(lower.contains(name), "{server}: {name}");
@@ -47,14 +48,30 @@ fn the_examples_are_what_the_recipes_print() {
         }
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
 }
 
 #[test]
 fn without_doors_there_is_no_recipe() {
-    let said = recipe(&["nginx", "-c", "../compose/clerk-gate.toml"]);
-    assert_eq!(said.status.code(), Some(2));
-    assert_eq!(said.stdout, b"");
+    let folder = std::env::temp_dir().join(format!("clerk-gate-doorless-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("clerk-gate.toml");
+    let text = std::fs::read_to_string(Path::new(ROOT).join("examples/gateways/clerk-gate.toml"));
+    let text = text.unwrap();
+    for (server, table, port) in [
+        ("nginx", "[forward-auth]", "8081"),
+        ("envoy-grpc", "[ext-authz]", "8082"),
+    ] {
+        let written = format!("{table}\nlisten = \"127.0.0.1:{port}\"\npeers  = [\"127.0.0.1\"]\n");
+        assert!(text.contains(&written), "{table}");
+        std::fs::write(&file, text.replace(&written, "")).unwrap();
+        let said = recipe(&[server, "-c", file.to_str().unwrap()]);
+        assert_eq!(said.status.code(), Some(2));
+        assert_eq!(said.stdout, b"");
+        let error = String::from_utf8(said.stderr).unwrap();
+        assert!(error.contains(&format!("there is no `{table}`")), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
@@ -68,7 +85,14 @@ fn no_recipe_shows_the_secret() {
     let peers = "peers  = [\"127.0.0.1\"]";
     let secret_file = format!("secret-file = \"{}\"", folder.join("secret").display());
     std::fs::write(&file, text.unwrap().replace(peers, &secret_file)).unwrap();
-    for server in ["nginx", "traefik", "caddy", "haproxy-lua", "envoy"] {
+    for server in [
+        "nginx",
+        "traefik",
+        "caddy",
+        "haproxy-lua",
+        "envoy",
+        "envoy-grpc",
+    ] {
         let said = recipe(&[server, "-c", file.to_str().unwrap()]);
         let text = String::from_utf8(said.stdout).unwrap();
         assert!(!text.contains(secret), "{server}");
