@@ -19,6 +19,7 @@
     reason = "a measurement that cannot go on says so by a panic, and measures the wall clock"
 )]
 
+mod gateways;
 mod limits;
 mod load;
 mod pass_through;
@@ -110,6 +111,20 @@ const ROWS: &[Row] = &[
         load: |_| Load::navigation("/page"),
         share: 1,
         aim: "0.55",
+    },
+    Row {
+        name: "keep-alive, nginx asking the gate",
+        proxy: Kind::NginxAsking,
+        load: |m| Load::get("/page", &m.one),
+        share: 4,
+        aim: "",
+    },
+    Row {
+        name: "keep-alive, envoy asking the gate over gRPC",
+        proxy: Kind::EnvoyAsking,
+        load: |m| Load::get("/page", &m.one),
+        share: 4,
+        aim: "",
     },
     Row {
         name: "keep-alive, haproxy, no check",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::gateways;
 use super::tokens::{PUBLISHABLE_KEY, Signer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,10 +19,14 @@ pub enum Kind {
     Haproxy,
     HaproxyJwt,
     Nginx,
+    /// nginx that asks the gate by `auth_request`.
+    NginxAsking,
+    /// Envoy that asks the gate by `ext_authz` over gRPC.
+    EnvoyAsking,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PassThrough,
         Self::PassThroughWithCheck,
         Self::Gate,
@@ -29,6 +34,8 @@ impl Kind {
         Self::Haproxy,
         Self::HaproxyJwt,
         Self::Nginx,
+        Self::NginxAsking,
+        Self::EnvoyAsking,
     ];
 
     /// Whether its memory and its start are measured too.
@@ -52,7 +59,8 @@ pub struct Proxy {
     pub address: SocketAddr,
     /// From its start to its first answer.
     pub started_in: Duration,
-    child: Child,
+    /// The one that listens first.
+    children: Vec<Child>,
 }
 
 impl Proxy {
@@ -65,11 +73,9 @@ impl Proxy {
         let address = free_address();
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{kind:?}"));
         fs::create_dir_all(&folder).unwrap();
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).stdin(Stdio::null());
-        match kind {
+        let mut command = match kind {
             Kind::PassThrough | Kind::PassThroughWithCheck => {
-                command.arg(std::env::current_exe().unwrap());
+                let mut command = on_processor_0(&std::env::current_exe().unwrap());
                 command.args([
                     "--pass-through",
                     &address.to_string(),
@@ -78,38 +84,49 @@ impl Proxy {
                 if kind == Kind::PassThroughWithCheck {
                     command.arg(write(folder.join("key.pem"), &signer.pem()));
                 }
+                command
             }
             Kind::Gate | Kind::GateWithLog => {
                 let file = gate(&folder, address, upstream, kind, signer);
-                command.arg(program);
+                let mut command = on_processor_0(program);
                 command.args(["run", "-c"]).arg(file);
                 command.stderr(fs::File::create(folder.join("log")).unwrap());
+                command
             }
             Kind::Haproxy | Kind::HaproxyJwt => {
                 let file = haproxy(&folder, address, upstream, kind, signer);
-                command.args(["haproxy", "-q", "-db", "-f"]).arg(file);
+                let mut command = on_processor_0(Path::new("haproxy"));
+                command.args(["-q", "-db", "-f"]).arg(file);
+                command
+            }
+            Kind::NginxAsking | Kind::EnvoyAsking => {
+                let children = gateways::start(kind, stage, &folder, address).await?;
+                return Self::once_it_listens(address, children).await;
             }
             Kind::Nginx => {
                 let file = nginx(&folder, address, upstream);
-                command
-                    .arg("nginx")
-                    .arg("-p")
-                    .arg(&folder)
-                    .arg("-c")
-                    .arg(file);
+                let mut command = on_processor_0(Path::new("nginx"));
+                command.arg("-p").arg(&folder).arg("-c").arg(file);
                 command.stderr(Stdio::null());
+                command
             }
-        }
-        let began = Instant::now();
+        };
         let child = command.spawn().map_err(|error| error.to_string())?;
+        Self::once_it_listens(address, vec![child]).await
+    }
+
+    async fn once_it_listens(address: SocketAddr, children: Vec<Child>) -> Result<Self, String> {
+        let began = Instant::now();
         let mut proxy = Self {
             address,
             started_in: Duration::ZERO,
-            child,
+            children,
         };
         while std::net::TcpStream::connect(address).is_err() {
-            if let Some(status) = proxy.child.try_wait().unwrap() {
-                return Err(format!("it ended with {status}"));
+            for child in &mut proxy.children {
+                if let Some(status) = child.try_wait().unwrap() {
+                    return Err(format!("it ended with {status}"));
+                }
             }
             if began.elapsed() > Duration::from_secs(10) {
                 return Err("it does not listen".to_owned());
@@ -123,8 +140,7 @@ impl Proxy {
 
     /// The processor time that the process and its children have used so far.
     pub fn processor_time(&self) -> Duration {
-        processes(self.child.id())
-            .into_iter()
+        self.processes()
             .flat_map(|process| {
                 let tasks = fs::read_dir(format!("/proc/{process}/task"));
                 tasks
@@ -144,10 +160,13 @@ impl Proxy {
             .sum()
     }
 
+    fn processes(&self) -> impl Iterator<Item = u32> {
+        self.children.iter().flat_map(|child| processes(child.id()))
+    }
+
     /// The memory that is resident, in bytes.
     pub fn resident(&self) -> u64 {
-        processes(self.child.id())
-            .into_iter()
+        self.processes()
             .filter_map(|process| {
                 let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
                 let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -161,11 +180,19 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // nginx ends its workers when it is asked to, not when it is killed.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        let _ = self.child.wait();
+        for child in &mut self.children {
+            let id = child.id().to_string();
+            let _ = Command::new("kill").arg(id).status();
+            let _ = child.wait();
+        }
     }
+}
+
+/// A program that is kept on processor 0.
+pub fn on_processor_0(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]).arg(program).stdin(Stdio::null());
+    command
 }
 
 /// A process and those it has started.
@@ -195,12 +222,12 @@ pub fn stay_off_processor_0() {
     );
 }
 
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-fn write(path: PathBuf, text: &str) -> PathBuf {
+pub fn write(path: PathBuf, text: &str) -> PathBuf {
     fs::File::create(&path)
         .unwrap()
         .write_all(text.as_bytes())
@@ -208,7 +235,7 @@ fn write(path: PathBuf, text: &str) -> PathBuf {
     path
 }
 
-fn gate(
+pub fn gate(
     folder: &Path,
     listen: SocketAddr,
     upstream: SocketAddr,
