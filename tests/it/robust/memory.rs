@@ -1,13 +1,15 @@
 //! Memory, whatever strangers and applications send.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use http::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::{Kept, figure, healthy, in_time, process, resident, soak, stand_in};
+use super::{Kept, figure, healthy, in_time, process, process_of, resident, soak, stand_in};
+use crate::support::program::program;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{Call, cookies};
 
@@ -40,6 +42,85 @@ async fn memory_stays_bounded_whatever_strangers_send() {
         grown >> 10,
     );
     assert!(grown < 16 << 20, "{} KiB more", grown >> 10);
+    upstream.assert_untouched();
+}
+
+/// Policy for strangers who never come twice: a limit by address, and a route for keys.
+const FOR_STRANGERS: &str = r#"
+[[limit]]
+name     = "door"
+requests = 5
+window   = "1h"
+
+[[route]]
+name    = "keys"
+path    = "/keys/**"
+require = { token = "api_key" }
+"#;
+
+/// Sends requests of many addresses over one connection, each with a key or a token of its own.
+async fn strangers(gate: SocketAddr, numbers: std::ops::Range<usize>) {
+    const AT_ONCE: usize = 100;
+    let mut connection = TcpStream::connect(gate).await.unwrap();
+    let mut seen = vec![0; 64 * 1024];
+    let numbers: Vec<usize> = numbers.collect();
+    for batch in numbers.chunks(AT_ONCE) {
+        let mut text = String::new();
+        for n in batch {
+            let [_, a, b, c] = u32::try_from(*n).unwrap().to_be_bytes();
+            let shown = match n % 3 {
+                0 => format!("/keys/{n} HTTP/1.1\r\nauthorization: Bearer ak_{n:032}"),
+                1 => format!("/{n} HTTP/1.1\r\nauthorization: Bearer {n}.e30.x"),
+                _ => format!("/{n} HTTP/1.1\r\ncookie: __session={n}.e30.x"),
+            };
+            let lines = format!("x-forwarded-for: 10.{a}.{b}.{c}\r\nhost: localhost");
+            write!(text, "HEAD {shown}\r\n{lines}:{}\r\n\r\n", gate.port()).unwrap();
+        }
+        connection.write_all(text.as_bytes()).await.unwrap();
+        let (mut heads, mut tail) = (0, Vec::new());
+        while heads < batch.len() {
+            let count = connection.read(&mut seen).await.unwrap();
+            assert!(count > 0, "the gate has closed the connection");
+            tail.extend_from_slice(&seen[..count]);
+            let text = String::from_utf8_lossy(&tail);
+            heads += text.matches("\r\n\r\n").count();
+            assert!(!text.contains(" 200 OK"), "{text}");
+            let kept = text.rsplit("\r\n\r\n").next().unwrap_or_default().len();
+            tail.drain(..tail.len() - kept);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_strangers_with_addresses_keys_and_tokens_of_their_own_take_a_fixed_room() {
+    const CONNECTIONS: usize = 4;
+    let clerk = stand_in().await;
+    let upstream = RecordingUpstream::start().await;
+    let mut command = program();
+    command.env("CLERK_GATE_TRUSTED_PROXIES", "127.0.0.1");
+    let started = process_of(
+        command,
+        &clerk,
+        upstream.address,
+        "strangers",
+        FOR_STRANGERS,
+    );
+    let (running, gate) = started.await;
+    // A long run has all of them.
+    let each = if soak() > 1 { 250_000 } else { 5_000 };
+    let before = resident(running.id());
+    let senders = (0..CONNECTIONS).map(|n| strangers(gate, n * each..(n + 1) * each));
+    let senders: Vec<_> = senders.map(tokio::spawn).collect();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let grown = resident(running.id()).saturating_sub(before);
+    figure(
+        &format!("KiB more after {} strangers", CONNECTIONS * each),
+        grown >> 10,
+    );
+    // The table of addresses is 32 MiB long; what is left is kept keys, tokens and buffers.
+    assert!(grown < 64 << 20, "{} KiB more", grown >> 10);
     upstream.assert_untouched();
 }
 

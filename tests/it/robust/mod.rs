@@ -67,6 +67,17 @@ async fn process(
     name: &str,
     more: &str,
 ) -> (Running, SocketAddr) {
+    process_of(program(), clerk, upstream, name, more).await
+}
+
+/// The same, of a program in these surroundings.
+async fn process_of(
+    mut command: Command,
+    clerk: &StandIn,
+    upstream: SocketAddr,
+    name: &str,
+    more: &str,
+) -> (Running, SocketAddr) {
     let secret = file(&format!("{name}.secret"), clerk.secret_key());
     let mut text = String::new();
     let url = clerk.url();
@@ -82,9 +93,8 @@ async fn process(
     )
     .unwrap();
     let path = file(&format!("{name}.toml"), &text);
-    let started = tokio::task::spawn_blocking(move || {
-        Running::start(program().arg("run").arg("-c").arg(path))
-    });
+    let started =
+        tokio::task::spawn_blocking(move || Running::start(command.arg("run").arg("-c").arg(path)));
     let (mut running, gate) = started.await.unwrap();
     running.discard_log();
     (running, gate)
