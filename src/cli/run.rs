@@ -1,5 +1,6 @@
 //! `clerk-gate run`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,6 +38,7 @@ pub(super) async fn run(settings: &Settings, environment: &Environment) -> Endin
     let again = Again {
         settings,
         environment,
+        path: found.path,
         reloader: bound.reloader(),
     };
     let reading = again.whenever_told(hangup, found.config.watch, found.files);
@@ -52,6 +54,9 @@ fn deaf(error: &std::io::Error) -> Ending {
 struct Again<'a> {
     settings: &'a Settings,
     environment: &'a Environment,
+    // SECURITY: the one that was found at the start. Were another one looked for, a file that is gone for
+    // a moment would take the whole policy with it.
+    path: Option<PathBuf>,
     reloader: Arc<Reloader>,
 }
 
@@ -73,7 +78,8 @@ impl Again<'_> {
     /// is in.
     fn read(&self) -> Vec<Seen> {
         let kept = "the configuration stays as it was";
-        match self.settings.load_quietly(self.environment) {
+        let path = self.path.as_deref();
+        match self.settings.load_quietly(self.environment, path) {
             Ok(found) => {
                 if !found.warnings.is_empty() {
                     let warnings = found.warnings.render(Colour::Plain);

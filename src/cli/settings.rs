@@ -37,6 +37,8 @@ pub(super) struct Settings {
 /// A configuration that was found and read, and the name of its file.
 pub(super) struct Found {
     pub(super) name: String,
+    /// The file, if it is in one.
+    pub(super) path: Option<PathBuf>,
     pub(super) config: Config,
     pub(super) warnings: Report,
     /// What it was read from.
@@ -54,7 +56,8 @@ pub(super) enum Trouble {
 impl Settings {
     /// Finds and checks the configuration. What is wrong with it has been said when this fails.
     pub(super) fn load(&self, environment: &Environment) -> Result<Found, Ending> {
-        self.load_quietly(environment).map_err(|(trouble, _)| {
+        let loaded = self.load_quietly(environment, self.path().as_deref());
+        loaded.map_err(|(trouble, _)| {
             match &*trouble {
                 Trouble::Unreadable { .. } => {
                     let hint = Some("name another file with `-c FILE`");
@@ -69,13 +72,15 @@ impl Settings {
         })
     }
 
-    /// Finds and checks the configuration. The files that it was to be read from come with what is wrong.
+    /// Checks the configuration in this file, or without any. The files that it was to be read from come
+    /// with what is wrong.
     pub(super) fn load_quietly(
         &self,
         environment: &Environment,
+        path: Option<&Path>,
     ) -> Result<Found, (Box<Trouble>, Vec<Seen>)> {
         let files = RefCell::new(Vec::new());
-        let loaded = self.load_noting(environment, &files);
+        let loaded = self.load_noting(environment, path, &files);
         let mut files = files.into_inner();
         match loaded {
             Ok(Loaded { config, warnings }) => {
@@ -84,7 +89,8 @@ impl Settings {
                     upstreams.filter_map(|upstream| Some(Seen::now(upstream.ca_file.as_ref()?))),
                 );
                 Ok(Found {
-                    name: self.name(),
+                    name: name(path),
+                    path: path.map(Path::to_owned),
                     config,
                     warnings,
                     files,
@@ -97,6 +103,7 @@ impl Settings {
     fn load_noting(
         &self,
         environment: &Environment,
+        path: Option<&Path>,
         files: &RefCell<Vec<Seen>>,
     ) -> Result<Loaded, Trouble> {
         let read = |path: &Path| {
@@ -105,7 +112,7 @@ impl Settings {
             files.borrow_mut().push(seen);
             bytes
         };
-        let source = match self.path() {
+        let source = match path {
             Some(path) => read(path)
                 .and_then(|bytes| Source::of_bytes(path, bytes))
                 .map_err(|cause| Trouble::Unreadable {
@@ -126,16 +133,10 @@ impl Settings {
         })
     }
 
-    /// What the file is called.
-    fn name(&self) -> String {
-        let path = self.path().map(|path| path.display().to_string());
-        path.unwrap_or_else(|| Source::none().name().to_owned())
-    }
-
     /// The file, if there is one.
-    fn path(&self) -> Option<&Path> {
-        let usual = || USUAL_PLACES.map(Path::new).into_iter();
-        let named = self.config.as_deref();
+    fn path(&self) -> Option<PathBuf> {
+        let usual = || USUAL_PLACES.map(PathBuf::from).into_iter();
+        let named = self.config.clone();
         named.or_else(|| usual().find(|path| path.exists()))
     }
 
@@ -157,6 +158,12 @@ impl Settings {
             })
             .collect()
     }
+}
+
+/// What a file is called.
+fn name(path: Option<&Path>) -> String {
+    let path = path.map(|path| path.display().to_string());
+    path.unwrap_or_else(|| Source::none().name().to_owned())
 }
 
 impl fmt::Display for Trouble {

@@ -74,7 +74,7 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 13] = [
+const FIXED: [(&str, Stays); 14] = [
     ("`listen`", |a, b| a.listen == b.listen),
     ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
     ("`[forward-auth]`", |a, b| {
@@ -103,6 +103,7 @@ const FIXED: [(&str, Stays); 13] = [
     }),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] drain`", |a, b| a.drain == b.drain),
+    ("`[reload]`", |a, b| a.watch == b.watch),
     // What is remembered of sessions is known by the number of the site.
     ("which instances and sites there are", |a, b| {
         sites(a) == sites(b)

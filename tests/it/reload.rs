@@ -118,6 +118,10 @@ async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
         ),
         (format!("{opened}[log]\nlevel = \"debug\"\n"), "`[log]`"),
         (
+            opened.replace("watch = false", "watch = true"),
+            "`[reload]`",
+        ),
+        (
             format!("{opened}[shutdown]\ndrain = \"1s\"\n"),
             "`[shutdown] drain`",
         ),
@@ -202,6 +206,32 @@ async fn files_are_watched_through_renames_and_links() {
     fs::write(&site.secret, site.clerk.secret_key()).unwrap();
     until(&mut running, READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_found_and_is_gone_takes_no_policy_with_it() {
+    let site = Site::new("reload-found").await;
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("reload-found");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("clerk-gate.toml");
+    let text = "[[route]]\nname = \"open\"\npath = \"/open/**\"\nrequire = \"public\"\n";
+    fs::write(&path, text).unwrap();
+    let upstream = format!("http://{}", site.upstream.address);
+    let mut command = program();
+    // Everything else comes from elsewhere: without the file, there is a configuration still.
+    command
+        .current_dir(&folder)
+        .env("CLERK_GATE_ADMIN__LISTEN", "off")
+        .args(["run", "--listen", "127.0.0.1:0", "--upstream", &upstream])
+        .args(["--publishable-key", site.clerk.publishable_key()]);
+    let (mut running, gate) = Running::start(&mut command);
+    assert_eq!(open(gate).await, StatusCode::OK);
+    fs::remove_file(&path).unwrap();
+    until(&mut running, AS_IT_WAS);
+    assert_eq!(open(gate).await, StatusCode::OK);
+    fs::write(&path, text.replace("public", "signed-in")).unwrap();
+    until(&mut running, READ_AGAIN);
+    assert_eq!(open(gate).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
