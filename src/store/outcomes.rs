@@ -39,12 +39,13 @@ const TAKEN: u8 = b't';
 /// What an entry begins with that holds an outcome.
 const OUTCOME: u8 = b'o';
 
-/// Gives the entry that there is, or puts one there. One that is as `ARGV[3]` says is none.
+/// Gives the entry that there is, or puts one there. One that is as `ARGV[3]` says is none, and so is one
+/// that is longer than any of ours.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local seen = redis.call('GET', KEYS[1])
-if seen and seen ~= ARGV[3] then
+if seen and seen ~= ARGV[3] and #seen <= tonumber(ARGV[4]) then
   return seen
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -103,39 +104,46 @@ impl Outcomes {
         let [mut pause, longest] = PAUSES;
         let mut of_no_use = Vec::new();
         let mine = mine();
+        // Whether it is ours is not known where no answer comes: then it is ended as if it were, which
+        // changes nothing of anybody else's.
+        let taken = Taken::new(link, &question, mine.clone());
         while Instant::now() < until {
             let mut take = TAKE.key(question.name());
-            take.arg(&mine).arg(TAKEN_MS).arg(&of_no_use);
+            take.arg(&mine).arg(TAKEN_MS).arg(&of_no_use).arg(MAX_BYTES);
             let Some(seen) = link.run::<Vec<u8>>(&take).await else {
                 break;
             };
             match seen.split_first() {
-                None => {
-                    let taken = Taken::new(link, &question, mine);
-                    let outcome = call.await;
-                    if let Some(kept) = kept(&outcome)
-                        && let Some(sealed) = question.sealed(&outcome)
-                    {
-                        taken.put(&sealed, kept).await;
-                    }
-                    return outcome;
-                }
-                Some((&TAKEN, _)) => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 3 / 2).min(longest);
-                }
+                None => break,
                 Some((&OUTCOME, sealed)) => match question.opened::<T>(sealed) {
-                    Some(outcome) if does(&outcome) => return outcome,
+                    Some(outcome) if does(&outcome) => {
+                        taken.let_go();
+                        return outcome;
+                    }
+                    _ if of_no_use.is_empty() => {
+                        of_no_use = seen;
+                        continue;
+                    }
                     _ => of_no_use = seen,
                 },
+                Some((&TAKEN, _)) => {}
                 Some(_) => of_no_use = seen,
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(longest);
         }
-        call.await
+        let outcome = call.await;
+        if let Some(kept) = kept(&outcome)
+            && let Some(sealed) = question.sealed(&outcome)
+            && sealed.len() < MAX_BYTES
+        {
+            taken.put(&sealed, kept).await;
+        }
+        outcome
     }
 }
 
-/// Somebody makes the call. Dropped before anything came of it, it is free for the next one.
+/// Perhaps the call is made here. Dropped before anything came of it, it is free for the next one.
 struct Taken {
     link: Arc<Link>,
     name: String,
@@ -151,8 +159,13 @@ impl Taken {
         }
     }
 
+    /// Nobody here makes the call.
+    fn let_go(mut self) {
+        self.mine = None;
+    }
+
     async fn put(mut self, sealed: &[u8], kept: Duration) {
-        let Some(mine) = self.mine.take().filter(|_| sealed.len() < MAX_BYTES) else {
+        let Some(mine) = self.mine.take() else {
             return;
         };
         let mut outcome = vec![OUTCOME];
