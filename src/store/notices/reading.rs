@@ -108,6 +108,8 @@ impl Reader {
             && found.is_empty()
         {
             BEGINNING.clone_into(&mut self.newest);
+            // The ids of what is added there may be lower than any that was read.
+            BEGINNING.clone_into(&mut self.last);
             self.outbox.again();
         }
         Ok(())
@@ -150,7 +152,7 @@ impl Reader {
     }
 }
 
-/// An id that is somewhat older than this one.
+/// An id that is a minute older than this one.
 fn before(id: &str) -> String {
     let time = id
         .split('-')

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tracing::{info, warn};
 
 use super::connect::{Client, Connection};
@@ -16,6 +16,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)
 
 /// What a server says of one command and not of itself: others may do.
 const ABOUT_A_COMMAND: [&str; 3] = ["NOPERM", "WRONGTYPE", "ERR"];
+
+/// What a server says of itself, in the middle of what it says of a script.
+const OF_THE_SERVER: [&str; 5] = ["-READONLY", "-OOM", "-MISCONF", "-MASTERDOWN", "-LOADING"];
 
 /// The servers, and the connection to them.
 pub(in crate::store) struct Link {
@@ -62,7 +65,7 @@ impl Link {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => {
                 let why = described(&error);
-                if error.code().is_some_and(|c| ABOUT_A_COMMAND.contains(&c)) {
+                if is_about_a_command(&error) {
                     if !self.refused.swap(true, Ordering::AcqRel) {
                         warn!(cause = why, "redis refuses a command");
                     }
@@ -151,6 +154,18 @@ impl Link {
     pub(in crate::store) fn patience(&self) -> Duration {
         self.timeout.max(Duration::from_millis(500))
     }
+}
+
+/// Whether an error is one of a command, after which the server may be asked again.
+fn is_about_a_command(error: &RedisError) -> bool {
+    // An answer of another shape than that of ours: somebody else has put it there.
+    if error.kind() == ErrorKind::UnexpectedReturnType {
+        return true;
+    }
+    // Before version 7, what a script meets is an `ERR` that tells the rest.
+    let of_the_server = |detail: &str| OF_THE_SERVER.iter().any(|code| detail.contains(code));
+    error.code().is_some_and(|c| ABOUT_A_COMMAND.contains(&c))
+        && !error.detail().is_some_and(of_the_server)
 }
 
 /// What is told of an error: its kind, and never what the server says, which may repeat what was asked.

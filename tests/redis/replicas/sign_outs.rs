@@ -157,6 +157,28 @@ async fn a_redis_that_was_started_again_without_what_it_had_is_told_once_more() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_was_ahead_of_its_time_is_heard_when_it_has_been_started_again() {
+    let mut server = Server::start();
+    let worlds = three(&Addresses::one(&server.url()), TIMEOUT).await;
+    let [ada, mel] = ["ada", "mel"].map(|person| worlds[0].clerk.sign_in(person, None));
+    let mut ahead = redis::cmd("XADD");
+    ahead.arg("clerk-gate:{notices}").arg("99999999999999-1");
+    ahead
+        .arg("kind")
+        .arg("none")
+        .exec(&mut server.connection())
+        .unwrap();
+    known_after(&worlds, &mel).await;
+    server.stop();
+    server.start_again();
+    let denials = worlds[0].service.gate.denials();
+    denials.deny_session(&ada.session_id, worlds[0].clock.now_ms());
+    for world in &worlds {
+        eventually("the session is over", async || !lets_in(world, &ada).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_starts_without_redis_and_learns_what_it_has_missed() {
     let mut server = Server::start();
     let at = Addresses::one(&server.url());
