@@ -24,6 +24,9 @@ const CAPACITY: usize = 1_000_000;
 // SECURITY: whoever can write where gates share must not push out what was learned here.
 const CAPACITY_OF_OTHERS: usize = CAPACITY / 2;
 
+/// By how much the clock of another gate may be ahead, in seconds.
+const AHEAD_S: u64 = 60;
+
 /// How much longer a note has to be kept for making it again to change anything, in milliseconds.
 const AGAIN_MS: u64 = 60 * 60 * 1000;
 
@@ -121,9 +124,14 @@ impl Denials {
         if forget_at_ms <= now_ms || self.is_full(&out.whose) {
             return;
         }
+        // SECURITY: a time ahead would keep a person out who signs in anew, whatever is said later.
+        let latest_s = match out.whose {
+            Whose::Session(_) => u64::MAX,
+            Whose::User(_) | Whose::Organization(_) => (now_ms / 1000).saturating_add(AHEAD_S),
+        };
         self.put(out.whose.clone(), forget_at_ms, now_ms, |note| {
-            note.revoked_to = note.revoked_to.max(out.revoked_to);
-            note.outdated_before = note.outdated_before.max(out.outdated_before);
+            note.revoked_to = note.revoked_to.max(out.revoked_to.min(latest_s));
+            note.outdated_before = note.outdated_before.max(out.outdated_before.min(latest_s));
         });
     }
 
@@ -404,6 +412,20 @@ mod tests {
         denials.heard(&out(session("sess_2"), u64::MAX), NOW);
         assert_eq!(*denials.changes().borrow(), told);
         assert_eq!(format!("{denials:?}"), "Denials { noted: 2, .. }");
+        // Nobody is kept out of what they sign in to later.
+        let ahead = Out {
+            revoked_to: u64::MAX,
+            ..out(Whose::User("user_2".into()), u64::MAX)
+        };
+        denials.heard(&ahead, NOW);
+        let now = denials.standing(&token("sess_8", "user_2", None), NOW);
+        assert_eq!(now, TokenStanding::Revoked);
+        let later = Told {
+            user: Some("user_2"),
+            issued: NOW / 1000 + AHEAD_S + 1,
+            ..Told::default()
+        };
+        assert_eq!(denials.standing_of(&later, NOW), TokenStanding::Stands);
         // A note of ours is not made shorter, nor less.
         denials.deny_user("user_1", NOW);
         denials.heard(&out(Whose::User("user_1".into()), NOW + 1), NOW);
