@@ -1,7 +1,8 @@
-//! The operator's window: whether the process lives, whether it is ready, and what became of pages
-//! that clerk-js was to be put into.
+//! The operator's window: whether the process lives, whether it is ready, what is measured of it, and
+//! what became of pages that clerk-js was to be put into.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::core::origin::Host;
 use crate::rewrite::Tally;
+use crate::telemetry::exposition::{Exposition, Notation};
 
 /// Whether requests are served.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct Views {
     pub ready: Readiness,
     /// What became of pages that clerk-js was to be put into.
     pub injections: Arc<Tally>,
+    /// Everything that is measured.
+    pub metrics: Exposition,
 }
 
 /// Serves the window until `done` is called off.
@@ -94,12 +98,13 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
                     .parse::<std::net::IpAddr>()
                     .is_ok()
         });
+    let mut kind = HeaderValue::from_static("text/plain; charset=utf-8");
     let (status, text): (_, Bytes) = match request.uri().path() {
         _ if !by_address => (
             StatusCode::MISDIRECTED_REQUEST,
             "this listener answers to an address or to localhost only\n".into(),
         ),
-        "/livez" | "/readyz" | "/injections"
+        "/livez" | "/readyz" | "/injections" | "/metrics"
             if !matches!(*request.method(), Method::GET | Method::HEAD) =>
         {
             (
@@ -111,18 +116,29 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
         "/readyz" if views.ready.is_ready() => (StatusCode::OK, "ready\n".into()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
         "/injections" => (StatusCode::OK, views.injections.to_string().into()),
+        "/metrics" => {
+            let notation = Notation::asked(request.headers());
+            match views.metrics.page(notation) {
+                Ok(page) => {
+                    kind = notation.content_type();
+                    (StatusCode::OK, page.into())
+                }
+                // INVARIANT: a page is written to memory, and no value of ours refuses to be written.
+                Err(fmt::Error) => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the metrics could not be written\n".into(),
+                ),
+            }
+        }
         _ => (
             StatusCode::NOT_FOUND,
-            "there are `/livez`, `/readyz` and `/injections`\n".into(),
+            "there are `/livez`, `/readyz`, `/metrics` and `/injections`\n".into(),
         ),
     };
     let mut response = Response::new(Full::new(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

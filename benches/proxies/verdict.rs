@@ -21,6 +21,7 @@ use clerk_gate::core::requirement::Requirement;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::live::LiveRules;
 use clerk_gate::gate::machines::Machines;
+use clerk_gate::gate::meters::Meters;
 use clerk_gate::gate::seals::Seals;
 use clerk_gate::gate::{Gate, Site, Snapshot};
 use http::{HeaderMap, Method, Uri, Version};
@@ -133,7 +134,9 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             Route::new(&format!("route{n}"), vec![path], Requirement::SignedIn)
         })
         .collect();
+    let policy = Policy::compile(routes, PathReading::Leniently).unwrap();
     Snapshot {
+        meters: Meters::default().of(&policy),
         sites: vec![Site {
             instance: Instance::of(key, BackendApi::NoSecretKey),
             keys: KeyStore::fixed(KeySet::from_pem(&signer.pem()).unwrap(), clock),
@@ -145,7 +148,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             live: LiveRules::default(),
             browsers: None,
         }],
-        policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
+        policy,
         edge: Edge {
             public: PublicAddress::Loopback,
             trusted_proxies: Vec::new(),

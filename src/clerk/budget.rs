@@ -5,7 +5,7 @@
 //! that calls Clerk itself is not kept out, and keeps what is left for whoever needs it most.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,6 +33,30 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Every purpose, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Keys,
+        Self::End,
+        Self::Renew,
+        Self::LiveCheck,
+        Self::LookUp,
+        Self::Handshake,
+        Self::Machine,
+    ];
+
+    /// The name among the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::End => "end",
+            Self::Renew => "renew",
+            Self::LiveCheck => "live-check",
+            Self::LookUp => "look-up",
+            Self::Handshake => "handshake",
+            Self::Machine => "machine",
+        }
+    }
+
     /// The share of the budget, in hundredths, that must be left for such a call to be made.
     pub fn reserve(self) -> u32 {
         match self {
@@ -81,17 +105,34 @@ impl Budget {
         if purpose == Purpose::Keys {
             return true;
         }
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let gained = (now - left.at).as_secs_f64() * self.gains_per_second;
-        left.calls = (left.calls + gained).min(self.holds);
-        left.at = now;
+        let mut left = self.refilled();
         let reserve = self.holds * f64::from(purpose.reserve()) / 100.0;
         let enough = left.calls - 1.0 >= reserve;
         if enough {
             left.calls -= 1.0;
         }
         enough
+    }
+
+    /// How many calls could be made at once.
+    pub fn left(&self) -> u32 {
+        let left = self.refilled().calls;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "never below nothing, and at most half of a number of this type"
+        )]
+        let left = left as u32;
+        left
+    }
+
+    fn refilled(&self) -> MutexGuard<'_, Left> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let gained = (now - left.at).as_secs_f64() * self.gains_per_second;
+        left.calls = (left.calls + gained).min(self.holds);
+        left.at = now;
+        left
     }
 }
 

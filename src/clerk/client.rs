@@ -10,9 +10,11 @@ use http::HeaderMap;
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
+use tokio::time::Instant;
 use url::Url;
 
 use super::budget::{Budget, Purpose};
+use super::calls::{CallOutcome, Calls};
 use crate::core::handshake::API_VERSION;
 
 /// How long one call may take, from connect to the last byte.
@@ -31,6 +33,7 @@ pub struct ClerkClient {
     base: Url,
     secret_key: Option<SecretString>,
     budget: Arc<Budget>,
+    calls: Arc<Calls>,
 }
 
 /// An answer of Clerk's, whatever its status.
@@ -98,7 +101,15 @@ impl ClerkClient {
             base,
             secret_key,
             budget,
+            calls: Arc::default(),
         })
+    }
+
+    /// The same, with its calls counted there.
+    #[must_use]
+    pub fn counted_in(self, calls: &Arc<Calls>) -> Self {
+        let calls = Arc::clone(calls);
+        Self { calls, ..self }
     }
 
     /// What its calls come out of.
@@ -163,6 +174,21 @@ impl ClerkClient {
 
     /// Sends a request, and gives the headers of the answer with it.
     pub(super) async fn exchange(
+        &self,
+        purpose: Purpose,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(Answer, HeaderMap), CallError> {
+        let began = Instant::now();
+        let came = self.call(purpose, request).await;
+        let outcome = match &came {
+            Ok((answer, _)) => CallOutcome::of(answer.status),
+            Err(error) => CallOutcome::Failed(*error),
+        };
+        self.calls.note(purpose, outcome, began.elapsed());
+        came
+    }
+
+    async fn call(
         &self,
         purpose: Purpose,
         request: reqwest::RequestBuilder,

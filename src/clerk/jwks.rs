@@ -152,6 +152,11 @@ impl KeyStore {
         })
     }
 
+    /// Whether its key is from the configuration, and has no age.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.0.source, KeySource::Fixed)
+    }
+
     /// Checks the signature of `raw`, which decodes to `token`, fetching keys if need be.
     ///
     /// Answers with the generation of the keys it used. Takes as long as a fetch at most, and only

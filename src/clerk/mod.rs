@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod browsers;
 pub mod budget;
+pub mod calls;
 pub mod client;
 pub mod jwks;
 pub mod keys;

@@ -92,6 +92,7 @@ impl Again<'_> {
             }
             Err((trouble, files)) => {
                 warn!(cause = %trouble, "{kept}");
+                self.reloader.stay();
                 files
             }
         }

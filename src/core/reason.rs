@@ -237,6 +237,22 @@ pub enum RefreshFailure {
 }
 
 impl RefreshFailure {
+    /// Those that have a code of ours, in the order of the documentation.
+    pub const OURS: &'static [Self] = &[
+        Self::NoRefreshCookie,
+        Self::NotGet,
+        Self::Undecodable,
+        Self::NoSessionId,
+        Self::Unreachable,
+        Self::Unintelligible,
+        Self::Empty,
+        Self::InvalidToken,
+        Self::NoSecretKey,
+        Self::BudgetSpent,
+        Self::Ended,
+        Self::SwitchedOff,
+    ];
+
     /// Clerk's code, made safe to show: bounded, and of a small alphabet.
     pub fn from_code(code: &str) -> Self {
         let plain: String = code

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tracing::info;
 
+use super::meters::SnapshotMeters;
 use crate::core::budget::{self, Charge, Counts, Enforcement, Spending};
 use crate::core::decide::{self, Verdict};
 use crate::core::question::Progress;
@@ -89,7 +90,13 @@ impl Budgets {
     }
 
     /// The verdict with what was charged on the way to it.
-    pub(super) fn ruling(verdict: Verdict, progress: &Progress<'_>, leases: Vec<Lease>) -> Ruling {
+    pub(super) fn ruling(
+        verdict: Verdict,
+        progress: &Progress<'_>,
+        meters: &SnapshotMeters,
+        leases: Vec<Lease>,
+    ) -> Ruling {
+        meters.charged(progress.spent());
         let exceeded = || {
             let exceeded = progress.spent().filter(|(_, s)| s.exceeded().is_some());
             exceeded.map(|(charge, spending)| (&charge.budget.name, charge.refusal(spending)))

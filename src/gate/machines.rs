@@ -16,6 +16,7 @@ use crate::clerk::budget::Purpose;
 use crate::clerk::machines::MachineApi;
 use crate::core::machine::{Machine, TokenType};
 use crate::core::reason::Reason;
+use crate::telemetry::meters::Lookups;
 
 /// How many answers of each kind are kept.
 const CAPACITY: usize = 10_000;
@@ -45,6 +46,7 @@ pub struct Machines {
     flights: Flights<Digest, Result<Arc<Machine>, Reason>>,
     calls: Semaphore,
     renewals: Semaphore,
+    lookups: Arc<Lookups>,
 }
 
 #[derive(Clone)]
@@ -70,7 +72,15 @@ impl Machines {
             flights: Flights::new(),
             calls: Semaphore::new(CALLS),
             renewals: Semaphore::new(RENEWALS),
+            lookups: Arc::default(),
         }
+    }
+
+    /// The same, with what it knew already counted there.
+    #[must_use]
+    pub fn counted_in(self, lookups: &Arc<Lookups>) -> Self {
+        let lookups = Arc::clone(lookups);
+        Self { lookups, ..self }
     }
 
     /// Whom an opaque token stands for. `now_ms` in milliseconds since the epoch.
@@ -98,13 +108,16 @@ impl Machines {
         if let Some(known) = &known
             && now_ms < known.until_ms
         {
+            self.lookups.note(true);
             return Ok(Arc::clone(&known.machine));
         }
         if let Some(refused) = self.refused.get(&digest)
             && now_ms < refused.until_ms
         {
+            self.lookups.note(true);
             return Err(refused.reason);
         }
+        self.lookups.note(false);
         // SECURITY: tokens that are made up must not spend what is kept for those that are known.
         let (places, purpose) = match &known {
             Some(_) => (&self.renewals, Purpose::LookUp),

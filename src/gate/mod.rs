@@ -10,6 +10,7 @@ pub mod flights;
 mod lately;
 pub mod live;
 pub mod machines;
+pub mod meters;
 mod nonces;
 mod refreshes;
 mod renewal;
@@ -55,6 +56,7 @@ use ends::Ends;
 use lately::Lately;
 use live::{Live, LiveRules, Ticket};
 use machines::Machines;
+use meters::{Meters, SnapshotMeters};
 use nonces::Nonces;
 use refreshes::Refreshes;
 use renewal::{Renewals, Renewer, Whose};
@@ -86,6 +88,8 @@ pub struct Snapshot {
     pub body_timeout: Duration,
     /// What Clerk's events are signed with; `None` if none are taken.
     pub webhooks: Option<WebhookSecrets>,
+    /// What is counted under its names.
+    pub meters: SnapshotMeters,
 }
 
 /// What a site has of its own: its instance, and what depends on that.
@@ -140,6 +144,8 @@ impl Snapshot {
 pub struct Gate {
     /// What became of pages that clerk-js was to be put into.
     pub injections: Arc<Tally>,
+    /// What is counted of everything else.
+    pub meters: Meters,
     clock: SharedClock,
     denials: Arc<Denials>,
     live: Arc<Live>,
@@ -175,6 +181,7 @@ impl Gate {
     pub fn counting_in(store: Store, clock: SharedClock) -> Self {
         let (notices, outcomes) = (store.notices(), store.outcomes());
         let denials = Arc::new(Denials::telling(DENIALS_LAST, notices.clone()));
+        let meters = Meters::default();
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
             injections: Arc::default(),
@@ -185,7 +192,7 @@ impl Gate {
             renewals: Renewals::new(outcomes),
             nonces: Nonces::new(),
             events: SeenEvents::default(),
-            templates: TemplateTokens::new(),
+            templates: TemplateTokens::new().counted_in(&meters.templates),
             listings: Lately::new(),
             browsers: Lately::new(),
             ends: Arc::new(Ends::new()),
@@ -193,6 +200,7 @@ impl Gate {
             notices,
             hearing: OnceLock::new(),
             followed_keys: Arc::default(),
+            meters,
         }
     }
 
@@ -216,7 +224,7 @@ impl Gate {
         // INVARIANT: `server` makes a site for each address. Were one missing, nobody would get in.
         let Some(site) = snapshot.site(facts.site) else {
             let verdict = decide::not_served(facts);
-            return Budgets::ruling(verdict, &Progress::default(), Vec::new());
+            return Budgets::ruling(verdict, &Progress::default(), &snapshot.meters, Vec::new());
         };
         let inputs = Inputs {
             facts,
@@ -241,7 +249,7 @@ impl Gate {
                         );
                         verdict.set_cookies.extend(cookie);
                     }
-                    return Budgets::ruling(*verdict, &progress, leases);
+                    return Budgets::ruling(*verdict, &progress, &snapshot.meters, leases);
                 }
                 Step::Ask(question) => {
                     self.find_out(question, site, inputs, &mut progress, &mut leases)
@@ -351,6 +359,7 @@ impl Gate {
             .stands()
             .then(|| self.tokens.verified(raw, site.keys.generation(), now_ms))
             .flatten();
+        self.meters.tokens.note(verified.is_some());
         let signature = verified.as_ref().map(|_| Signature::Good);
         let decoded = match verified {
             Some(token) => Ok(token),

@@ -12,6 +12,7 @@ use crate::clerk::sessions::SessionError;
 use crate::core::decide::Owner;
 use crate::core::jwt::Token;
 use crate::core::question::TokenStanding;
+use crate::telemetry::meters::Lookups;
 
 /// How many tokens are kept.
 const CAPACITY: usize = 10_000;
@@ -90,6 +91,7 @@ impl MadeToken {
 pub struct TemplateTokens {
     kept: Cache<Key, MadeToken>,
     flights: Flights<Key, Result<MadeToken, SessionError>>,
+    lookups: Arc<Lookups>,
 }
 
 impl TemplateTokens {
@@ -98,7 +100,15 @@ impl TemplateTokens {
         Self {
             kept: Cache::new(CAPACITY),
             flights: Flights::new(),
+            lookups: Arc::default(),
         }
+    }
+
+    /// The same, with what it had already counted there.
+    #[must_use]
+    pub fn counted_in(self, lookups: &Arc<Lookups>) -> Self {
+        let lookups = Arc::clone(lookups);
+        Self { lookups, ..self }
     }
 
     /// A token of `template` for the session of `owner`.
@@ -128,10 +138,12 @@ impl TemplateTokens {
             };
             let standing = denials.standing_of(&told, now_ms);
             if standing == TokenStanding::Stands && now_ms < kept.until_ms {
+                self.lookups.note(true);
                 return Ok(kept);
             }
             self.kept.remove(&key);
         }
+        self.lookups.note(false);
         let call = async {
             let jwt = backend.template_token(owner.session(), template).await?;
             MadeToken::read(&jwt, owner, now_ms).ok_or_else(|| {

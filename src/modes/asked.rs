@@ -10,6 +10,7 @@ use crate::core::reason::Reason;
 use crate::core::reply;
 use crate::gate::{Ruling, Snapshot};
 use crate::pages::{self, Document};
+use crate::telemetry::access::Action;
 
 /// A request that was asked about and judged.
 #[derive(Clone, Copy)]
@@ -34,10 +35,10 @@ impl<'a> Asked<'a, '_> {
         let verdict = &self.ruling.verdict;
         let (decision, mut document) = match &verdict.decision {
             Decision::Forward(permit) => return Ok(permit),
-            Decision::Redirect(redirect) => ("redirect", pages::redirect(&redirect.location)),
+            Decision::Redirect(redirect) => (Action::Redirect, pages::redirect(&redirect.location)),
             Decision::Refuse(refusal) => {
                 let reply = reply::reply(refusal, self.id());
-                ("refuse", pages::refusal(reply))
+                (Action::Refuse, pages::refusal(reply))
             }
             // The recipes send these to the gate's own listener.
             Decision::Relay(_) | Decision::Page(_) | Decision::Serve(_) => {
@@ -54,7 +55,7 @@ impl<'a> Asked<'a, '_> {
     pub(super) fn failed(&self, reason: Reason) -> Box<No> {
         let mut document = refusal(reason, self.facts.audience, self.id());
         own_answer::finish(&mut document.headers, self.snapshot, self.ruling);
-        let outcome = said("refuse", document.status, Some(reason));
+        let outcome = said(Action::Refuse, document.status, Some(reason));
         Box::new(No { document, outcome })
     }
 
@@ -65,11 +66,11 @@ impl<'a> Asked<'a, '_> {
 
 /// What stands in the log of a request that goes on.
 pub(super) fn goes_on() -> Outcome {
-    said("forward", StatusCode::OK, None)
+    said(Action::Forward, StatusCode::OK, None)
 }
 
 /// The status is what the client sees if it is not the application's.
-fn said(decision: &'static str, status: StatusCode, failure: Option<Reason>) -> Outcome {
+fn said(decision: Action, status: StatusCode, failure: Option<Reason>) -> Outcome {
     Outcome {
         decision,
         status: status.as_u16(),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::answer_body::AnswerBody;
 use super::asked::{self, Asked};
+use super::counter::Counter;
 use super::log_line::{self, Outcome};
 use super::proxy::Peer;
 use super::{own_answer, request_id};
@@ -56,6 +57,7 @@ pub async fn answer(
         peer: peer.address,
         scheme: peer.scheme,
     };
+    let counter = Counter::of(gate, dialect.into());
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let original = Original::read(dialect, asked, snapshot.headers.names());
     let read = original
@@ -68,7 +70,7 @@ pub async fn answer(
             let method = original.as_ref().map(|original| original.wire().method);
             let audience = facts::audience(method.unwrap_or(&parts.method), &parts.headers);
             let no = asked::refusal(reason, audience, line.request_id);
-            log_line::unread(line, reason, no.status.as_u16());
+            log_line::unread(counter, line, reason, no.status.as_u16());
             let mut response = self::no(dialect, no, &request_id);
             if reason == Reason::FramingAmbiguous {
                 // SECURITY: nobody can tell where the next question begins.
@@ -87,7 +89,7 @@ pub async fn answer(
         request_id: &request_id,
     };
     let (response, outcome) = Desk { dialect, asked }.carry_out();
-    log_line::judged(&line, snapshot, &facts, &ruling, &outcome);
+    log_line::judged(counter, &line, snapshot, &facts, &ruling, &outcome);
     // What the ruling holds ends here: nobody says when the request itself does.
     response
 }

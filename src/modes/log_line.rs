@@ -1,20 +1,21 @@
-//! The line that a mode writes about a request.
+//! What a mode writes down about a request: its line in the log, and its place among the counts.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
+use super::counter::Counter;
 use crate::core::facts::RequestFacts;
 use crate::core::reason::Reason;
 use crate::gate::{Ruling, Snapshot};
-use crate::telemetry::access::AccessLine;
+use crate::telemetry::access::{AccessLine, Action};
 
 /// What came of a verdict.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// What was done.
-    pub decision: &'static str,
+    pub decision: Action,
     /// What the client sees.
     pub status: u16,
     /// What went wrong after the verdict.
@@ -39,7 +40,7 @@ pub(super) fn begun<'a>(
         client,
         route: None,
         reading: None,
-        decision: "refuse",
+        decision: Action::Refuse,
         reason: None,
         user: None,
         session: None,
@@ -52,21 +53,24 @@ pub(super) fn begun<'a>(
     }
 }
 
-/// Writes a line about a request that was not judged.
-pub(super) fn unread(mut line: AccessLine<'_>, reason: Reason, status: u16) {
+/// Counts a request that was not judged, and writes a line about it.
+pub(super) fn unread(counter: Counter<'_>, mut line: AccessLine<'_>, reason: Reason, status: u16) {
+    counter.unread(reason, status);
     line.reason = Some(reason.code());
     line.status = status;
     line.write();
 }
 
-/// Writes a line about a request that was judged, if anybody reads it.
+/// Counts a request that was judged, and writes a line about it, if anybody reads it.
 pub(super) fn judged(
+    counter: Counter<'_>,
     line: &AccessLine<'_>,
     snapshot: &Snapshot,
     facts: &RequestFacts<'_>,
     ruling: &Ruling,
     outcome: &Outcome,
 ) {
+    counter.judged(line.verdict, snapshot, facts, ruling, outcome);
     if !AccessLine::is_wanted() {
         return;
     }

@@ -5,6 +5,7 @@
 
 pub mod answer_body;
 mod asked;
+mod counter;
 pub mod ext_authz;
 pub mod forward_auth;
 pub mod live;

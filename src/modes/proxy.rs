@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::answer_body::{AnswerBody, HeldBody};
+use super::counter::Counter;
 use super::live::{self, LiveBody};
 use super::log_line::{self, Outcome};
 use super::{own_answer, request_id, serve};
@@ -21,6 +22,8 @@ use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::pages;
 use crate::rewrite;
+use crate::telemetry::access::Action;
+use crate::telemetry::requests::Mode;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
 use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
@@ -53,6 +56,7 @@ pub async fn answer(
         peer: peer.address,
         scheme: peer.scheme,
     };
+    let counter = Counter::of(gate, Mode::Proxy);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let facts = match RequestFacts::read(wire, &snapshot.edge) {
         Ok(facts) => facts,
@@ -65,7 +69,7 @@ pub async fn answer(
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
-            log_line::unread(line, reason, response.status().as_u16());
+            log_line::unread(counter, line, reason, response.status().as_u16());
             return response;
         }
     };
@@ -85,11 +89,11 @@ pub async fn answer(
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
     let decision = match &verdict.decision {
-        Decision::Forward(_) => "forward",
-        Decision::Relay(_) => "relay",
-        Decision::Redirect(_) => "redirect",
-        Decision::Refuse(_) => "refuse",
-        Decision::Page(_) | Decision::Serve(_) => "page",
+        Decision::Forward(_) => Action::Forward,
+        Decision::Relay(_) => Action::Relay,
+        Decision::Redirect(_) => Action::Redirect,
+        Decision::Refuse(_) => Action::Refuse,
+        Decision::Page(_) | Decision::Serve(_) => Action::Page,
     };
     let outcome = Outcome {
         decision,
@@ -98,7 +102,7 @@ pub async fn answer(
         upstream_status: asked.as_ref().and_then(|asked| asked.status),
         upstream: asked.as_ref().and_then(|asked| asked.took),
     };
-    log_line::judged(&line, snapshot, &facts, &ruling, &outcome);
+    log_line::judged(counter, &line, snapshot, &facts, &ruling, &outcome);
     response
 }
 

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::grpc;
 use super::seat::Seated;
+use super::visitors::Visitors;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
@@ -50,6 +51,8 @@ pub struct Service {
     pub snapshot: ArcSwap<Snapshot>,
     /// Tunnels that are open.
     pub tunnels: Tunnels,
+    /// Connections that are open.
+    pub visitors: Visitors,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
 }
@@ -95,6 +98,7 @@ pub async fn accept(
                 let entrance = entrance.clone();
                 // Without it, small answers wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
+                let place = (place, service.visitors.enter(&entrance));
                 let seated = Seated::new(stream, place, service.limits.write_timeout);
                 match entrance {
                     Entrance::Http(mode) => {

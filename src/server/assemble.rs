@@ -17,18 +17,20 @@ use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Origin;
 use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
+use crate::gate::meters::Meters;
 use crate::store::{Memory, Redis, Store};
 use crate::tls::{self, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
 use crate::upstream::{Upstream, UpstreamTimes};
 
-/// Makes the snapshot that `config` describes, with what of `before` has not changed. Reads certificate
-/// files; connects to nothing.
+/// Makes the snapshot that `config` describes, with what of `before` has not changed, and counted in
+/// `meters`. Reads certificate files; connects to nothing.
 pub(super) fn snapshot(
     config: &Config,
     clock: &SharedClock,
     before: Option<&Before<'_>>,
+    meters: &Meters,
 ) -> anyhow::Result<Snapshot> {
     let headers = HeaderPlan::new(config.identity.headers.clone()).reserving(
         config
@@ -55,7 +57,8 @@ pub(super) fn snapshot(
         .map(|upstream| self::upstream(upstream, config, &rules))
         .collect::<anyhow::Result<_>>()?;
     Ok(Snapshot {
-        sites: sites::make(config, clock, &rules, before)?,
+        sites: sites::make(config, clock, &rules, before, meters)?,
+        meters: meters.of(&config.policy),
         policy: config.policy.clone(),
         edge: config.edge.clone(),
         headers,

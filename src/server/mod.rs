@@ -6,9 +6,11 @@
 pub mod accept;
 mod assemble;
 mod grpc;
+mod metrics;
 pub mod reload;
 mod seat;
 mod sites;
+pub mod visitors;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,12 +27,14 @@ use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::core::door::HeadLimits;
+use crate::gate::meters::Meters;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
 use reload::Reloader;
+use visitors::Visitors;
 
 /// A gate that is bound to its addresses and serves nobody yet.
 #[derive(Debug)]
@@ -46,7 +50,8 @@ pub struct Bound {
 
 /// Makes everything that `config` asks for and opens the ports.
 pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
-    let snapshot = assemble::snapshot(config, &clock, None)?;
+    let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
+    let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
     let listener = bind(config.listen).await?;
     let admin = match config.admin_listen {
         Some(address) => Some(
@@ -88,12 +93,12 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         }
         None => None,
     };
-    let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
     gate.join_others(&snapshot).await;
     let service = Arc::new(Service {
         gate,
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::default(),
+        visitors: Visitors::default(),
         limits,
     });
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
@@ -110,7 +115,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
 
 /// Makes what requests are judged by, without opening anything.
 pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
-    assemble::snapshot(config, clock, None)
+    assemble::snapshot(config, clock, None, &Meters::default())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -175,6 +180,7 @@ impl Bound {
         let views = Views {
             ready: ready.clone(),
             injections: Arc::clone(&service.gate.injections),
+            metrics: metrics::page(&service),
         };
         let window =
             admin.map(|listener| tokio::spawn(admin::serve(listener, views, done.clone())));

@@ -42,6 +42,19 @@ impl Reloader {
     /// Where this fails, nothing has changed: something counts from the start of the process on, and the
     /// error names it, or a certificate cannot be used.
     pub fn change_to(&self, config: Config) -> anyhow::Result<()> {
+        let changed = self.change(config);
+        if changed.is_err() {
+            self.stay();
+        }
+        changed
+    }
+
+    /// Counts a configuration that was read and is not gone by.
+    pub fn stay(&self) {
+        self.service.gate.meters.rejected_configurations.add();
+    }
+
+    fn change(&self, config: Config) -> anyhow::Result<()> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let fixed = FIXED.iter().filter(|(_, stays)| !stays(&running, &config));
         let fixed: Vec<&str> = fixed.map(|(name, _)| *name).collect();
@@ -55,7 +68,8 @@ impl Reloader {
             config: &running,
             snapshot: &before,
         };
-        let snapshot = assemble::snapshot(&config, &self.clock, Some(&before))?;
+        let meters = &self.service.gate.meters;
+        let snapshot = assemble::snapshot(&config, &self.clock, Some(&before), meters)?;
         self.service.gate.follow_keys(&snapshot);
         self.service.snapshot.store(Arc::new(snapshot));
         *running = config;

@@ -14,18 +14,23 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+use crate::telemetry::meters::OneOpen;
+
 /// A connection that gives its place back when it is closed.
 pub(super) struct Seated {
     stream: TcpStream,
     patience: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// A place among those that may be taken, and what counts it as taken.
+pub(super) type Place = (OwnedSemaphorePermit, OneOpen);
 
 impl Seated {
     /// Seats a connection that is cut off when it takes nothing for as long as `patience`.
-    pub(super) fn new(stream: TcpStream, place: OwnedSemaphorePermit, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Place, patience: Duration) -> Self {
         Self {
             stream,
             patience,

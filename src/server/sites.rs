@@ -12,6 +12,7 @@ use super::reload::Before;
 use crate::clerk::backend::BackendApi;
 use crate::clerk::browsers::BrowserApi;
 use crate::clerk::budget::Budget;
+use crate::clerk::calls::Calls;
 use crate::clerk::client::ClerkClient;
 use crate::clerk::jwks::{KeyStore, KeyTimes};
 use crate::clerk::keys::KeySet;
@@ -22,6 +23,7 @@ use crate::core::instance::Continuity;
 use crate::gate::Site;
 use crate::gate::live::LiveRules;
 use crate::gate::machines::Machines;
+use crate::gate::meters::Meters;
 use crate::gate::seals::Seals;
 use crate::store::outcomes::OutcomeKeys;
 use crate::tls::ExtraRoots;
@@ -46,6 +48,7 @@ pub(super) fn make(
     clock: &SharedClock,
     rules: &Arc<HeaderRules>,
     before: Option<&Before<'_>>,
+    meters: &Meters,
 ) -> anyhow::Result<Vec<Site>> {
     // SECURITY: a site that were taken for its neighbour would take the neighbour's tokens.
     anyhow::ensure!(
@@ -60,15 +63,15 @@ pub(super) fn make(
         let alike = || known.iter().chain(&made);
         let backend = match alike().find(|other| has_same_backend(other.clerk, clerk)) {
             Some(other) => other.backend.clone(),
-            None => backend(clerk)?,
+            None => backend(clerk, &meters.calls)?,
         };
         let keys = match alike().find(|other| has_same_keys(other.clerk, clerk)) {
             Some(other) => other.keys.clone(),
-            None => keys(clerk, backend.as_ref(), clock)?,
+            None => keys(clerk, backend.as_ref(), clock, &meters.calls)?,
         };
         let machines = match alike().find(|other| has_same_machines(other.clerk, clerk)) {
             Some(other) => Arc::clone(&other.machines),
-            None => Arc::new(machines(clerk, backend.clone())?),
+            None => Arc::new(machines(clerk, backend.clone(), meters)?),
         };
         let frontend_api = match made
             .iter()
@@ -87,7 +90,7 @@ pub(super) fn make(
             backend,
             machines,
             frontend_api,
-            browsers: browsers(clerk)?,
+            browsers: browsers(clerk, &meters.calls)?,
             keys,
             seals,
         });
@@ -186,24 +189,30 @@ fn client(
     base: Url,
     key: Option<SecretString>,
     budget: &Arc<Budget>,
+    calls: &Arc<Calls>,
 ) -> anyhow::Result<ClerkClient> {
     let tls = tls_for(base.scheme() == "https", &ExtraRoots::default())
         .context("the certificates that are trusted")?;
-    Ok(ClerkClient::new(base, key, Arc::clone(budget), &tls)?)
+    let client = ClerkClient::new(base, key, Arc::clone(budget), &tls)?;
+    Ok(client.counted_in(calls))
 }
 
-fn backend(clerk: &ClerkConfig) -> anyhow::Result<Option<ClerkClient>> {
+fn backend(clerk: &ClerkConfig, calls: &Arc<Calls>) -> anyhow::Result<Option<ClerkClient>> {
     match &clerk.secret_key {
         Some(key) => {
             let budget = Arc::new(Budget::new(clerk.api_budget));
             let key = Some(key.clone());
-            Ok(Some(client(clerk.api_url.clone(), key, &budget)?))
+            Ok(Some(client(clerk.api_url.clone(), key, &budget, calls)?))
         }
         None => Ok(None),
     }
 }
 
-fn machines(clerk: &ClerkConfig, instance: Option<ClerkClient>) -> anyhow::Result<Machines> {
+fn machines(
+    clerk: &ClerkConfig,
+    instance: Option<ClerkClient>,
+    meters: &Meters,
+) -> anyhow::Result<Machines> {
     let machine = match &clerk.machine_secret_key {
         Some(key) => {
             // Clerk counts the calls of an instance, whichever of its keys they come with.
@@ -211,12 +220,14 @@ fn machines(clerk: &ClerkConfig, instance: Option<ClerkClient>) -> anyhow::Resul
                 Some(instance) => Arc::clone(instance.budget()),
                 None => Arc::new(Budget::new(clerk.api_budget)),
             };
-            Some(client(clerk.api_url.clone(), Some(key.clone()), &budget)?)
+            let (url, key) = (clerk.api_url.clone(), Some(key.clone()));
+            Some(client(url, key, &budget, &meters.calls)?)
         }
         None => None,
     };
     let api = MachineApi { instance, machine };
-    Ok(Machines::new(api, clerk.machine_token_cache))
+    let machines = Machines::new(api, clerk.machine_token_cache);
+    Ok(machines.counted_in(&meters.machines))
 }
 
 fn frontend_api(
@@ -234,7 +245,7 @@ fn frontend_api(
 
 /// The Frontend API for calls in a browser's name: as its proxy, or in development by the browser's
 /// token.
-fn browsers(clerk: &ClerkConfig) -> anyhow::Result<Option<BrowserApi>> {
+fn browsers(clerk: &ClerkConfig, calls: &Arc<Calls>) -> anyhow::Result<Option<BrowserApi>> {
     let instance = &clerk.instance;
     let is_web = |url: &Url| matches!(url.scheme(), "http" | "https");
     let (base, secret_key) = match &clerk.frontend_api_proxy {
@@ -250,7 +261,7 @@ fn browsers(clerk: &ClerkConfig) -> anyhow::Result<Option<BrowserApi>> {
     let base = base.context("the address of the Frontend API")?;
     let budget = Arc::new(Budget::new(clerk.api_budget));
     Ok(Some(BrowserApi::new(
-        client(base, None, &budget)?,
+        client(base, None, &budget, calls)?,
         secret_key,
     )))
 }
@@ -259,6 +270,7 @@ fn keys(
     clerk: &ClerkConfig,
     backend: Option<&ClerkClient>,
     clock: &SharedClock,
+    calls: &Arc<Calls>,
 ) -> anyhow::Result<KeyStore> {
     let clock = Arc::clone(clock);
     let times = KeyTimes {
@@ -273,7 +285,7 @@ fn keys(
         (KeySource::FrontendApi { url }, _) => {
             let base = Url::parse(url).context("the address of the Frontend API")?;
             let budget = Arc::new(Budget::new(clerk.api_budget));
-            let client = client(base, None, &budget)?;
+            let client = client(base, None, &budget, calls)?;
             KeyStore::remote(client, "/.well-known/jwks.json", times, clock)
         }
         (KeySource::BackendApi, None) => {

@@ -1,9 +1,46 @@
-//! The line that each request gets.
+//! What is done with a request, in a word, and the line that each one gets.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::info;
+
+/// What was done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It went to the application, or was let go there.
+    Forward,
+    /// It went to Clerk's Frontend API.
+    Relay,
+    /// The browser was sent elsewhere.
+    Redirect,
+    /// It was refused.
+    Refuse,
+    /// A page of the gate's own answered it.
+    Page,
+}
+
+impl Action {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Forward,
+        Self::Relay,
+        Self::Redirect,
+        Self::Refuse,
+        Self::Page,
+    ];
+
+    /// The word in the log and among the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Relay => "relay",
+            Self::Redirect => "redirect",
+            Self::Refuse => "refuse",
+            Self::Page => "page",
+        }
+    }
+}
 
 /// What is known of a request when its answer begins.
 #[derive(Debug)]
@@ -22,8 +59,8 @@ pub struct AccessLine<'a> {
     pub route: Option<&'a str>,
     /// Another reading of the path that made it stricter.
     pub reading: Option<&'a str>,
-    /// `forward`, `relay`, `redirect`, `refuse` or `page`.
-    pub decision: &'static str,
+    /// What was done.
+    pub decision: Action,
     /// The reason code, with its detail.
     pub reason: Option<&'a str>,
     /// The user.
@@ -61,7 +98,7 @@ impl AccessLine<'_> {
             client = %self.client,
             route = self.route,
             reading = self.reading,
-            decision = self.decision,
+            decision = self.decision.name(),
             reason = self.reason,
             user = self.user,
             session = self.session,

@@ -1,9 +1,14 @@
-//! Logs: their format, and the one line that each request gets.
+//! Logs: their format, and the one line that each request gets. Metrics: what is counted, and how that
+//! is written down.
 //!
-//! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one.
+//! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one. What
+//! is counted is told apart by names of the configuration and codes of the source alone.
 
 pub mod access;
+pub mod exposition;
 pub mod json;
+pub mod meters;
+pub mod requests;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;

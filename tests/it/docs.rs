@@ -16,7 +16,7 @@ use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
 use clerk_gate::pages;
-use clerk_gate::telemetry::access::AccessLine;
+use clerk_gate::telemetry::access::{AccessLine, Action};
 use clerk_gate::telemetry::json::JsonLines;
 use clerk_gate::upstream::head;
 use http::{HeaderName, StatusCode};
@@ -27,7 +27,8 @@ use crate::support::upstream::RecordingUpstream;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn read(path: impl AsRef<Path>) -> String {
+/// A file of the project.
+pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
 }
 
@@ -270,7 +271,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
 }
 
 /// The part of a document under a heading of the second order.
-fn part<'t>(text: &'t str, heading: &str) -> &'t str {
+pub fn part<'t>(text: &'t str, heading: &str) -> &'t str {
     let (_, rest) = text
         .split_once(&format!("\n## {heading}\n"))
         .unwrap_or_else(|| panic!("there is no `## {heading}`"));
@@ -278,7 +279,7 @@ fn part<'t>(text: &'t str, heading: &str) -> &'t str {
 }
 
 /// The rows of the tables in a part, without their headings.
-fn rows(part: &str) -> Vec<Vec<String>> {
+pub fn rows(part: &str) -> Vec<Vec<String>> {
     part.lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
@@ -383,20 +384,7 @@ fn every_detail_of_a_renewal_that_failed_is_in_the_reference() {
         .into_iter()
         .map(|row| row[0].clone())
         .collect();
-    let code = [
-        RefreshFailure::NoRefreshCookie,
-        RefreshFailure::NotGet,
-        RefreshFailure::Undecodable,
-        RefreshFailure::NoSessionId,
-        RefreshFailure::Unreachable,
-        RefreshFailure::Unintelligible,
-        RefreshFailure::Empty,
-        RefreshFailure::InvalidToken,
-        RefreshFailure::NoSecretKey,
-        RefreshFailure::BudgetSpent,
-        RefreshFailure::Ended,
-        RefreshFailure::SwitchedOff,
-    ];
+    let code = RefreshFailure::OURS;
     let code: Vec<&str> = code.iter().map(RefreshFailure::code).collect();
     assert_eq!(documented, code);
 }
@@ -411,7 +399,7 @@ fn headers_under(heading: &str) -> Vec<String> {
 }
 
 /// A set of names, in order.
-fn names<T: ToString>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> {
+pub fn names<T: ToString>(names: impl IntoIterator<Item = T>) -> BTreeSet<String> {
     names.into_iter().map(|name| name.to_string()).collect()
 }
 
@@ -706,7 +694,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
         client: [127, 0, 0, 1].into(),
         route: None,
         reading: None,
-        decision: "refuse",
+        decision: Action::Refuse,
         reason: None,
         user: None,
         session: None,

@@ -29,6 +29,7 @@ mod keys;
 mod limits;
 mod live;
 mod machines;
+mod metrics;
 mod minting;
 mod ordinary;
 mod properties;

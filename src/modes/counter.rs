@@ -1,0 +1,68 @@
+//! Counts the requests of a mode.
+
+use std::time::Duration;
+
+use super::log_line::Outcome;
+use crate::core::decide::Decision;
+use crate::core::facts::RequestFacts;
+use crate::core::reason::Reason;
+use crate::gate::{Gate, Ruling, Snapshot};
+use crate::telemetry::access::Action;
+use crate::telemetry::requests::{Mode, Requests};
+
+/// What counts the requests that come in one way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counter<'g> {
+    requests: &'g Requests,
+    mode: Mode,
+}
+
+impl<'g> Counter<'g> {
+    /// Counts for this gate.
+    pub(super) fn of(gate: &'g Gate, mode: Mode) -> Self {
+        Self {
+            requests: &gate.meters.requests,
+            mode,
+        }
+    }
+
+    /// Counts a request that was not judged.
+    pub(super) fn unread(self, reason: Reason, status: u16) {
+        self.requests.note(self.mode, status);
+        self.requests.unread.note(Action::Refuse, Some(reason));
+    }
+
+    /// Counts a request whose verdict took so long.
+    pub(super) fn judged(
+        self,
+        took: Duration,
+        snapshot: &Snapshot,
+        facts: &RequestFacts<'_>,
+        ruling: &Ruling,
+        outcome: &Outcome,
+    ) {
+        let (requests, verdict) = (self.requests, &ruling.verdict);
+        requests.note(self.mode, outcome.status);
+        requests.note_verdict(self.mode, took);
+        let is_own = || {
+            matches!(verdict.decision, Decision::Page(_) | Decision::Serve(_))
+                || facts.path.as_str().starts_with(&snapshot.pages_prefix)
+        };
+        let meter = match &verdict.route {
+            Some(found) => snapshot.meters.route(found),
+            None if is_own() => &requests.own_pages,
+            None => &requests.no_route,
+        };
+        let cause = verdict.cause.as_ref();
+        let reason = outcome.failure.or(cause.map(|cause| cause.reason));
+        meter.note(outcome.decision, reason);
+        if let Some(failure) = cause.and_then(|cause| cause.refresh.as_ref()) {
+            requests.note_failed_refresh(failure);
+        }
+        match (outcome.upstream, &verdict.decision) {
+            (Some(took), Decision::Relay(_)) => requests.relay.note(took),
+            (Some(took), _) => meter.note_upstream(took),
+            (None, _) => {}
+        }
+    }
+}

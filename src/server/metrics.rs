@@ -1,0 +1,313 @@
+//! The page of metrics: what was counted, and how things stand at the moment.
+//!
+//! `docs/reference/metrics.md` has the same, and a test holds the two together.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::accept::Service;
+use crate::gate::Site;
+use crate::gate::meters::Meters;
+use crate::rewrite::Outcome;
+use crate::telemetry::exposition::{Described, Exposition, Sheet, Values};
+use crate::telemetry::meters::{Lookups, Times, TimesRead};
+use crate::telemetry::requests::{NO_ROUTE, OWN_PAGES, RouteMeter, UNREAD};
+
+const fn described<const N: usize>(
+    name: &'static str,
+    labels: [&'static str; N],
+    help: &'static str,
+) -> Described<N> {
+    Described { name, help, labels }
+}
+
+const BUILD: Described<1> = described(
+    "clerk_gate_build_info",
+    ["version"],
+    "Always 1, with the version of the program",
+);
+const GENERATION: Described<0> = described(
+    "clerk_gate_config_generation",
+    [],
+    "The number of the configuration in force: 1 at the start, more with each that takes its place",
+);
+const REJECTED: Described<0> = described(
+    "clerk_gate_rejected_configs",
+    [],
+    "Configurations that were read while the gate ran and not taken, for a fault in them",
+);
+const DECISIONS: Described<3> = described(
+    "clerk_gate_decisions",
+    ["route", "decision", "reason"],
+    "Requests, by what was decided, why, and on which route",
+);
+const REQUESTS: Described<2> = described(
+    "clerk_gate_requests",
+    ["mode", "status"],
+    "Requests, by how they came and with which status they were answered",
+);
+const VERDICTS: Described<1> = described(
+    "clerk_gate_verdict_seconds",
+    ["mode"],
+    "How long verdicts took, calls to Clerk included",
+);
+const UPSTREAM: Described<1> = described(
+    "clerk_gate_upstream_seconds",
+    ["route"],
+    "How long the application took to begin its answers",
+);
+const RELAY: Described<0> = described(
+    "clerk_gate_relay_seconds",
+    [],
+    "How long Clerk's Frontend API took to begin the answers that were relayed",
+);
+const REFRESHES: Described<1> = described(
+    "clerk_gate_failed_refreshes",
+    ["detail"],
+    "Requests whose expired session was not refreshed, by the detail of the reason",
+);
+const CALLS: Described<2> = described(
+    "clerk_gate_clerk_calls",
+    ["purpose", "outcome"],
+    "Calls of the gate's own to Clerk, by what they were for and what came of them",
+);
+const CALL_TIMES: Described<1> = described(
+    "clerk_gate_clerk_call_seconds",
+    ["purpose"],
+    "How long these calls took, to the last byte",
+);
+const BUDGET: Described<1> = described(
+    "clerk_gate_clerk_budget_calls",
+    ["site"],
+    "Calls to the Backend API that could be made at once",
+);
+const CACHES: Described<2> = described(
+    "clerk_gate_cache_lookups",
+    ["cache", "outcome"],
+    "Tokens that were looked up among those already known",
+);
+const KEYS: Described<1> = described(
+    "clerk_gate_keys",
+    ["site"],
+    "Keys at hand that verify session tokens",
+);
+const KEY_AGE: Described<1> = described(
+    "clerk_gate_keys_age_seconds",
+    ["site"],
+    "How long ago these keys were fetched",
+);
+const LIMITS: Described<2> = described(
+    "clerk_gate_limit_charges",
+    ["limit", "outcome"],
+    "Requests that were charged to a limit, by what came of it",
+);
+const CONNECTIONS: Described<1> = described(
+    "clerk_gate_connections",
+    ["listener"],
+    "Connections that are open, tunnels among them",
+);
+const ACCEPTED: Described<1> = described(
+    "clerk_gate_accepted_connections",
+    ["listener"],
+    "Connections that were accepted",
+);
+const MOST_CONNECTIONS: Described<0> = described(
+    "clerk_gate_connections_limit",
+    [],
+    "Connections that each listener has open at most",
+);
+const TUNNELS: Described<0> = described("clerk_gate_tunnels", [], "WebSockets that are open");
+const LIVE: Described<0> = described(
+    "clerk_gate_live_connections",
+    [],
+    "WebSockets, streams and long answers that are bound to a session or a machine",
+);
+const LIVE_OWNERS: Described<0> = described(
+    "clerk_gate_live_owners",
+    [],
+    "Sessions and machines that these are bound to",
+);
+const INJECTIONS: Described<1> = described(
+    "clerk_gate_injections",
+    ["outcome"],
+    "Pages that clerk-js was to be put into, by what became of them",
+);
+
+/// The page of a gate that serves like this.
+pub(super) fn page(service: &Arc<Service>) -> Exposition {
+    Exposition::of(Readings(Arc::clone(service)))
+}
+
+/// Everything that can be read of a gate.
+#[derive(Debug)]
+struct Readings(Arc<Service>);
+
+impl Collector for Readings {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut sheet = Sheet::new(encoder);
+        self.configuration(&mut sheet)?;
+        requests(&self.0.gate.meters, &mut sheet)?;
+        calls(&self.0.gate.meters, &mut sheet)?;
+        self.sites(&mut sheet)?;
+        spending(&self.0.gate.meters, &mut sheet)?;
+        self.connections(&mut sheet)?;
+        let tally = &self.0.gate.injections;
+        let pages = Outcome::ALL.map(|outcome| ([outcome.name().into()], tally.of(outcome)));
+        sheet.counters(&INJECTIONS, pages)
+    }
+}
+
+impl Readings {
+    fn configuration(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let version = env!("CARGO_PKG_VERSION");
+        sheet.gauges(&BUILD, [([version.into()], 1.0)])?;
+        let generation = self.0.snapshot.load().meters.generation;
+        sheet.gauges(&GENERATION, [([], number(generation))])?;
+        let rejected = &self.0.gate.meters.rejected_configurations;
+        sheet.counters(&REJECTED, [([], rejected.total())])
+    }
+
+    fn sites(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let snapshot = self.0.snapshot.load();
+        let sites = || snapshot.sites.iter().enumerate();
+        sheet.gauges(
+            &BUDGET,
+            sites().filter_map(|(n, site)| {
+                let left = site.backend.as_ref()?.client().budget().left();
+                Some((named(n), f64::from(left)))
+            }),
+        )?;
+        let keys = |site: &Site| site.keys.age();
+        sheet.gauges(
+            &KEYS,
+            sites().map(|(n, site)| {
+                let count = keys(site).map_or(0, |age| age.keys);
+                (named(n), number(count as u64))
+            }),
+        )?;
+        let fetched = sites().filter(|(_, site)| !site.keys.is_fixed());
+        sheet.gauges(
+            &KEY_AGE,
+            fetched.filter_map(|(n, site)| {
+                let age_ms = keys(site)?.age_ms;
+                Some((named(n), number(age_ms) / 1000.0))
+            }),
+        )
+    }
+
+    fn connections(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let service = &self.0;
+        let listeners = || service.visitors.by_listener();
+        let open = listeners().map(|(name, open)| ([name.into()], number(open.now())));
+        sheet.gauges(&CONNECTIONS, open)?;
+        let ever = listeners().map(|(name, open)| ([name.into()], open.ever()));
+        sheet.counters(&ACCEPTED, ever)?;
+        let gauge = |sheet: &mut Sheet<'_>, metric, count: usize| {
+            sheet.gauges(metric, [([], number(count as u64))])
+        };
+        let (live, owners) = service.gate.live().open();
+        gauge(sheet, &MOST_CONNECTIONS, service.limits.connections)?;
+        gauge(sheet, &TUNNELS, service.tunnels.open())?;
+        gauge(sheet, &LIVE, live)?;
+        gauge(sheet, &LIVE_OWNERS, owners)
+    }
+}
+
+fn requests(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let requests = &meters.requests;
+    let routes = requests.routes();
+    let routes = || {
+        let named: [(&str, &RouteMeter); 3] = [
+            (OWN_PAGES, &requests.own_pages),
+            (NO_ROUTE, &requests.no_route),
+            (UNREAD, &requests.unread),
+        ];
+        let listed = routes.iter().map(|(name, meter)| (&**name, &**meter));
+        listed.chain(named)
+    };
+    let decisions = routes().flat_map(|(route, meter)| {
+        let decisions = meter.decisions();
+        decisions.map(move |(action, reason, total)| {
+            let reason = reason.map_or("none", |reason| reason.code());
+            ([route.into(), action.name().into(), reason.into()], total)
+        })
+    });
+    sheet.counters(&DECISIONS, decisions)?;
+    let answers = requests.answers().map(|(mode, status, total)| {
+        let status = status.map_or("other".into(), |status| Cow::from(status.to_string()));
+        ([mode.name().into(), status], total)
+    });
+    sheet.counters(&REQUESTS, answers)?;
+    let verdicts = requests.verdicts();
+    sheet.histograms(
+        &VERDICTS,
+        verdicts.filter_map(|(mode, took)| read(mode.name(), took)),
+    )?;
+    let upstream = routes().filter_map(|(route, meter)| read(route, meter.upstream()));
+    sheet.histograms(&UPSTREAM, upstream)?;
+    sheet.histograms(&RELAY, requests.relay.read().map(|read| ([], read)))?;
+    let failed = requests.failed_refreshes();
+    sheet.counters(
+        &REFRESHES,
+        failed.map(|(detail, total)| ([detail.into()], total)),
+    )
+}
+
+fn calls(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let outcomes = meters
+        .calls
+        .outcomes()
+        .map(|(purpose, outcome, total)| ([purpose.name().into(), outcome.name().into()], total));
+    sheet.counters(&CALLS, outcomes)?;
+    let times = meters.calls.times();
+    sheet.histograms(
+        &CALL_TIMES,
+        times.filter_map(|(purpose, took)| read(purpose.name(), took)),
+    )?;
+    let caches: [(&str, &Lookups); 3] = [
+        ("verified-tokens", &meters.tokens),
+        ("machine-tokens", &meters.machines),
+        ("template-tokens", &meters.templates),
+    ];
+    let lookups = caches.into_iter().flat_map(|(cache, lookups)| {
+        [
+            ([cache.into(), "hit".into()], lookups.hits.total()),
+            ([cache.into(), "miss".into()], lookups.misses.total()),
+        ]
+    });
+    sheet.counters(&CACHES, lookups)
+}
+
+fn spending(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let limits = meters.limits();
+    let charges = limits.iter().flat_map(|(name, meter)| {
+        [
+            ("allowed", &meter.allowed),
+            ("refused", &meter.refused),
+            ("dry-run", &meter.dry_run),
+        ]
+        .map(|(outcome, count)| ([(&**name).into(), outcome.into()], count.total()))
+    });
+    sheet.counters(&LIMITS, charges)
+}
+
+/// A site by its number: 0 is the top level of the configuration.
+fn named(site: usize) -> Values<'static, 1> {
+    [site.to_string().into()]
+}
+
+fn read<'v>(name: &'v str, took: &Times) -> Option<(Values<'v, 1>, TimesRead)> {
+    Some(([name.into()], took.read()?))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no count of what is open comes near 2^53, and no age in milliseconds"
+)]
+fn number(count: u64) -> f64 {
+    count as f64
+}

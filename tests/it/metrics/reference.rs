@@ -1,0 +1,93 @@
+//! The reference: it has what the page has, no more and no less.
+
+use clerk_gate::clerk::budget::Purpose;
+use clerk_gate::clerk::calls::CallOutcome;
+use clerk_gate::telemetry::access::Action;
+use clerk_gate::telemetry::requests::Mode;
+
+use super::*;
+use crate::docs::{names, part, read, rows};
+
+#[tokio::test]
+async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
+    let reference = read("docs/reference/metrics.md");
+    let documented: BTreeSet<Vec<String>> = rows(part(&reference, "Overview"))
+        .into_iter()
+        .map(|row| row.into_iter().map(|cell| cell.replace('`', "")).collect())
+        .collect();
+    let world = busy().await;
+    let page = Page::of(&world).await;
+    let labels = page.labels();
+    let exported: BTreeSet<Vec<String>> = page
+        .described
+        .iter()
+        .map(|(name, (kind, help))| {
+            let of_it = labels.get(name);
+            let of_it = of_it.unwrap_or_else(|| panic!("`{name}` has no sample"));
+            let of_it = if of_it.is_empty() {
+                "none".to_owned()
+            } else {
+                listed(of_it)
+            };
+            vec![name.clone(), kind.clone(), of_it, help.clone()]
+        })
+        .collect();
+    let in_no_order = |row: &Vec<String>| {
+        let mut row = row.clone();
+        row[2] = listed(row[2].split(", "));
+        row
+    };
+    assert_eq!(
+        documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
+        exported
+    );
+    assert_eq!(exported.len(), 23);
+}
+
+/// Words in order, with commas between them.
+fn listed<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
+    let words = words.into_iter().map(|word| word.as_ref().to_owned());
+    let words: BTreeSet<String> = words.collect();
+    Vec::from_iter(words).join(", ")
+}
+
+#[tokio::test]
+async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
+    let reference = read("docs/reference/metrics.md");
+    let documented: BTreeMap<(String, String), Vec<String>> = rows(part(&reference, "Labels"))
+        .into_iter()
+        .map(|row| {
+            let values = row[2].trim_end_matches(" |").split(", ");
+            let values = values.map(|value| value.trim_matches('`').to_owned());
+            ((row[1].clone(), row[0].clone()), values.collect())
+        })
+        .collect();
+    let of = |metric: &str, label: &str| {
+        let key = (format!("clerk_gate_{metric}"), label.to_owned());
+        documented[&key].clone()
+    };
+    assert_eq!(
+        of("decisions_total", "decision"),
+        Action::ALL.map(Action::name)
+    );
+    assert_eq!(of("requests_total", "mode"), Mode::ALL.map(Mode::name));
+    assert_eq!(
+        of("clerk_calls_total", "purpose"),
+        Purpose::ALL.map(Purpose::name)
+    );
+    let outcomes = CallOutcome::ALL.map(CallOutcome::name);
+    assert_eq!(of("clerk_calls_total", "outcome"), outcomes);
+    // Those of the others are all there from the start.
+    let world = busy().await;
+    let page = Page::of(&world).await;
+    for (metric, label) in [
+        ("cache_lookups_total", "cache"),
+        ("cache_lookups_total", "outcome"),
+        ("limit_charges_total", "outcome"),
+        ("connections", "listener"),
+    ] {
+        let exported = page.values(&format!("clerk_gate_{metric}"), label);
+        assert_eq!(names(of(metric, label)), exported, "{metric} {label}");
+    }
+    assert_eq!(documented.len(), 8);
+}
