@@ -1,9 +1,10 @@
-//! The reference: it has what the page has, no more and no less.
+//! The reference, the dashboard and the guide: they have what the page has, no more and no less.
 
 use clerk_gate::clerk::budget::Purpose;
 use clerk_gate::clerk::calls::CallOutcome;
 use clerk_gate::telemetry::access::Action;
 use clerk_gate::telemetry::requests::Mode;
+use serde_json::Value;
 
 use super::*;
 use crate::docs::{names, part, read, rows};
@@ -90,4 +91,87 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
         assert_eq!(names(of(metric, label)), exported, "{metric} {label}");
     }
     assert_eq!(documented.len(), 8);
+}
+
+/// The names of metrics in an expression of `PromQL`.
+fn metrics_in(expression: &str) -> Vec<String> {
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = expression.split(|c| !is_of_a_name(c));
+    let metrics = words.filter(|word| word.starts_with("clerk_gate"));
+    metrics.map(str::to_owned).collect()
+}
+
+/// Every text under this key, however deep.
+fn texts_under<'v>(key: &str, value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::Array(values) => {
+            for value in values {
+                texts_under(key, value, found);
+            }
+        }
+        Value::Object(fields) => {
+            found.extend(fields.get(key).and_then(Value::as_str));
+            for value in fields.values() {
+                texts_under(key, value, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn dashboard_and_alarms_ask_for_metrics_and_labels_of_the_reference() {
+    let reference = read("docs/reference/metrics.md");
+    let mut known = BTreeSet::new();
+    let mut labels = names(["job", "instance", "le"]);
+    for row in rows(part(&reference, "Overview")) {
+        labels.extend(
+            row[2]
+                .split(", ")
+                .map(|label| label.trim_matches('`').to_owned()),
+        );
+        match row[1].as_str() {
+            "histogram" => known.insert(format!("{}_bucket", row[0])),
+            _ => known.insert(row[0].clone()),
+        };
+    }
+    let dashboard: Value = serde_json::from_str(&read("examples/grafana/clerk-gate.json")).unwrap();
+    let mut expressions = Vec::new();
+    texts_under("expr", &dashboard, &mut expressions);
+    assert!(expressions.len() > 20, "{} expressions", expressions.len());
+    let asked = expressions
+        .iter()
+        .flat_map(|expression| metrics_in(expression));
+    // Every metric is on the dashboard.
+    assert_eq!(names(asked), known);
+    texts_under("query", &dashboard, &mut expressions);
+    let guide = read("docs/how-to/scrape-metrics.md");
+    let alarms = guide
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
+    expressions.extend(alarms);
+    for expression in expressions {
+        for metric in metrics_in(expression) {
+            assert!(known.contains(&metric), "`{metric}` in `{expression}`");
+        }
+        let selected = expression.split(['{', ',']).filter_map(|part| {
+            let (label, rest) = part.split_once('=')?;
+            rest.trim_start_matches('~')
+                .starts_with('"')
+                .then_some(label)
+        });
+        let grouped = expression.split("by (").skip(1);
+        let grouped = grouped.flat_map(|rest| rest.split(')').next().unwrap().split(", "));
+        for label in selected.chain(grouped) {
+            assert!(labels.contains(label), "`{label}` in `{expression}`");
+        }
+    }
+    let mut legends = Vec::new();
+    texts_under("legendFormat", &dashboard, &mut legends);
+    for legend in legends {
+        for label in legend.split("{{").skip(1) {
+            let label = label.split("}}").next().unwrap();
+            assert!(labels.contains(label), "`{label}` in `{legend}`");
+        }
+    }
 }
