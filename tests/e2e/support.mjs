@@ -102,7 +102,7 @@ ${policy}`);
     const health = await run('health', `http://127.0.0.1:${admin}/readyz`);
     assert.equal(health.code, 0, `${health.log}\n${process.log}`);
   });
-  return { process, url: `http://localhost:${port}`, stop: () => process.stop() };
+  return { process, url: `http://localhost:${port}`, admin: `http://127.0.0.1:${admin}`, stop: () => process.stop() };
 }
 
 /** What comes of a promise, or an error when it takes too long. */
