@@ -7,12 +7,13 @@ mod check;
 mod dev;
 mod explain;
 mod health;
+mod init;
 mod recipe;
 mod run;
 mod settings;
 mod watch;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     /// Try everything on this machine: a stand-in Clerk, a sample application and the gate
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
+    /// Write a first configuration file, with what to do next
+    Init(init::Init),
     /// Report every problem of a configuration at once, and show its routes
     Check(settings::Settings),
     /// Tell which rule decides about a request, and why
@@ -79,6 +82,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         Command::Run(settings) => run::run(&settings, &environment).await,
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::dev(&dev, &environment).await,
+        Command::Init(init) => init::init(&init, &environment),
         Command::Check(settings) => check::check(&settings, &environment),
         Command::Explain(explain) => explain::explain(&explain, &environment).await,
         Command::Recipe(recipe) => recipe::recipe(&recipe, &environment),
@@ -104,5 +108,18 @@ fn complain(what: &str, hint: Option<&str>) {
     eprintln!("error: {what}");
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
+    }
+}
+
+/// Puts on standard output what was asked for. Whoever stops reading has had enough.
+fn hand_out(text: &[u8]) -> Ending {
+    let mut output = io::stdout().lock();
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Ok(()) => Ending::Well,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ending::Well,
+        Err(error) => {
+            complain(&format!("cannot write to standard output: {error}"), None);
+            Ending::Failed
+        }
     }
 }

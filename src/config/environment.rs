@@ -77,6 +77,24 @@ pub(super) fn overlay(
     }
 }
 
+/// The names of the variables that set a key, in order; never their values. A name with odd signs is
+/// left out, so that these can be written anywhere.
+pub fn names_in(environment: &Environment) -> Vec<&str> {
+    let names = environment
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, _)| name.as_str());
+    let mut names: Vec<&str> = names
+        .filter(|name| {
+            let ours = name.strip_prefix(PREFIX).is_some_and(is_ours);
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            (ours && name.bytes().all(plain)) || CLERK_NAMES.iter().any(|(known, _)| known == name)
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 /// Not the name of the file itself, and not what Kubernetes sets for a service called `clerk-gate`.
 fn is_ours(rest: &str) -> bool {
     rest != "CONFIG"

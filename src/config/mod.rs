@@ -38,7 +38,7 @@ mod tree;
 mod upstream;
 mod webhooks;
 
-pub use environment::{Environment, FlagValue};
+pub use environment::{Environment, FlagValue, names_in};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig,

@@ -21,6 +21,7 @@ fn help_says_what_there_is() {
         vec!["--help"],
         vec!["run", "--help"],
         vec!["dev", "--help"],
+        vec!["init", "--help"],
         vec!["check", "--help"],
         vec!["explain", "--help"],
         vec!["recipe", "--help"],
@@ -48,6 +49,7 @@ fn what_cannot_be_asked_ends_with_2() {
         vec!["dev", "--token-lifetime", "4"],
         vec!["dev", "--events-to", "https://example.com/events"],
         vec!["health", "not an address"],
+        vec!["init"],
     ] {
         let (code, out, err) = run(program().args(&arguments));
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
