@@ -3,11 +3,13 @@
 //! 0: all is well. 1: it could not be done. 2: what was asked cannot be, such as a bad file.
 
 mod check;
+mod completions;
 #[cfg(feature = "dev")]
 mod dev;
 mod explain;
 mod health;
 mod init;
+mod man;
 mod recipe;
 mod run;
 mod settings;
@@ -45,6 +47,10 @@ enum Command {
     Recipe(Box<recipe::Recipe>),
     /// Ask a running gate whether it is ready
     Health(health::Health),
+    /// Print what has a shell complete commands and options
+    Completions(completions::Completions),
+    /// Print a page of the manual
+    Man(man::Man),
 }
 
 /// How a command ended.
@@ -87,6 +93,8 @@ pub async fn main(environment: Environment) -> ExitCode {
         Command::Explain(explain) => explain::explain(&explain, &environment).await,
         Command::Recipe(recipe) => recipe::recipe(&recipe, &environment),
         Command::Health(health) => health::health(&health).await,
+        Command::Completions(completions) => completions::completions(&completions),
+        Command::Man(man) => man::man(&man),
     };
     ending.into()
 }

@@ -26,6 +26,8 @@ fn help_says_what_there_is() {
         vec!["explain", "--help"],
         vec!["recipe", "--help"],
         vec!["health", "--help"],
+        vec!["completions", "--help"],
+        vec!["man", "--help"],
     ] {
         let (code, out, err) = run(program().args(&command));
         assert_eq!((code, err.as_str()), (0, ""));
@@ -50,6 +52,8 @@ fn what_cannot_be_asked_ends_with_2() {
         vec!["dev", "--events-to", "https://example.com/events"],
         vec!["health", "not an address"],
         vec!["init"],
+        vec!["completions", "tcsh"],
+        vec!["man", "fly"],
     ] {
         let (code, out, err) = run(program().args(&arguments));
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");

@@ -14,6 +14,7 @@ mod budgets;
 mod clerk_failures;
 mod cli;
 mod cli_init;
+mod cli_shell;
 mod config;
 mod continuity;
 mod docs;
