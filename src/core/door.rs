@@ -139,6 +139,9 @@ const OVERRIDE_PREFIXES: [&str; 5] = [
 /// Only a WebSocket handshake has it, and no script of a page can set it. Gateways take `Upgrade` away.
 static SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
+/// Goes with `Upgrade: h2c`.
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
 /// The request that a gateway asks about.
 pub struct Original {
     method: Method,
@@ -158,6 +161,7 @@ impl Original {
     ) -> Result<Self, Reason> {
         let headers = asked.headers;
         refuse_disguised(headers, ours)?;
+        refuse_other_protocols(headers)?;
         let words = dialect.words();
         let (method, target, host) = if let Some([method, uri, host]) = words.request {
             (
@@ -256,10 +260,8 @@ fn original_headers(headers: &HeaderMap, host: HeaderValue, chain: &[IpAddr]) ->
     for name in SAID {
         original.remove(name);
     }
-    let upgrades = headers.get_all(UPGRADE).iter().any(|line| {
-        let line = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
-        line.contains("websocket")
-    });
+    // Any other protocol has been refused.
+    let upgrades = protocols(headers).next().is_some();
     original.remove(UPGRADE);
     original.remove(CONNECTION);
     if upgrades || headers.contains_key(&SEC_WEBSOCKET_KEY) {
@@ -274,6 +276,28 @@ fn original_headers(headers: &HeaderMap, host: HeaderValue, chain: &[IpAddr]) ->
         original.insert(&X_FORWARDED_FOR, chain);
     }
     original
+}
+
+/// The protocols that a request would change to.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// Refuses a request that would change to anything but a WebSocket.
+// SECURITY: a door cannot take a header from a request, and what is said after `Upgrade: h2c` would
+// be further requests, which nobody judges.
+fn refuse_other_protocols(headers: &HeaderMap) -> Result<(), Reason> {
+    let other = protocols(headers).any(|token| !token.eq_ignore_ascii_case(b"websocket"));
+    if other || headers.contains_key(&HTTP2_SETTINGS) {
+        Err(Reason::UpgradeUnsupported)
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a request with a header that the application might read in the place of one of ours.

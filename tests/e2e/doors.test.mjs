@@ -87,6 +87,8 @@ ${recipe}}
 /** An application that tells what it has received, and keeps it. */
 class Application {
   received = [];
+  /** What has come after a change to another protocol than websockets. */
+  tunnelled = [];
 
   async start() {
     this.server = http.createServer((request, response) => {
@@ -103,6 +105,12 @@ class Application {
     this.server.on('upgrade', (request, socket) => {
       const { method, url, headers, rawHeaders } = request;
       this.received.push({ method, url, headers, rawHeaders });
+      if (headers.upgrade !== 'websocket') {
+        socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n');
+        socket.on('data', (piece) => this.tunnelled.push(piece.toString('latin1')));
+        socket.on('error', () => {});
+        return socket.setTimeout(2000, () => socket.destroy());
+      }
       const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
       socket.end(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\nhello`);
     });
@@ -468,6 +476,31 @@ hide    = true
       handshake.push(`Cookie: ${cookie}`);
       assert.equal((await open('/members')).status, 101);
       assert.deepEqual(arrived(app.take()[0], 'x-user-id'), [ADA]);
+    });
+
+    test('no protocol but a websocket opens a tunnel past the gate', async () => {
+      const settings = ['Connection: Upgrade, HTTP2-Settings', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'];
+      const handshake = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13'];
+      const after = 'GET /admin/tunnelled HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+      const forms = [
+        ['Upgrade: h2c'], ['Upgrade: h2c', 'Upgrade: websocket'], ['Upgrade: websocket', 'Upgrade: h2c'], ['Upgrade: h2c, websocket'],
+        ['Upgrade: websocket, h2c'], ['Upgrade: notwebsocket'], ['Upgrade: h2c', 'Upgrade: websocket', ...handshake],
+      ];
+      for (const form of forms) {
+        const head = ['GET /public/x HTTP/1.1', `Host: localhost:${port}`, `Origin: ${url}`, ...settings, ...form, '', ''].join('\r\n');
+        const answer = await raw(port, head + after);
+        const said = form.join(' | ');
+        const asked = app.take();
+        // Where the lines are two, one of them is `websocket`: it may stay, and then nothing but that is spoken.
+        const websocket = asked.length === 1 && asked[0].headers.upgrade === 'websocket';
+        if (!websocket) assert.doesNotMatch(answer.text, /^HTTP\/1\.1 101/m, said);
+        for (const request of asked) {
+          assert.equal(request.url, '/public/x', said);
+          assert.ok([undefined, 'websocket'].includes(request.headers.upgrade), `${said}: ${request.headers.upgrade}`);
+          assert.deepEqual(arrived(request, 'http2-settings'), [], said);
+        }
+        assert.deepEqual(app.tunnelled, [], said);
+      }
     });
 
     test('pages of the gate answer under its prefix', async () => {

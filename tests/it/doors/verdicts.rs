@@ -284,6 +284,35 @@ async fn a_websocket_is_known_by_its_key_where_gateways_take_the_upgrade_away() 
 }
 
 #[tokio::test]
+async fn no_protocol_but_a_websocket_passes_a_door() {
+    let world = world().await;
+    for dialect in Dialect::ALL {
+        for lines in [
+            &[("upgrade", "h2c")][..],
+            &[("upgrade", "h2c, websocket")],
+            &[("upgrade", "websocket, h2c")],
+            &[("upgrade", "h2c"), ("upgrade", "websocket")],
+            &[("upgrade", "websocket"), ("upgrade", "h2c")],
+            &[("upgrade", "websocket/13")],
+            &[("upgrade", "TLS/1.0")],
+            &[("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA")],
+        ] {
+            let call = ask(&world, dialect, "GET", "/public/x");
+            let call = lines
+                .iter()
+                .fold(call, |call, (name, value)| call.header(name, value));
+            let answer = call.send().await;
+            assert_eq!(status(dialect, &answer), 400, "{dialect:?} {lines:?}");
+            assert_eq!(code(dialect, &answer), "upgrade-unsupported");
+            assert_eq!(answer.header("cookie"), None, "{dialect:?} {lines:?}");
+        }
+        let call = ask(&world, dialect, "GET", "/public/x").header("upgrade", "WebSocket");
+        assert_eq!(call.send().await.status, 200, "{dialect:?}");
+    }
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
 async fn a_page_of_another_site_opens_no_websocket_through_a_door() {
     let world = world().await;
     let ada = world.clerk.sign_in("ada", None);
