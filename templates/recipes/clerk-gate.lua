@@ -26,6 +26,19 @@ for _, name in ipairs({
     OWN[name] = true
 end
 
+-- HAProxy ends when a question has more lines than it holds itself (`tune.http.maxhdr`), and some are added.
+local MOST_LINES = 80
+
+local function lines(headers)
+    local count = 0
+    for _, values in pairs(headers) do
+        for _ in pairs(values) do
+            count = count + 1
+        end
+    end
+    return count
+end
+
 local function question(txn)
     local headers = {}
     for name, values in pairs(txn.http:req_get_headers()) do
@@ -70,6 +83,9 @@ local function refuse(txn, status, answer)
 end
 
 core.register_action("clerk-gate", { "http-req" }, function(txn)
+    if lines(txn.http:req_get_headers()) > MOST_LINES then
+        return refuse(txn, 431)
+    end
     local client = core.httpclient()
     local asked, answer = pcall(client.get, client, { url = DOOR, headers = question(txn), timeout = 30000 })
     if not asked or not answer or not answer.status or answer.status == 0 then

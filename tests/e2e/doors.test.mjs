@@ -503,6 +503,17 @@ hide    = true
       }
     });
 
+    test('a request of very many lines is no end of the gateway', async () => {
+      for (const count of [60, 78, 85, 95, 96, 97, 100, 120, 300]) {
+        const answer = await asked('/public/lines', Array.from({ length: count }, (_, at) => `a${at}: b`));
+        if (name === 'haproxy' && count > 80) assert.ok([400, 431].includes(answer.status), `${count}: ${answer.status}`);
+        if (count === 60) assert.equal(answer.status, 200, answer.text);
+        assert.equal((await asked('/public/x')).status, 200, `after ${count} lines`);
+        const passed = app.take().map((request) => request.url);
+        assert.deepEqual(passed, answer.status === 200 ? ['/public/lines', '/public/x'] : ['/public/x'], String(count));
+      }
+    });
+
     test('pages of the gate answer under its prefix', async () => {
       const me = await ada.send(`${url}/_gate/me`);
       assert.equal(me.status, 200, me.text);
