@@ -136,8 +136,12 @@ const OVERRIDE_PREFIXES: [&str; 5] = [
     "xhttphostoverride",
 ];
 
-/// Only a WebSocket handshake has it, and no script of a page can set it. Gateways take `Upgrade` away.
-static SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+/// Only a WebSocket handshake has one of these, and no script of a page can set them. Gateways take
+/// `Upgrade` away, and a handshake in HTTP/2 has no key.
+static HANDSHAKE: [HeaderName; 2] = [
+    HeaderName::from_static("sec-websocket-key"),
+    HeaderName::from_static("sec-websocket-version"),
+];
 
 /// Goes with `Upgrade: h2c`.
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -264,7 +268,7 @@ fn original_headers(headers: &HeaderMap, host: HeaderValue, chain: &[IpAddr]) ->
     let upgrades = protocols(headers).next().is_some();
     original.remove(UPGRADE);
     original.remove(CONNECTION);
-    if upgrades || headers.contains_key(&SEC_WEBSOCKET_KEY) {
+    if upgrades || HANDSHAKE.iter().any(|name| headers.contains_key(name)) {
         original.insert(UPGRADE, HeaderValue::from_static("websocket"));
         original.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
