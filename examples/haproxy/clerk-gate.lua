@@ -94,6 +94,9 @@ core.register_action("clerk-gate", { "http-req" }, function(txn)
     if not asked or not answer or not answer.status or answer.status == 0 then
         return refuse(txn, 503)
     end
+    if answer.status < 200 or answer.status > 599 then
+        return refuse(txn, 503)
+    end
     if answer.status ~= 200 then
         return refuse(txn, answer.status, answer)
     end
@@ -104,6 +107,15 @@ core.register_action("clerk-gate", { "http-req" }, function(txn)
             txn.http:req_del_header(name)
         else
             txn.http:req_set_header(name, value)
+        end
+    end
+    -- What does not fit is left out without a word.
+    local written = txn.http:req_get_headers()
+    for _, name in ipairs(TOLD) do
+        local told = answer.headers[name] or {}
+        local found = written[name] or {}
+        if (found[0] or "") ~= (told[0] or told[1] or "") or found[1] then
+            return refuse(txn, 503)
         end
     end
     for number = 1, 8 do
@@ -120,4 +132,6 @@ core.register_action("clerk-gate", { "http-req" }, function(txn)
             txn:set_var("txn.clerk_gate_" .. string.gsub(name, "%-", "_"), value)
         end
     end
+    -- HAProxy goes on after an error in here: without this line the request is denied.
+    txn:set_var("txn.clerk_gate_yes", true)
 end)

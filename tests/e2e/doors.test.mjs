@@ -54,9 +54,9 @@ ${recipe}}
     },
   },
   haproxy: {
-    start({ home, recipe, file }) {
+    start({ home, recipe, file, change = (script) => script }) {
       const script = execFileSync(GATE, ['recipe', 'haproxy-lua', '-c', file], { env: ENVIRONMENT, encoding: 'utf8' });
-      writeFileSync(join(home, 'clerk-gate.lua'), script);
+      writeFileSync(join(home, 'clerk-gate.lua'), change(script));
       writeFileSync(join(home, 'haproxy.cfg'), recipe);
       return new Process('/usr/sbin/haproxy', ['-db', '-f', 'haproxy.cfg'], { cwd: home, env: { ...ENVIRONMENT, CLERK_GATE_SECRET: SECRET } });
     },
@@ -536,6 +536,32 @@ hide    = true
         const answer = await send(at, { headers: [...headers, ['X-Clerk-Gate-Secret', SECRET]] });
         assert.equal(answer.status, name === 'nginx' ? 401 : 400);
         assert.equal(answer.headers['x-user-id'], undefined);
+      }
+    });
+
+    if (name === 'haproxy') test('an action that fails lets nobody in', async () => {
+      const places = ['local client = core.httpclient()', 'local written = txn.http:req_get_headers()', 'txn:set_var("txn.clerk_gate_yes", true)'];
+      for (const place of places) {
+        const broken = mkdtempSync(join(TARGET, `doors-${name}-`));
+        const at = await freePort();
+        const file = join(home, 'clerk-gate.toml');
+        const recipe = execFileSync(GATE, ['recipe', name, '-c', file, '--gateway', `127.0.0.1:${at}`], { env: ENVIRONMENT, encoding: 'utf8' });
+        let behind;
+        try {
+          behind = await server.start({ home: broken, recipe, file, change: (script) => {
+            assert.equal(script.split(place).length, 2, place);
+            return script.replace(place, `error("broken")\n    ${place}`);
+          } });
+          await eventually('it answers', async () => {
+            assert.equal((await send(`http://localhost:${at}/public/x`)).status, 503, behind.log);
+          });
+          assert.equal((await send(`http://localhost:${at}/admin/x`, { headers: [['txn.clerk_gate_yes', 'true']] })).status >= 401, true);
+          assert.equal((await send(`http://localhost:${at}/_gate/me`)).status < 500, true, 'the pages of the gate need no action');
+          assert.deepEqual(app.take(), [], place);
+        } finally {
+          await behind?.stop();
+          rmSync(broken, { recursive: true, force: true });
+        }
       }
     });
 
