@@ -74,12 +74,13 @@ ${recipe}}
   },
   traefik: {
     start({ home, recipe, address }) {
-      const file = join(home, 'traefik.yml');
-      writeFileSync(file, recipe);
+      // Started in the folder of its file, as the recipe says.
+      const file = 'clerk-gate.yml';
+      writeFileSync(join(home, file), recipe);
       return new Process(process.env.TRAEFIK ?? join(VENV, 'traefik'), [
         `--entryPoints.web.address=${address}`, `--providers.file.filename=${file}`,
         '--global.checkNewVersion=false', '--global.sendAnonymousUsage=false', '--log.level=WARN',
-      ]);
+      ], { cwd: home });
     },
   },
 };

@@ -21,7 +21,7 @@ fn the_examples_are_what_the_recipes_print() {
     let mut count = 0;
     for (server, file) in [
         ("nginx", "nginx/clerk-gate.conf"),
-        ("traefik", "traefik/traefik.yml"),
+        ("traefik", "traefik/clerk-gate.yml"),
         ("caddy", "caddy/Caddyfile"),
         ("haproxy", "haproxy/haproxy.cfg"),
         ("haproxy-lua", "haproxy/clerk-gate.lua"),
