@@ -48,10 +48,12 @@ enum Server {
 }
 
 /// Headers that the gate of the proxy takes from every request, as far as their names are known.
-const FORGED: [&str; 26] = [
+const FORGED: [&str; 33] = [
+    "CF-Connecting-IP",
     "Clerk-Proxy-Url",
     "Clerk-Secret-Key",
     "Forwarded",
+    "True-Client-IP",
     "X-Clerk-Auth-Message",
     "X-Clerk-Auth-Reason",
     "X-Clerk-Auth-Signature",
@@ -60,9 +62,14 @@ const FORGED: [&str; 26] = [
     "X-Clerk-Clerk-Url",
     "X-Clerk-Gate-Status",
     "X-Clerk-Gate-Secret",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
     "X-Forwarded-Method",
     "X-Forwarded-Prefix",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
     "X-Forwarded-Uri",
+    "X-Host",
     "X-HTTP-Host-Override",
     "X-HTTP-Method",
     "X-HTTP-Method-Override",

@@ -400,6 +400,8 @@ hide    = true
         ['X-Original-Proto', 'https'], ['X-Original-Client', '127.0.0.1'], ['X-Clerk-Gate-Status', '200'], ['X-Clerk-Gate-Secret', 'x'],
         ['X-Original-URL', '/public/x'], ['X-Rewrite-URL', '/public/x'], ['X-HTTP-Method-Override', 'GET'], ['X-Middleware-Subrequest', 'x'],
         ['X_Original_URI', '/public/x'], ['X_Forwarded_Uri', '/public/x'],
+        ['X-Client-IP', '127.0.0.9'], ['X-Cluster-Client-IP', '127.0.0.9'], ['True-Client-IP', '127.0.0.9'], ['CF-Connecting-IP', '127.0.0.9'],
+        ['X-Host', 'evil.example'], ['X-Forwarded-Scheme', 'https'], ['X-Forwarded-Ssl', 'on'],
       ];
       for (const line of spoofed) {
         const answer = await send(`${url}/members`, { headers: [line] });
