@@ -16,6 +16,7 @@ use super::edge::Edge;
 use super::facts::{RequestFacts, WireRequest};
 use super::origin::Scheme;
 use super::reason::Reason;
+use super::reserved::{RESERVED, letters};
 pub use attributes::{Attributes, HeadLimits, Wording};
 
 /// A gateway, by what it says of a request and by what it makes of an answer.
@@ -317,7 +318,13 @@ fn refuse_disguised<'n>(
             return false;
         }
         let plain = letters(name.as_str());
+        // SECURITY: only what is spelled as everybody spells it is what a recipe takes away or sets.
+        let spelled_oddly = !name
+            .as_str()
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         OVERRIDES.contains(&plain.as_str())
+            || (spelled_oddly && RESERVED.contains(&plain.as_str()))
             || OVERRIDE_PREFIXES
                 .iter()
                 .any(|prefix| plain.starts_with(prefix))
@@ -330,14 +337,6 @@ fn refuse_disguised<'n>(
     } else {
         Ok(())
     }
-}
-
-/// A name without everything but letters and digits.
-fn letters(name: &str) -> String {
-    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
-    plain
-        .map(|byte| char::from(byte.to_ascii_lowercase()))
-        .collect()
 }
 
 impl std::fmt::Debug for Original {

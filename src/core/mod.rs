@@ -43,6 +43,7 @@ pub mod redirect;
 mod referrer;
 pub mod reply;
 pub mod requirement;
+pub mod reserved;
 mod satellite;
 pub mod session_cookies;
 pub mod signed_assertion;

@@ -19,12 +19,13 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Host;
+use crate::core::reserved::letters;
 pub use answer::{Privacy, answer_trailers, end_to_end, is_framed_in_one_way, set_cookies};
 pub use names::{
     CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, RESERVED, RESERVED_PREFIXES, SECRET_COOKIES,
     STATE_COOKIES,
 };
-use names::{CLERKS_OWN, is_one_of, is_reserved_by_prefix, letters, with_letters};
+use names::{CLERKS_OWN, is_one_of, is_reserved_by_prefix, with_letters};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

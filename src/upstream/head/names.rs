@@ -5,42 +5,9 @@ use http::header::{
     CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
-/// Headers that a client may not send to the upstream, in letters and digits only: upstreams that
-/// write headers into variables read `X_Forwarded_For` as `X-Forwarded-For`.
-pub const RESERVED: [&str; 25] = [
-    "xforwardedfor",
-    "xforwardedhost",
-    "xforwardedproto",
-    "xforwardedport",
-    "xforwardedprefix",
-    "xforwardedserver",
-    "xforwardedscheme",
-    "xforwardedssl",
-    "xforwardeduri",
-    "xforwardedmethod",
-    "forwarded",
-    "xrealip",
-    "xclientip",
-    "xclusterclientip",
-    "trueclientip",
-    "cfconnectingip",
-    "xoriginalurl",
-    "xoriginaluri",
-    "xrewriteurl",
-    "xoriginalhost",
-    "xhttphostoverride",
-    "xhost",
-    "clerksecretkey",
-    "clerkproxyurl",
-    "xrequestid",
-];
-
-/// The same, by how they begin.
-pub const RESERVED_PREFIXES: [&str; 4] =
-    [CLERKS_OWN, "xmiddleware", "xhttpmethod", "xmethodoverride"];
-
-/// How headers begin that Clerk's SDKs send to each other, and to the Frontend API.
-pub(super) const CLERKS_OWN: &str = "xclerk";
+pub(super) use crate::core::reserved::CLERKS_OWN;
+use crate::core::reserved::letters;
+pub use crate::core::reserved::{RESERVED, RESERVED_PREFIXES};
 
 /// Headers that are about one connection, and go on in neither direction.
 pub static HOP_BY_HOP: [HeaderName; 9] = [
@@ -134,12 +101,4 @@ pub(super) fn with_letters<T>(name: &str, look: impl FnOnce(&str) -> T) -> T {
     }
     let letters = buffer.get(..length).unwrap_or_default();
     look(std::str::from_utf8(letters).unwrap_or_default())
-}
-
-/// A name without everything but letters and digits, in lower case.
-pub(super) fn letters(name: &str) -> String {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| char::from(byte.to_ascii_lowercase()))
-        .collect()
 }
