@@ -51,6 +51,7 @@ const FOR_STRANGERS: &str = r#"
 name     = "door"
 requests = 5
 window   = "1h"
+by       = "address"
 
 [[route]]
 name    = "keys"
@@ -113,6 +114,12 @@ async fn a_million_strangers_with_addresses_keys_and_tokens_of_their_own_take_a_
     let senders: Vec<_> = senders.map(tokio::spawn).collect();
     for sender in senders {
         sender.await.unwrap();
+    }
+    // Whoever comes again is counted beside all of them.
+    for seen in 1..=6 {
+        let call = Call::new(gate, Method::GET, "/x").header("x-forwarded-for", "10.255.0.1");
+        let limited = call.send().await.status == StatusCode::TOO_MANY_REQUESTS;
+        assert_eq!(limited, seen > 5, "request {seen}");
     }
     let grown = resident(running.id()).saturating_sub(before);
     figure(
