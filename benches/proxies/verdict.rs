@@ -156,6 +156,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
             sites: Vec::new(),
         },
         headers: HeaderPlan::new(Vec::new()),
+        reserved: Arc::new(HeaderPlan::new(Vec::new()).reserved()),
         pages_prefix: "/_gate/".to_owned(),
         debug_headers: false,
         upstreams: Vec::new(),

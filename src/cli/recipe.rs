@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use askama::Template;
 use clap::{Args, ValueEnum};
+use http::HeaderName;
 
 use super::settings::Settings;
-use super::{Ending, complain};
+use super::{Ending, complain, hand_out};
 use crate::config::{Config, DoorConfig, Environment};
 use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
+use crate::core::door;
 use crate::core::edge::PublicAddress;
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Scheme;
@@ -48,7 +50,7 @@ enum Server {
 }
 
 /// Headers that the gate of the proxy takes from every request, as far as their names are known.
-const FORGED: [&str; 33] = [
+const FORGED: [&str; 36] = [
     "CF-Connecting-IP",
     "Clerk-Proxy-Url",
     "Clerk-Secret-Key",
@@ -65,8 +67,10 @@ const FORGED: [&str; 33] = [
     "X-Client-IP",
     "X-Cluster-Client-IP",
     "X-Forwarded-Method",
+    "X-Forwarded-Port",
     "X-Forwarded-Prefix",
     "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
     "X-Forwarded-Ssl",
     "X-Forwarded-Uri",
     "X-Host",
@@ -81,24 +85,7 @@ const FORGED: [&str; 33] = [
     "X-Original-Proto",
     "X-Original-URI",
     "X-Original-URL",
-    "X-Rewrite-URL",
-];
-
-/// Those of them with which the gate is not even asked.
-const OVERRIDES: [&str; 14] = [
-    "X-Clerk-Auth-Message",
-    "X-Clerk-Auth-Reason",
-    "X-Clerk-Auth-Signature",
-    "X-Clerk-Auth-Status",
-    "X-Clerk-Auth-Token",
-    "X-Clerk-Clerk-Url",
-    "X-Clerk-Gate-Status",
-    "X-HTTP-Host-Override",
-    "X-HTTP-Method",
-    "X-HTTP-Method-Override",
-    "X-Method-Override",
-    "X-Middleware-Subrequest",
-    "X-Original-URL",
+    "X-Real-IP",
     "X-Rewrite-URL",
 ];
 
@@ -150,7 +137,8 @@ struct Facts {
     templates: Vec<Header>,
     cookies: Vec<String>,
     forged: &'static [&'static str],
-    overrides: &'static [&'static str],
+    /// Those of them with which the gate is not even asked.
+    overrides: Vec<&'static str>,
     statuses: &'static [u16],
     secret: bool,
 }
@@ -190,10 +178,7 @@ pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
         return Ending::Misused;
     };
     match recipe.server.written(&facts) {
-        Ok(text) => {
-            print!("{text}");
-            Ending::Well
-        }
+        Ok(text) => hand_out(text.as_bytes()),
         Err(error) => {
             complain(&format!("the recipe cannot be written: {error}"), None);
             Ending::Failed
@@ -288,10 +273,17 @@ fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Fact
             .into_iter()
             .collect(),
         forged: &FORGED,
-        overrides: &OVERRIDES,
+        overrides: overrides().collect(),
         statuses: &STATUSES,
         secret: doors.secret.is_some(),
     })
+}
+
+/// What a door refuses whatever it says: what asks it can say no by itself.
+fn overrides() -> impl Iterator<Item = &'static str> {
+    let is_refused =
+        |name: &str| HeaderName::try_from(name).is_ok_and(|name| door::is_refused(&name));
+    FORGED.into_iter().filter(move |name| is_refused(name))
 }
 
 fn templates(config: &Config) -> Vec<Header> {
@@ -329,4 +321,37 @@ fn cookies(suffix: &str) -> Vec<String> {
     names.push(suffixed(SEAL_COOKIE));
     names.push(suffixed(STATE_COOKIE));
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::reserved::{RESERVED, Reserved, with_letters};
+
+    /// What gateways write themselves, in the place of whatever came.
+    const THEIRS: [&str; 4] = [
+        "xforwardedfor",
+        "xforwardedhost",
+        "xforwardedproto",
+        "xrequestid",
+    ];
+
+    #[test]
+    fn whatever_the_proxy_takes_from_a_request_the_recipes_take() {
+        let spelled = |name: &&str| with_letters(name, str::to_owned);
+        let forged: BTreeSet<String> = FORGED.iter().map(spelled).collect();
+        for name in RESERVED.into_iter().filter(|name| !THEIRS.contains(name)) {
+            assert!(forged.contains(name), "{name}");
+        }
+        let reserved = Reserved::of(std::iter::empty());
+        let known = ["x-original-client", "x-original-method", "x-original-proto"];
+        for name in FORGED {
+            let name = HeaderName::try_from(name).unwrap();
+            assert!(
+                reserved.contains(&name) || known.contains(&name.as_str()),
+                "{name}"
+            );
+        }
+        assert_eq!(overrides().count(), 14);
+    }
 }

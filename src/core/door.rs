@@ -16,7 +16,7 @@ use super::edge::Edge;
 use super::facts::{RequestFacts, WireRequest};
 use super::origin::Scheme;
 use super::reason::Reason;
-use super::reserved::{RESERVED, letters};
+use super::reserved::{Reserved, is_read_like, is_reserved_by_beginning, with_letters};
 pub use attributes::{Attributes, HeadLimits, Wording};
 
 /// A gateway, by what it says of a request and by what it makes of an answer.
@@ -126,16 +126,7 @@ static SAID: [&HeaderName; 11] = [
 ];
 
 /// Headers that change what an application takes a request for, in letters and digits.
-const OVERRIDES: [&str; 2] = ["xoriginalurl", "xrewriteurl"];
-
-/// The same, by how they begin; Clerk's SDKs tell each other by `x-clerk-…` who somebody is.
-const OVERRIDE_PREFIXES: [&str; 5] = [
-    "xclerk",
-    "xhttpmethod",
-    "xmethodoverride",
-    "xmiddleware",
-    "xhttphostoverride",
-];
+const OVERRIDES: [&str; 3] = ["xoriginalurl", "xrewriteurl", "xhttphostoverride"];
 
 /// Only a WebSocket handshake has one of these, and no script of a page can set them. Gateways take
 /// `Upgrade` away, and a handshake in HTTP/2 has no key.
@@ -158,14 +149,14 @@ pub struct Original {
 }
 
 impl Original {
-    /// Reads what a gateway says. `ours` are the headers that only the gate may set.
-    pub fn read<'n>(
+    /// Reads what a gateway says.
+    pub fn read(
         dialect: Dialect,
         asked: WireRequest<'_>,
-        ours: impl Iterator<Item = &'n HeaderName>,
+        reserved: &Reserved,
     ) -> Result<Self, Reason> {
         let headers = asked.headers;
-        refuse_disguised(headers, ours)?;
+        refuse_disguised(headers, reserved)?;
         refuse_other_protocols(headers)?;
         let words = dialect.words();
         let (method, target, host) = if let Some([method, uri, host]) = words.request {
@@ -305,32 +296,28 @@ fn refuse_other_protocols(headers: &HeaderMap) -> Result<(), Reason> {
     }
 }
 
+/// Whether a request with a header of this name is refused, whatever the gate itself sets.
+// SECURITY: a door cannot take a header from a request, and what a gateway takes from one is spelled as
+// everybody spells it.
+pub fn is_refused(name: &HeaderName) -> bool {
+    !SAID.contains(&name)
+        && (is_reserved_by_beginning(name)
+            || with_letters(name.as_str(), |letters| OVERRIDES.contains(&letters)))
+}
+
 /// Refuses a request with a header that the application might read in the place of one of ours.
-// SECURITY: a door cannot take a header from a request. A gateway replaces `x-user-id`, and passes on
-// `X_User_Id`, which is the same variable for CGI, WSGI and PHP.
-fn refuse_disguised<'n>(
-    headers: &HeaderMap,
-    ours: impl Iterator<Item = &'n HeaderName>,
-) -> Result<(), Reason> {
-    let protected: Vec<&HeaderName> = ours.chain(SAID).collect();
+// SECURITY: a gateway replaces `x-user-id`, and passes on `X_User_Id`, which is the same variable for
+// CGI, WSGI and PHP.
+fn refuse_disguised(headers: &HeaderMap, reserved: &Reserved) -> Result<(), Reason> {
     let disguised = headers.keys().any(|name| {
-        if protected.contains(&name) {
-            return false;
-        }
-        let plain = letters(name.as_str());
-        // SECURITY: only what is spelled as everybody spells it is what a recipe takes away or sets.
-        let spelled_oddly = !name
-            .as_str()
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        OVERRIDES.contains(&plain.as_str())
-            || (spelled_oddly && RESERVED.contains(&plain.as_str()))
-            || OVERRIDE_PREFIXES
-                .iter()
-                .any(|prefix| plain.starts_with(prefix))
-            || protected
-                .iter()
-                .any(|known| letters(known.as_str()) == plain)
+        let is_known = SAID.contains(&name) || reserved.is_ours(name);
+        let mut spelling = name.as_str().bytes();
+        let is_odd = !spelling.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        !is_known
+            && (is_refused(name)
+                || is_odd && reserved.contains(name)
+                || reserved.is_like_ours(name)
+                || SAID.iter().any(|said| is_read_like(name, said)))
     });
     if disguised {
         Err(Reason::HeaderDisguised)

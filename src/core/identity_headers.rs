@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::identity::Identity;
 use super::jwt::Token;
 use super::machine::{Machine, TokenType};
+use super::reserved::Reserved;
 use super::signed_assertion::{ASSERTION_HEADER, AssertionPlan};
 
 /// The headers of every forwarded request, whoever sent it. Removed from what clients send.
@@ -86,6 +87,11 @@ impl HeaderPlan {
             .chain([&ASSERTION_HEADER])
             .chain(self.mapped.iter().map(|header| &header.name))
             .chain(&self.others)
+    }
+
+    /// What no client may send where this is the plan.
+    pub fn reserved(&self) -> Reserved {
+        Reserved::of(self.names())
     }
 
     /// The headers for a verified session. Nothing is set for what the session does not say.

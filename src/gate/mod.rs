@@ -41,6 +41,7 @@ use crate::core::jwt::Token;
 use crate::core::policy::Policy;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::{Reason, RefreshFailure};
+use crate::core::reserved::Reserved;
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
 use crate::store::notices::{Hearing, Notices};
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub edge: Edge,
     /// Which headers carry identity.
     pub headers: HeaderPlan,
+    /// Which headers no client may send.
+    pub reserved: Arc<Reserved>,
     /// The prefix of our own pages.
     pub pages_prefix: String,
     /// Whether every answer carries Clerk's debug headers.

@@ -59,7 +59,7 @@ pub async fn answer(
     };
     let counter = Counter::of(gate, dialect.into());
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
-    let original = Original::read(dialect, asked, snapshot.headers.names());
+    let original = Original::read(dialect, asked, &snapshot.reserved);
     let read = original
         .as_ref()
         .map_err(|reason| *reason)

@@ -50,7 +50,8 @@ pub(super) fn snapshot(
         config::ClerkCookies::Strip => ClerkCookies::Strip,
         config::ClerkCookies::Keep => ClerkCookies::Keep,
     };
-    let rules = Arc::new(HeaderRules::new(&headers, cookies));
+    let reserved = Arc::new(headers.reserved());
+    let rules = Arc::new(HeaderRules::new(Arc::clone(&reserved), cookies));
     let upstreams = config
         .upstreams
         .iter()
@@ -62,6 +63,7 @@ pub(super) fn snapshot(
         policy: config.policy.clone(),
         edge: config.edge.clone(),
         headers,
+        reserved,
         pages_prefix: config.pages_prefix.clone(),
         debug_headers: config.debug_headers,
         upstreams,

@@ -15,6 +15,7 @@ use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
+use clerk_gate::core::reserved::{RESERVED, RESERVED_PREFIXES};
 use clerk_gate::pages;
 use clerk_gate::telemetry::access::{AccessLine, Action};
 use clerk_gate::telemetry::json::JsonLines;
@@ -406,8 +407,8 @@ pub fn names<T: ToString>(names: impl IntoIterator<Item = T>) -> BTreeSet<String
 #[test]
 fn every_header_that_a_request_loses_is_in_the_reference() {
     let letters = |name: &String| name.replace('-', "");
-    let mut code: Vec<String> = head::RESERVED.map(str::to_owned).to_vec();
-    code.extend(head::RESERVED_PREFIXES.map(|prefix| format!("{prefix}*")));
+    let mut code: Vec<String> = RESERVED.map(str::to_owned).to_vec();
+    code.extend(RESERVED_PREFIXES.map(|prefix| format!("{prefix}*")));
     let documented = headers_under("Removed from requests");
     assert_eq!(documented.iter().map(letters).collect::<Vec<_>>(), code);
     assert_eq!(

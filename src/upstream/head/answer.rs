@@ -5,8 +5,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::names::with_letters;
 use super::{X_REQUEST_ID, is_hop_by_hop, nominated};
+use crate::core::reserved::{CLERKS_OWN, with_letters};
 
 /// Whether everybody agrees on where the body of an answer ends, and on what it is.
 ///
@@ -67,7 +67,7 @@ pub fn answer_trailers(trailers: HeaderMap) -> HeaderMap {
         .filter(|name| {
             is_hop_by_hop(name)
                 || **name == X_REQUEST_ID
-                || with_letters(name.as_str(), |letters| letters.starts_with("xclerk"))
+                || with_letters(name.as_str(), |letters| letters.starts_with(CLERKS_OWN))
         })
         .cloned()
         .collect();

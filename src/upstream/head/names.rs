@@ -1,13 +1,9 @@
-//! The names that the head of a request or an answer is cleaned by, and how a name is compared.
+//! The names that the head of a request or an answer is cleaned by.
 
 use http::HeaderName;
 use http::header::{
     CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-
-pub(super) use crate::core::reserved::CLERKS_OWN;
-use crate::core::reserved::letters;
-pub use crate::core::reserved::{RESERVED, RESERVED_PREFIXES};
 
 /// Headers that are about one connection, and go on in neither direction.
 pub static HOP_BY_HOP: [HeaderName; 9] = [
@@ -70,13 +66,6 @@ pub const CLERK_PARAMETERS: [&str; 7] = [
     "__clerk_gate_state",
 ];
 
-/// Whether a name, in letters and digits only, begins like one of a client's that counts.
-pub(super) fn is_reserved_by_prefix(letters: &str, counts: impl Fn(&str) -> bool) -> bool {
-    RESERVED_PREFIXES
-        .iter()
-        .any(|prefix| counts(prefix) && letters.starts_with(prefix))
-}
-
 /// Whether a name is one of these; `*` stands for however it goes on.
 pub(super) fn is_one_of(patterns: &[&str], name: &str) -> bool {
     patterns
@@ -85,20 +74,4 @@ pub(super) fn is_one_of(patterns: &[&str], name: &str) -> bool {
             Some(beginning) => name.starts_with(beginning),
             None => name == *pattern,
         })
-}
-
-/// Looks at the letters and digits of a name, without a copy on the heap for any usual name.
-pub(super) fn with_letters<T>(name: &str, look: impl FnOnce(&str) -> T) -> T {
-    let mut buffer = [0_u8; 64];
-    if name.len() > buffer.len() {
-        return look(&letters(name));
-    }
-    let plain = name.bytes().filter(u8::is_ascii_alphanumeric);
-    let mut length = 0;
-    for (place, byte) in buffer.iter_mut().zip(plain) {
-        *place = byte.to_ascii_lowercase();
-        length += 1;
-    }
-    let letters = buffer.get(..length).unwrap_or_default();
-    look(std::str::from_utf8(letters).unwrap_or_default())
 }

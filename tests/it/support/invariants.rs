@@ -2,6 +2,8 @@
 //!
 //! Each says what is broken, if anything is.
 
+use std::sync::Arc;
+
 use clerk_gate::config::{self, Colour, Severity, Source, Surroundings};
 use clerk_gate::core::continuity::Keepsake;
 use clerk_gate::core::cookies::Cookies;
@@ -49,7 +51,7 @@ pub fn forwarded_head(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Option<Heade
     let Decision::Forward(permit) = &verdict.decision else {
         return None;
     };
-    let rules = HeaderRules::new(inputs.headers, ClerkCookies::Strip);
+    let rules = HeaderRules::new(Arc::new(inputs.headers.reserved()), ClerkCookies::Strip);
     let id = HeaderValue::from_static("request-1");
     let peer = inputs.facts.client;
     Some(rules.request(inputs.facts, permit, &HostRule::Preserve, peer, &id))
