@@ -4,7 +4,8 @@
 //! session is over (a sign-out here, a webhook, Clerk's word on a session) notes it here, and from
 //! the next request on its tokens are refused. Nothing a stranger sends gets in.
 
-use std::collections::{HashMap, VecDeque};
+mod notes;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -15,23 +16,10 @@ use tokio::sync::watch;
 use crate::core::jwt::Token;
 use crate::core::question::TokenStanding;
 use crate::store::notices::{Notice, Notices, Out, Whose};
-
-/// How many sessions and people are kept in mind. The oldest note goes first. Whoever could fill this
-/// would have to end as many sessions that are theirs; a note that is made again takes no further room.
-const CAPACITY: usize = 1_000_000;
-
-/// How many there may be for what other gates say to be kept in mind.
-// SECURITY: whoever can write where gates share must not push out what was learned here.
-const CAPACITY_OF_OTHERS: usize = CAPACITY / 2;
+use notes::{Note, Notes};
 
 /// By how much the clock of another gate may be ahead, in seconds.
 const AHEAD_S: u64 = 60;
-
-/// How much longer a note has to be kept for making it again to change anything, in milliseconds.
-const AGAIN_MS: u64 = 60 * 60 * 1000;
-
-/// How much longer than the notes their order may be.
-const SLACK: usize = 64;
 
 /// What is known to be over.
 pub struct Denials {
@@ -40,22 +28,6 @@ pub struct Denials {
     noted: AtomicBool,
     notes: RwLock<Notes>,
     changes: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Notes {
-    by_subject: HashMap<Whose, Note>,
-    /// The subjects in the order in which they were noted, with the time at which they may go.
-    order: VecDeque<(Whose, u64)>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Note {
-    /// Tokens issued up to this second are out, those of a session whenever they were issued.
-    revoked_to: u64,
-    /// Tokens issued before this second tell of a time that is over: they have to be renewed.
-    outdated_before: u64,
-    forget_at_ms: u64,
 }
 
 /// What a token tells that can have come to an end.
@@ -121,7 +93,7 @@ impl Denials {
     pub fn heard(&self, out: &Out, now_ms: u64) {
         let latest = now_ms.saturating_add(self.keep_ms());
         let forget_at_ms = out.forget_at_ms.min(latest);
-        if forget_at_ms <= now_ms || self.is_full(&out.whose) {
+        if forget_at_ms <= now_ms {
             return;
         }
         // SECURITY: a time ahead would keep a person out who signs in anew, whatever is said later.
@@ -129,9 +101,14 @@ impl Denials {
             Whose::Session(_) => u64::MAX,
             Whose::User(_) | Whose::Organization(_) => (now_ms / 1000).saturating_add(AHEAD_S),
         };
-        self.put(out.whose.clone(), forget_at_ms, now_ms, |note| {
-            note.revoked_to = note.revoked_to.max(out.revoked_to.min(latest_s));
-            note.outdated_before = note.outdated_before.max(out.outdated_before.min(latest_s));
+        self.change(|notes| {
+            if !notes.have_room_for_others(&out.whose) {
+                return None;
+            }
+            notes.put(out.whose.clone(), forget_at_ms, now_ms, |note| {
+                note.revoked_to = note.revoked_to.max(out.revoked_to.min(latest_s));
+                note.outdated_before = note.outdated_before.max(out.outdated_before.min(latest_s));
+            })
         });
     }
 
@@ -182,29 +159,20 @@ impl Denials {
         self.changes.subscribe()
     }
 
-    fn of(&self, subject: &Whose, now_ms: u64) -> Note {
+    fn of(&self, whose: &Whose, now_ms: u64) -> Note {
         let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
-        let note = notes.by_subject.get(subject).copied().unwrap_or_default();
-        if now_ms < note.forget_at_ms {
-            note
-        } else {
-            Note::default()
-        }
+        notes.of(whose, now_ms)
     }
 
     fn keep_ms(&self) -> u64 {
         u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn is_full(&self, whose: &Whose) -> bool {
-        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
-        notes.by_subject.len() >= CAPACITY_OF_OTHERS && !notes.by_subject.contains_key(whose)
-    }
-
     /// Makes a note, and tells the other gates of it.
     fn note(&self, whose: Whose, now_ms: u64, change: impl FnOnce(&mut Note)) {
         let forget_at_ms = now_ms.saturating_add(self.keep_ms());
-        if let Some(note) = self.put(whose.clone(), forget_at_ms, now_ms, change) {
+        let noted = self.change(|notes| notes.put(whose.clone(), forget_at_ms, now_ms, change));
+        if let Some(note) = noted {
             self.others.tell(Notice::Out(Out {
                 whose,
                 revoked_to: note.revoked_to,
@@ -214,30 +182,12 @@ impl Denials {
         }
     }
 
-    /// What is noted now, if that is news.
-    fn put(
-        &self,
-        whose: Whose,
-        forget_at_ms: u64,
-        now_ms: u64,
-        change: impl FnOnce(&mut Note),
-    ) -> Option<Note> {
+    /// Changes the notes, and says so if there is news.
+    fn change(&self, change: impl FnOnce(&mut Notes) -> Option<Note>) -> Option<Note> {
         let note = {
             let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
-            let before = notes.by_subject.get(&whose).copied().unwrap_or_default();
-            let mut note = before;
-            change(&mut note);
-            // SECURITY: whoever holds an old token may have its session noted again and again. That must
-            // neither push others out nor have all that is open looked at.
-            if note == before && forget_at_ms <= before.forget_at_ms.saturating_add(AGAIN_MS) {
-                return None;
-            }
-            note.forget_at_ms = forget_at_ms.max(before.forget_at_ms);
-            notes.by_subject.insert(whose.clone(), note);
-            notes.order.push_back((whose, note.forget_at_ms));
-            notes.forget(now_ms);
-            note
-        };
+            change(&mut notes)
+        }?;
         self.noted.store(true, Ordering::Release);
         self.changes.send_modify(|count| *count += 1);
         Some(note)
@@ -255,38 +205,11 @@ pub(super) fn issued(token: &Token) -> u64 {
     token.number("iat").map_or(0, |iat| iat as u64)
 }
 
-impl Notes {
-    /// Lets go of what has had its time, and of the oldest where there is too much.
-    fn forget(&mut self, now_ms: u64) {
-        let by_subject = &mut self.by_subject;
-        // INVARIANT: the order is no longer than twice the notes, however often they are made again.
-        if self.order.len() > 2 * by_subject.len() + SLACK {
-            let counts = |(subject, at): &(Whose, u64)| {
-                (by_subject.get(subject)).is_some_and(|note| note.forget_at_ms == *at)
-            };
-            self.order.retain(counts);
-        }
-        while let Some((subject, at)) = self.order.front() {
-            if *at > now_ms && by_subject.len() <= CAPACITY {
-                return;
-            }
-            // A subject that was noted again stands in the order once more.
-            if by_subject
-                .get(subject)
-                .is_some_and(|note| note.forget_at_ms == *at)
-            {
-                by_subject.remove(subject);
-            }
-            self.order.pop_front();
-        }
-    }
-}
-
 impl fmt::Debug for Denials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
         f.debug_struct("Denials")
-            .field("noted", &notes.by_subject.len())
+            .field("noted", &notes.len())
             .finish_non_exhaustive()
     }
 }
@@ -297,6 +220,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::json;
 
+    use super::notes::{AGAIN_MS, CAPACITY, CAPACITY_OF_OTHERS, SLACK};
     use super::*;
 
     const NOW: u64 = 1_790_000_000_000;
