@@ -100,6 +100,20 @@ struct Asked {
     silent_since_ms: Option<u64>,
 }
 
+impl Asked {
+    /// Has Clerk asked as another configuration says from now on; how it went so far stays.
+    fn go_by(&mut self, new: Self) {
+        let Self {
+            by,
+            every,
+            grace,
+            max,
+            ..
+        } = new;
+        (self.by, self.every, self.grace, self.max) = (by, every, grace, max);
+    }
+}
+
 impl Entry {
     /// There is a token that holds until then.
     fn holds(&mut self, until_ms: u64) {
@@ -282,8 +296,10 @@ impl Live {
                 .get_key_value(&whose)
                 .map_or_else(|| Arc::new(whose), |(known, _)| Arc::clone(known));
             let entry = board.entry(Arc::clone(&whose)).or_default();
-            if entry.asked.is_none() {
-                entry.asked = asked;
+            match (&mut entry.asked, asked) {
+                (Some(known), Some(new)) => known.go_by(new),
+                (known @ None, new) => *known = new,
+                (Some(_), None) => {}
             }
             entry.holds(holds_ms);
             entry.open.insert(slot.id, Arc::clone(&slot));

@@ -120,6 +120,31 @@ async fn a_stream_lives_on_without_a_word_of_clerks_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn clerk_is_asked_with_the_key_of_the_configuration_that_is_in_force() {
+    let (world, upstream) = world_with(|world| {
+        world.configure(|config| {
+            config.clerk.live.check = Some(EVERY);
+            config.clerk.secret_key = Some("sk_test_of_yesterday".into());
+        })
+    })
+    .await;
+    let ada = world.clerk.sign_in("ada", None);
+    let (_browser, _server) = websocket(&world, &upstream, &ada).await;
+    let mut config = world.config.clone();
+    config.clerk.secret_key = Some(world.clerk.secret_key().into());
+    world.reloader.change_to(config).unwrap();
+    let (mut client, mut server) = events(&world, &upstream, &lines(&ada)).await;
+    world.clock.advance_ms(A_TOKENS_LIFE_MS);
+    eventually("clerk was asked", || asked(&world) >= 2).await;
+    world.clock.advance_ms(11 * 60 * 1000);
+    let before = asked(&world);
+    eventually("clerk was asked again", || asked(&world) >= before + 2).await;
+    assert_eq!(open(&world), 2);
+    server.send("9\r\ndata: 2\n\n\r\n").await;
+    client.until("data: 2\n\n\r\n").await;
+}
+
+#[tokio::test]
 async fn a_good_word_begins_the_grace_anew() {
     let (world, upstream) = curious().await;
     let ada = world.clerk.sign_in("ada", None);
