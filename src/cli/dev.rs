@@ -108,7 +108,7 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
     } else {
         print!("{}", ready.introduction());
     }
-    run::serve(bound, std::future::pending()).await
+    run::serve(bound).await
 }
 
 /// Anybody who reaches the stand-in can be anyone: it stays on this machine, and away from live keys.

@@ -36,13 +36,16 @@ pub(super) async fn run(settings: &Settings, environment: &Environment) -> Endin
         Err(ending) => return ending,
     };
     let again = Again {
-        settings,
-        environment,
+        settings: settings.clone(),
+        environment: environment.clone(),
         path: found.path,
         reloader: bound.reloader(),
     };
     let reading = again.whenever_told(hangup, found.config.watch, found.files);
-    serve(bound, reading).await
+    let reading = tokio::spawn(reading);
+    let ending = serve(bound).await;
+    reading.abort();
+    ending
 }
 
 fn deaf(error: &std::io::Error) -> Ending {
@@ -51,25 +54,30 @@ fn deaf(error: &std::io::Error) -> Ending {
 }
 
 /// Reads the configuration again.
-struct Again<'a> {
-    settings: &'a Settings,
-    environment: &'a Environment,
+struct Again {
+    settings: Settings,
+    environment: Environment,
     // SECURITY: the one that was found at the start. Were another one looked for, a file that is gone for
     // a moment would take the whole policy with it.
     path: Option<PathBuf>,
     reloader: Arc<Reloader>,
 }
 
-impl Again<'_> {
-    /// Reads it on each SIGHUP and, if it is watched, whenever its files have changed. Never returns.
+impl Again {
+    /// Reads it on each SIGHUP and, if it is watched, whenever its files have changed, for ever. Files that
+    /// cannot be had at once keep nobody else waiting.
     async fn whenever_told(self, mut hangup: Signal, watch: bool, files: Vec<Seen>) {
+        let again = Arc::new(self);
         let mut watched = Watched::new(files);
         loop {
             tokio::select! {
                 _ = hangup.recv() => info!(signal = "SIGHUP", "asked to read the configuration again"),
                 () = watched.changed(), if watch => info!("the files of the configuration have changed"),
             }
-            let files = self.read();
+            let again = Arc::clone(&again);
+            let Ok(files) = tokio::task::spawn_blocking(move || again.read()).await else {
+                return;
+            };
             watched = Watched::new(files);
         }
     }
@@ -79,7 +87,7 @@ impl Again<'_> {
     fn read(&self) -> Vec<Seen> {
         let kept = "the configuration stays as it was";
         let path = self.path.as_deref();
-        match self.settings.load_quietly(self.environment, path) {
+        match self.settings.load_quietly(&self.environment, path) {
             Ok(found) => {
                 if !found.warnings.is_empty() {
                     let warnings = found.warnings.render(Colour::Plain);
@@ -129,9 +137,8 @@ pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
         })
 }
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short. `beside` is done
-/// meanwhile, and never ends.
-pub(super) async fn serve(bound: Bound, beside: impl Future<Output = ()>) -> Ending {
+/// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short.
+pub(super) async fn serve(bound: Bound) -> Ending {
     let (mut terminate, mut interrupt) = match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -142,7 +149,6 @@ pub(super) async fn serve(bound: Bound, beside: impl Future<Output = ()>) -> End
     let stop = CancellationToken::new();
     let serving = bound.run(stop.clone());
     let mut serving = std::pin::pin!(serving);
-    let mut beside = std::pin::pin!(beside);
     loop {
         let name = tokio::select! {
             ended = &mut serving => {
@@ -154,7 +160,6 @@ pub(super) async fn serve(bound: Bound, beside: impl Future<Output = ()>) -> End
                     }
                 };
             }
-            () = &mut beside, if !stop.is_cancelled() => continue,
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };

@@ -18,7 +18,7 @@ const USUAL_PLACES: [&str; 2] = ["clerk-gate.toml", "/etc/clerk-gate/clerk-gate.
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "CLERK_GATE_CONFIG";
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct Settings {
     /// The configuration file [default: clerk-gate.toml here, then in /etc/clerk-gate]
     #[arg(short, long, value_name = "FILE", env = FILE_VARIABLE)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -22,7 +23,7 @@ pub(super) struct Seen {
 /// Files, and how they were when they were read.
 #[derive(Debug)]
 pub(super) struct Watched {
-    seen: Vec<Seen>,
+    seen: Arc<[Seen]>,
     /// As they were when they were last looked at.
     stamps: Vec<Option<Stamp>>,
 }
@@ -56,9 +57,19 @@ impl Watched {
     /// Watches for files that are not as they were read.
     pub(super) fn new(seen: Vec<Seen>) -> Self {
         Self {
-            seen,
+            seen: seen.into(),
             stamps: Vec::new(),
         }
+    }
+
+    /// Looks at the files where nobody waits for it but the caller: a file system may take its time.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&[Seen]) -> T + Send + 'static,
+    ) -> Option<T> {
+        let seen = Arc::clone(&self.seen);
+        let looked = tokio::task::spawn_blocking(move || look(&seen)).await;
+        looked.ok()
     }
 
     /// Returns once something else is in the files, and has stayed for a while: whoever writes several
@@ -67,13 +78,15 @@ impl Watched {
         let mut settled = true;
         loop {
             tokio::time::sleep(PAUSE).await;
-            let stamps: Vec<_> = self.seen.iter().map(|seen| stamp(&seen.file)).collect();
+            let stamps = self.look(|seen| seen.iter().map(|seen| stamp(&seen.file)).collect());
+            let stamps = stamps.await.unwrap_or_default();
             if stamps != self.stamps {
                 self.stamps = stamps;
                 settled = false;
             } else if !settled {
                 settled = true;
-                if self.seen.iter().any(|seen| Seen::now(&seen.file) != *seen) {
+                let differ = |seen: &[Seen]| seen.iter().any(|seen| Seen::now(&seen.file) != *seen);
+                if self.look(differ).await == Some(true) {
                     return;
                 }
             }
