@@ -23,7 +23,7 @@ use super::proxy::Peer;
 use super::{own_answer, request_id};
 use crate::core::decide::Permit;
 use crate::core::door::{Dialect, Original};
-use crate::core::facts::{self, WireRequest};
+use crate::core::facts;
 use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
 use crate::gate::{Gate, Snapshot};
@@ -49,17 +49,9 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (parts, _) = request.into_parts();
-    let asked = WireRequest {
-        method: &parts.method,
-        target: &parts.uri,
-        version: parts.version,
-        headers: &parts.headers,
-        peer: peer.address,
-        scheme: peer.scheme,
-    };
     let counter = Counter::of(gate, dialect.into());
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
-    let original = Original::read(dialect, asked, &snapshot.reserved);
+    let original = Original::read(dialect, peer.wire(&parts), &snapshot.reserved);
     let read = original
         .as_ref()
         .map_err(|reason| *reason)

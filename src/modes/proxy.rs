@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -37,6 +38,20 @@ pub struct Peer {
     pub scheme: Scheme,
 }
 
+impl Peer {
+    /// What it has sent, as it came.
+    pub(super) fn wire(self, parts: &Parts) -> WireRequest<'_> {
+        WireRequest {
+            method: &parts.method,
+            target: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            peer: self.address,
+            scheme: self.scheme,
+        }
+    }
+}
+
 /// Answers a request. Never fails: every failure is an answer with a reason.
 pub async fn answer(
     gate: &Gate,
@@ -48,17 +63,9 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (parts, body) = request.into_parts();
-    let wire = WireRequest {
-        method: &parts.method,
-        target: &parts.uri,
-        version: parts.version,
-        headers: &parts.headers,
-        peer: peer.address,
-        scheme: peer.scheme,
-    };
     let counter = Counter::of(gate, Mode::Proxy);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
-    let facts = match RequestFacts::read(wire, &snapshot.edge) {
+    let facts = match RequestFacts::read(peer.wire(&parts), &snapshot.edge) {
         Ok(facts) => facts,
         Err(reason) => {
             let audience = facts::audience(&parts.method, &parts.headers);
