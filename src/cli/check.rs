@@ -1,7 +1,7 @@
 //! `clerk-gate check`.
 
 use super::settings::{Settings, summary};
-use super::{Ending, colour};
+use super::{Ending, colour, hand_out};
 use crate::config::{self, Environment};
 
 /// Reports every problem on standard error, and the routes on standard output.
@@ -13,7 +13,7 @@ pub(super) fn check(settings: &Settings, environment: &Environment) -> Ending {
     if !found.warnings.is_empty() {
         eprintln!("{}\n", found.warnings.render(colour(environment)));
     }
-    println!("{}: {}\n", found.name, summary(&found.warnings));
-    print!("{}", config::route_table(&found.config));
-    Ending::Well
+    let summary = summary(&found.warnings);
+    let routes = config::route_table(&found.config);
+    hand_out(format!("{}: {summary}\n\n{routes}", found.name).as_bytes())
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::run;
-use super::{Ending, colour, complain};
+use super::{Ending, colour, complain, hand_out};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment, FlagValue, Loaded, Source, Surroundings};
 use crate::core::origin::Origin;
@@ -103,10 +103,13 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
         sample: company.app.is_some(),
         scripts: dev.clerk_js.is_some(),
     };
-    if dev.json {
-        println!("{}", ready.json());
+    let text = if dev.json {
+        format!("{}\n", ready.json())
     } else {
-        print!("{}", ready.introduction());
+        ready.introduction()
+    };
+    if hand_out(text.as_bytes()) == Ending::Failed {
+        return Ending::Failed;
     }
     run::serve(bound).await
 }

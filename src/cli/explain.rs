@@ -7,7 +7,7 @@ use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::settings::Settings;
-use super::{Ending, complain};
+use super::{Ending, complain, hand_out};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment};
 use crate::core::decide::Inputs;
@@ -77,12 +77,12 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
     };
     let trust = sender.as_ref().map_or(Trust::Nobody, Trust::Sender);
     let explanation = explain.rehearse(trust, &snapshot, &headers, now_ms).await;
-    if explain.json {
-        println!("{:#}", explanation.to_json());
+    let text = if explain.json {
+        format!("{:#}\n", explanation.to_json())
     } else {
-        print!("{explanation}");
-    }
-    Ending::Well
+        explanation.to_string()
+    };
+    hand_out(text.as_bytes())
 }
 
 impl Explain {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use clerk_gate::clock::{Clock as _, SystemClock};
 use clerk_gate::standin::{StandIn, StandInOptions};
@@ -210,6 +211,33 @@ fn health_asks_and_says_why_not() {
     let (code, _, err) = run(program().args(["health", &format!("http://{closed}/readyz")]));
     assert_eq!(code, 1);
     assert!(err.contains("is not well: cannot connect"), "{err}");
+}
+
+#[test]
+fn whoever_stops_reading_is_no_trouble() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/gateways/clerk-gate.toml"
+    );
+    for arguments in [
+        &["check"][..],
+        &["explain", "GET", "/admin"],
+        &["explain", "GET", "/admin", "--json"],
+        &["recipe", "nginx"],
+    ] {
+        let mut command = program();
+        let mut child = command
+            .args(arguments)
+            .args(["-c", path])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
