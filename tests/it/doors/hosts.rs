@@ -6,9 +6,9 @@ use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::HostPattern;
 use clerk_gate::core::requirement::Requirement;
 
-use super::{said, status};
+use super::asked;
 use crate::attacks::{assert_none, table};
-use crate::support::{World, raw, route, usual_routes};
+use crate::support::{World, route, usual_routes};
 
 /// Doors for several hosts, one of which is for admins alone.
 async fn world() -> World {
@@ -24,29 +24,6 @@ async fn world() -> World {
         .with_doors()
         .start()
         .await
-}
-
-/// The status that somebody gets who asks for this host.
-async fn asked(world: &World, dialect: Dialect, host: &[u8], person: &str) -> u16 {
-    let mut bytes = match dialect {
-        Dialect::Envoy => b"GET /auth/envoy/ HTTP/1.1\r\n".to_vec(),
-        _ => format!("GET {} HTTP/1.1\r\nhost: door\r\n", dialect.path()).into_bytes(),
-    };
-    for (name, value) in said(dialect, "GET", "/", "{host}") {
-        bytes.extend_from_slice(format!("{name}: ").as_bytes());
-        if value == "{host}" {
-            bytes.extend_from_slice(host);
-        } else {
-            bytes.extend_from_slice(value.as_bytes());
-        }
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(format!("connection: close\r\n{person}\r\n").as_bytes());
-    let answer = raw(world.doors.unwrap(), &bytes).await;
-    match answer.header("x-clerk-gate-status") {
-        Some(_) => status(dialect, &answer),
-        None => answer.status.as_u16(),
-    }
 }
 
 #[tokio::test]
@@ -79,7 +56,7 @@ async fn a_host_is_judged_at_a_door_however_it_is_written() {
                 "open" => 200,
                 status => status.parse().unwrap(),
             };
-            let is = asked(&world, dialect, host, person).await;
+            let is = asked(&world, dialect, (b"/", host), person).await;
             if is != wanted {
                 faults.push(case.fault(format!("{dialect:?}: {is} and not {wanted}")));
             }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 use clerk_gate::core::door::Dialect;
 
-use crate::support::{Answer, Call, World};
+use crate::support::{Answer, Call, World, raw};
 use http::Method;
 
 /// The address of a client, as gateways tell it.
@@ -43,6 +43,34 @@ pub fn said(dialect: Dialect, method: &str, uri: &str, host: &str) -> Vec<(Strin
         .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// The status that is answered to a question with this target and host in it, byte by byte.
+async fn asked(
+    world: &World,
+    dialect: Dialect,
+    (target, host): (&[u8], &[u8]),
+    lines: &str,
+) -> u16 {
+    let mut bytes = match dialect {
+        Dialect::Envoy => [b"GET /auth/envoy", target, b" HTTP/1.1\r\n"].concat(),
+        _ => format!("GET {} HTTP/1.1\r\nhost: door\r\n", dialect.path()).into_bytes(),
+    };
+    for (name, value) in said(dialect, "GET", "{target}", "{host}") {
+        bytes.extend_from_slice(format!("{name}: ").as_bytes());
+        bytes.extend_from_slice(match value.as_str() {
+            "{target}" => target,
+            "{host}" => host,
+            other => other.as_bytes(),
+        });
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(format!("connection: close\r\n{lines}\r\n").as_bytes());
+    let answer = raw(world.doors.unwrap(), &bytes).await;
+    match answer.header("x-clerk-gate-status") {
+        Some(_) => status(dialect, &answer),
+        None => answer.status.as_u16(),
+    }
 }
 
 /// A question at a door, with these header lines of the gateway's.

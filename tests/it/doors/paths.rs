@@ -3,33 +3,9 @@
 use clerk_gate::core::door::Dialect;
 use clerk_gate::core::path::CanonicalPath;
 
-use super::{said, status};
+use super::asked;
 use crate::attacks::{assert_none, table};
-use crate::support::{World, raw, usual_routes};
-
-/// Sends a question with this target in it, byte by byte.
-async fn asked(world: &World, dialect: Dialect, target: &[u8], lines: &str) -> u16 {
-    let host = format!("localhost:{}", world.gate.port());
-    let mut bytes = match dialect {
-        Dialect::Envoy => [b"GET /auth/envoy", target, b" HTTP/1.1\r\n"].concat(),
-        _ => format!("GET {} HTTP/1.1\r\nhost: door\r\n", dialect.path()).into_bytes(),
-    };
-    for (name, value) in said(dialect, "GET", "{target}", &host) {
-        bytes.extend_from_slice(format!("{name}: ").as_bytes());
-        if value == "{target}" {
-            bytes.extend_from_slice(target);
-        } else {
-            bytes.extend_from_slice(value.as_bytes());
-        }
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(format!("connection: close\r\n{lines}\r\n").as_bytes());
-    let answer = raw(world.doors.unwrap(), &bytes).await;
-    match answer.header("x-clerk-gate-status") {
-        Some(_) => status(dialect, &answer),
-        None => answer.status.as_u16(),
-    }
-}
+use crate::support::{World, usual_routes};
 
 #[tokio::test]
 async fn a_door_lets_through_what_the_proxy_forwards_as_it_came_and_nothing_else() {
@@ -56,7 +32,8 @@ async fn a_door_lets_through_what_the_proxy_forwards_as_it_came_and_nothing_else
         let canonical = CanonicalPath::parse(path).is_ok_and(|read| read.as_str() == path);
         let dialect = Dialect::ALL[number % Dialect::ALL.len()];
         for (person, judged) in &people {
-            let is = asked(&world, dialect, &target, person).await;
+            let host = format!("localhost:{}", world.gate.port());
+            let is = asked(&world, dialect, (&target, host.as_bytes()), person).await;
             let expected = case.expected.parse::<u16>().ok();
             let wanted = if canonical {
                 expected.unwrap_or(*judged)
