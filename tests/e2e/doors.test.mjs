@@ -568,6 +568,46 @@ hide    = true
       }
     });
 
+    if (name === 'haproxy') test('an answer that is none, and one that does not fit, let nobody in', async () => {
+      let said = '';
+      const answering = net.createServer((socket) => {
+        socket.on('error', () => {});
+        socket.once('data', () => socket.end(said, 'latin1'));
+      });
+      answering.listen(0, '127.0.0.1');
+      await once(answering, 'listening');
+      const odd = mkdtempSync(join(TARGET, `doors-${name}-`));
+      const at = await freePort();
+      const file = join(home, 'clerk-gate.toml');
+      const recipe = execFileSync(GATE, ['recipe', name, '-c', file, '--gateway', `127.0.0.1:${at}`], { env: ENVIRONMENT, encoding: 'utf8' });
+      let behind;
+      try {
+        behind = await server.start({ home: odd, recipe, file, change: (script) => {
+          assert.equal(script.split(`http://127.0.0.1:${door}/`).length, 2);
+          return script.replace(`http://127.0.0.1:${door}/`, `http://127.0.0.1:${answering.address().port}/`);
+        } });
+        const yes = (permissions) => `HTTP/1.1 200 OK\r\nx-user-id: user_1\r\nx-org-permissions: ${permissions}\r\ncontent-length: 0\r\n\r\n`;
+        const ask = (headers = []) => send(`http://localhost:${at}/public/x`, { headers });
+        said = yes('org:a');
+        await eventually('it answers', async () => assert.equal((await ask()).status, 200, behind.log));
+        const [request] = app.take().slice(-1);
+        assert.equal(request.headers['x-org-permissions'], 'org:a');
+        for (const status of ['099 Odd', '600 Odd', '700 Odd', '999 Odd']) {
+          said = `HTTP/1.1 ${status}\r\nx-user-id: user_1\r\ncontent-length: 0\r\n\r\n`;
+          assert.equal((await ask()).status, 503, status);
+        }
+        // Whatever a client adds must not push out what is told of it.
+        said = yes(`org:${'a'.repeat(50_000)}`);
+        const padded = await ask([['X-A', 'b'.repeat(14_000)], ['X-B', 'b'.repeat(14_000)]]);
+        assert.equal(padded.status, 503, padded.text);
+        assert.deepEqual(app.take(), []);
+      } finally {
+        await behind?.stop();
+        answering.close();
+        rmSync(odd, { recursive: true, force: true });
+      }
+    });
+
     test('where nobody can tell, nobody gets in and the client hears 503', async () => {
       const closed = await freePort();
       const home503 = mkdtempSync(join(TARGET, `doors-${name}-`));
