@@ -1,6 +1,9 @@
 //! What the documents say is true: TOML blocks load, links lead somewhere, and references have what
 //! the code has, no more and no less.
 
+mod blocks;
+mod commands;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -73,28 +76,30 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-fn load(name: &str, text: &str) -> Result<Loaded, Report> {
-    // Files that are named in examples are there, and hold what they should.
-    let files = |path: &Path| -> io::Result<Vec<u8>> {
-        let key = if text.contains("pk_live_") {
-            "sk_live_x"
-        } else {
-            "sk_test_x"
-        };
-        if path.ends_with("door") {
-            Ok(b"0123456789abcdef0123456789abcdef".to_vec())
-        } else if path.ends_with("webhooks") {
-            Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
-        } else if path.ends_with("redis-ca.pem") {
-            fs::read(Path::new(ROOT).join("tests/cases/keys/roots.pem"))
-        } else if path.ends_with("assertion.pem") {
-            fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
-        } else if path.starts_with("/run/secrets") {
-            Ok(key.as_bytes().to_vec())
-        } else {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        }
+/// What a file holds that a configuration of the documents names.
+fn file_of_an_example(text: &str, path: &Path) -> io::Result<Vec<u8>> {
+    let key = if text.contains("pk_live_") {
+        "sk_live_x"
+    } else {
+        "sk_test_x"
     };
+    if path.ends_with("door") {
+        Ok(b"0123456789abcdef0123456789abcdef".to_vec())
+    } else if path.ends_with("webhooks") {
+        Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
+    } else if path.ends_with("redis-ca.pem") {
+        fs::read(Path::new(ROOT).join("tests/cases/keys/roots.pem"))
+    } else if path.ends_with("assertion.pem") {
+        fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
+    } else if path.starts_with("/run/secrets") {
+        Ok(key.as_bytes().to_vec())
+    } else {
+        Err(io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+fn load(name: &str, text: &str) -> Result<Loaded, Report> {
+    let files = |path: &Path| file_of_an_example(text, path);
     let surroundings = Surroundings {
         environment: &Vec::new(),
         flags: &[],
