@@ -18,6 +18,7 @@ use crate::core::origin::Origin;
 use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
+use crate::upstream::Reuse;
 use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
@@ -137,6 +138,8 @@ pub struct UpstreamConfig {
     pub response_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
+    /// Whom a connection may serve that has served somebody.
+    pub reuse: Reuse,
     /// Which `Host` it sees.
     pub host: HostHeader,
     /// Certificate authorities to trust instead of the system's.

@@ -12,6 +12,7 @@ use super::signed_assertion;
 use crate::core::origin::Origin;
 use crate::core::policy::PathReading;
 use crate::tls::{self, ExtraRoots};
+use crate::upstream::Reuse;
 
 /// The upstreams of a configuration; the first is `[upstream]`.
 pub(super) struct Upstreams {
@@ -66,6 +67,7 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> UpstreamSec
     let connect = section.duration("connect-timeout", short.clone());
     let response = section.duration("response-timeout", long);
     let idle = section.duration("idle-timeout", short);
+    let reuse = section.choice("reuse", &[("safe", Reuse::Safe), ("always", Reuse::Always)]);
     let host = section.choice(
         "host",
         &[
@@ -103,6 +105,7 @@ pub(super) fn read(mut section: Section<'_>, files: ReadFile<'_>) -> UpstreamSec
             connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
             response_timeout: response.unwrap_or(Duration::from_mins(1)),
             idle_timeout: idle.unwrap_or(Duration::from_secs(4)),
+            reuse: reuse.as_ref().map_or(Reuse::Safe, |reuse| reuse.value),
             host: host
                 .as_ref()
                 .map_or(HostHeader::Preserve, |host| host.value),

@@ -27,7 +27,7 @@ use crate::telemetry::access::Action;
 use crate::telemetry::requests::Mode;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
+use crate::upstream::{ClientLine, Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,20 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether the connection is encrypted.
     pub scheme: Scheme,
+    /// The connection itself.
+    pub line: ClientLine,
 }
 
 impl Peer {
+    /// The other end of a connection that has just been accepted.
+    pub fn new(address: IpAddr, scheme: Scheme) -> Self {
+        Self {
+            address,
+            scheme,
+            line: ClientLine::new(),
+        }
+    }
+
     /// What it has sent, as it came.
     pub(super) fn wire(self, parts: &Parts) -> WireRequest<'_> {
         WireRequest {
@@ -250,6 +261,7 @@ impl Desk<'_, '_> {
             permit,
             facts: self.facts,
             peer: self.peer.address,
+            client: self.peer.line,
             request_id: self.request_id,
             max_body: limit,
             ending: &|| self.ticket(permit).as_ref().map(ending),
@@ -316,6 +328,7 @@ impl Desk<'_, '_> {
         let errand = Errand {
             permit,
             facts: self.facts,
+            client: self.peer.line,
             max_body: self.snapshot.max_body,
         };
         self.fits(errand.max_body)?;

@@ -126,10 +126,7 @@ async fn serve(
     drain: CancellationToken,
 ) {
     let limits = service.limits;
-    let peer = Peer {
-        address: peer.ip().to_canonical(),
-        scheme: Scheme::Http,
-    };
+    let peer = Peer::new(peer.ip().to_canonical(), Scheme::Http);
     let handler = service_fn(move |request| {
         let (service, mode) = (Arc::clone(&service), mode.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.

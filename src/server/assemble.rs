@@ -150,6 +150,7 @@ fn upstream(
         authority,
         host,
         times(upstream, config),
+        upstream.reuse,
         Arc::clone(rules),
         tls,
     )
@@ -165,7 +166,7 @@ fn times(upstream: &UpstreamConfig, config: &Config) -> UpstreamTimes {
     }
 }
 
-/// Clerk's Frontend API behind the gate; the times of `[upstream]` hold for it.
+/// Clerk's Frontend API behind the gate; the times of `[upstream]` hold for it, and its `reuse`.
 pub(super) fn frontend_api(
     origin: &Origin,
     clerk: &ClerkConfig,
@@ -174,13 +175,19 @@ pub(super) fn frontend_api(
 ) -> anyhow::Result<FrontendApi> {
     let secret_key = clerk.secret_key.clone();
     let secret_key = secret_key.context("the Frontend API proxy needs the secret key")?;
-    let times = config.upstreams.first().map(|first| times(first, config));
-    let times = times.context("there is no upstream")?;
+    let first = config.upstreams.first().context("there is no upstream")?;
     let secure = origin.scheme() == crate::core::origin::Scheme::Https;
     let tls = secure
         .then(|| tls::client_config(&ExtraRoots::default()))
         .transpose()
         .context("the certificates that are trusted")?;
-    FrontendApi::new(origin, secret_key, times, Arc::clone(rules), tls)
-        .context("the secret key cannot stand in a header")
+    FrontendApi::new(
+        origin,
+        secret_key,
+        times(first, config),
+        first.reuse,
+        Arc::clone(rules),
+        tls,
+    )
+    .context("the secret key cannot stand in a header")
 }

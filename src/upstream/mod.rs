@@ -8,6 +8,7 @@ pub mod frames;
 pub mod head;
 mod pool;
 pub mod relay;
+mod reuse;
 pub mod signer;
 pub mod tunnel;
 
@@ -34,6 +35,7 @@ use connector::Connector;
 use head::{HeaderRules, HostRule};
 pub use pool::UpstreamBody;
 use pool::{Pool, SendError};
+pub use reuse::{ClientLine, Reuse};
 use signer::Signer;
 pub use tunnel::{Held, Tunnel, Tunnels};
 
@@ -109,6 +111,8 @@ pub struct Outbound<'a, 'r> {
     pub facts: &'a RequestFacts<'r>,
     /// The peer it came from.
     pub peer: IpAddr,
+    /// The connection that it came on.
+    pub client: ClientLine,
     /// The id that it goes by.
     pub request_id: &'a HeaderValue,
     /// The largest body in bytes, if there is a limit.
@@ -144,6 +148,7 @@ impl Upstream {
         authority: Authority,
         host: HostRule,
         times: UpstreamTimes,
+        reuse: Reuse,
         rules: Arc<HeaderRules>,
         tls: Option<Arc<ClientConfig>>,
     ) -> Self {
@@ -154,7 +159,7 @@ impl Upstream {
             times,
             rules,
             signer: None,
-            pool: Pool::new(connector, times.idle),
+            pool: Pool::new(connector, times.idle, reuse),
         }
     }
 
@@ -189,6 +194,7 @@ impl Upstream {
             .unwrap_or(self.times.response);
         let patience = Patience {
             limit,
+            client: outbound.client,
             ending: outbound.ending,
         };
         let mut response = self
@@ -304,7 +310,7 @@ impl Upstream {
         let limit = patience.limit;
         let began = Instant::now();
         let mut end = began + limit;
-        let mut answer = std::pin::pin!(self.pool.send(request));
+        let mut answer = std::pin::pin!(self.pool.send(request, patience.client));
         // Most answers are there before anybody could have taken the leave for them back.
         let brief = tokio::time::timeout_at(end.min(began + BRIEF), answer.as_mut());
         if let Ok(answer) = brief.await {
@@ -335,9 +341,10 @@ impl Upstream {
     }
 }
 
-/// How long the head of an answer may take, and what may end the wait.
+/// Who waits for the head of an answer, how long it may take, and what may end the wait.
 #[derive(Clone, Copy)]
 struct Patience<'a> {
+    client: ClientLine,
     limit: Duration,
     ending: &'a (dyn Fn() -> Option<Ending> + Sync),
 }

@@ -1,7 +1,8 @@
 //! The connections to one upstream: those that rest between two requests, and new ones.
 //!
-//! A request takes the connection that rested last, or opens one; it never waits for another
-//! request to finish. The connection goes back when the body of the answer has been read.
+//! A request takes the connection that rested last of those that may serve it, or opens one; it never
+//! waits for another request to finish. The connection goes back when the body of the answer has been
+//! read.
 
 use std::io;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tracing::debug;
 
 use super::body::ClientBody;
 use super::connector::{Connector, Wear};
+use super::reuse::{ClientLine, Reuse};
 use crate::core::reason::Reason;
 
 /// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
@@ -30,7 +32,7 @@ use crate::core::reason::Reason;
 /// A client that reads nothing of a large answer holds a few times as much of this process.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// The most connections that rest.
+/// The most connections that rest; a further one takes the place of the one that rests longest.
 const MAX_RESTING: usize = 256;
 
 /// At least this long between two looks for connections that have rested too long.
@@ -46,12 +48,15 @@ pub(super) struct Pool {
 
 /// Connections without a request.
 struct Resting {
+    /// The one that rests longest is the first.
     connections: Mutex<Vec<Rested>>,
     longest: Duration,
+    reuse: Reuse,
 }
 
 struct Rested {
     line: Line,
+    served: ClientLine,
     since: Instant,
 }
 
@@ -79,35 +84,37 @@ pub(super) enum SendError {
 
 impl Pool {
     /// A pool whose connections rest for at most `longest`.
-    pub(super) fn new(connector: Connector, longest: Duration) -> Self {
+    pub(super) fn new(connector: Connector, longest: Duration, reuse: Reuse) -> Self {
         Self {
             connector,
             resting: Arc::new(Resting {
                 connections: Mutex::default(),
                 longest,
+                reuse,
             }),
             watched: AtomicBool::new(false),
         }
     }
 
-    /// Sends a request, in origin form and with its `Host`, and gives the head of the answer.
+    /// Sends a request of `client`, in origin form and with its `Host`, and gives the head of the answer.
     ///
     /// A request of which nothing was written, because a connection had closed while it rested, goes
     /// out on another one.
     pub(super) async fn send(
         &self,
         mut request: Request<ClientBody>,
+        client: ClientLine,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        while let Some(mut line) = self.resting.take() {
+        while let Some(mut line) = self.resting.take(client) {
             let failed = match line.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.lend(response, line)),
+                Ok(response) => return Ok(self.lend(response, line, client)),
                 Err(failed) => failed,
             };
             request = unsent(failed, &line)?;
         }
-        let mut line = self.open().await?;
+        let mut line = self.open().await.map_err(SendError::Connect)?;
         match line.sender.try_send_request(request).await {
-            Ok(response) => Ok(self.lend(response, line)),
+            Ok(response) => Ok(self.lend(response, line, client)),
             Err(failed) => Err(SendError::Exchange {
                 error: failed.into_error(),
                 stale: false,
@@ -115,17 +122,14 @@ impl Pool {
         }
     }
 
-    async fn open(&self) -> Result<Line, SendError> {
-        let stream = self.connector.connect().await.map_err(SendError::Connect)?;
+    async fn open(&self) -> io::Result<Line> {
+        let stream = self.connector.connect().await?;
         let wear = stream.wear();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| SendError::Exchange {
-                error,
-                stale: false,
-            })?;
+            .map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 debug!(cause = %error, "a connection to the upstream ended early");
@@ -137,11 +141,17 @@ impl Pool {
         Ok(Line { sender, wear })
     }
 
-    fn lend(&self, response: Response<Incoming>, line: Line) -> Response<UpstreamBody> {
+    fn lend(
+        &self,
+        response: Response<Incoming>,
+        line: Line,
+        client: ClientLine,
+    ) -> Response<UpstreamBody> {
         response.map(|inner| UpstreamBody {
             inner,
             lease: Lease {
                 line: Some(line),
+                client,
                 resting: Arc::clone(&self.resting),
             },
         })
@@ -160,27 +170,32 @@ fn unsent(
 }
 
 impl Resting {
-    /// The connection that rested last and can be used.
-    fn take(&self) -> Option<Line> {
+    /// The connection that rested last and can be used for `client`.
+    fn take(&self, client: ClientLine) -> Option<Line> {
         let now = Instant::now();
         let mut connections = self.lock();
         // One that is neither ready nor closed has not read the end of its last answer yet.
-        let at = connections
-            .iter()
-            .rposition(|rested| rested.line.sender.is_ready())?;
+        let at = connections.iter().rposition(|rested| {
+            self.reuse.allows(rested.served, client) && rested.line.sender.is_ready()
+        })?;
         let rested = connections.remove(at);
         (now.duration_since(rested.since) < self.longest).then_some(rested.line)
     }
 
-    fn put(&self, line: Line) {
+    fn put(&self, line: Line, served: ClientLine) {
         let since = Instant::now();
         let mut connections = self.lock();
         if connections.len() >= MAX_RESTING {
             connections.retain(|rested| !rested.line.sender.is_closed());
         }
-        if connections.len() < MAX_RESTING {
-            connections.push(Rested { line, since });
+        if connections.len() >= MAX_RESTING {
+            connections.remove(0);
         }
+        connections.push(Rested {
+            line,
+            served,
+            since,
+        });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Rested>> {
@@ -223,13 +238,14 @@ impl UpstreamBody {
 
 struct Lease {
     line: Option<Line>,
+    client: ClientLine,
     resting: Arc<Resting>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
-            self.resting.put(line);
+            self.resting.put(line, self.client);
         }
     }
 }

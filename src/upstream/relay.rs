@@ -15,7 +15,10 @@ use super::body::ClientBody;
 use super::head::{
     self, HeaderRules, HostRule, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
-use super::{Patience, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target, with_framing};
+use super::{
+    ClientLine, Patience, Reuse, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target,
+    with_framing,
+};
 use crate::core::decide::FapiPermit;
 use crate::core::facts::RequestFacts;
 use crate::core::origin::Origin;
@@ -44,6 +47,8 @@ pub struct Errand<'a, 'r> {
     pub permit: &'a FapiPermit,
     /// What the request says.
     pub facts: &'a RequestFacts<'r>,
+    /// The connection that it came on.
+    pub client: ClientLine,
     /// The largest body in bytes, if there is a limit.
     pub max_body: Option<u64>,
 }
@@ -54,6 +59,7 @@ impl FrontendApi {
         origin: &Origin,
         secret_key: SecretString,
         times: UpstreamTimes,
+        reuse: Reuse,
         rules: Arc<HeaderRules>,
         tls: Option<Arc<ClientConfig>>,
     ) -> Option<Self> {
@@ -65,7 +71,7 @@ impl FrontendApi {
         let authority: Authority = host.parse().ok()?;
         let rule = HostRule::Upstream(origin.host().clone());
         Some(Self {
-            upstream: Upstream::new(authority, rule, times, rules, tls),
+            upstream: Upstream::new(authority, rule, times, reuse, rules, tls),
             host,
             base: Url::parse(&origin.to_string()).ok()?,
             secret_key,
@@ -82,6 +88,7 @@ impl FrontendApi {
         let body = ClientBody::new(inbound.into_body(), errand.max_body, times.body_idle, rules);
         // What goes to Clerk is nobody's here.
         let patience = Patience {
+            client: errand.client,
             limit: times.response,
             ending: &|| None,
         };

@@ -51,5 +51,6 @@ mod step_up;
 mod streaming;
 mod strictest;
 mod support;
+mod upstreams;
 mod webhooks;
 mod websocket_origins;

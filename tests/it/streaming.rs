@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use clerk_gate::upstream::Reuse;
 use http::{Method, StatusCode};
 
 use crate::support::wire::{Wire, WireUpstream};
@@ -11,10 +12,12 @@ use crate::support::{World, usual_routes};
 /// More than the sockets on the way can hold.
 const LARGE: usize = 96 * 1024 * 1024;
 
-/// A gate before an upstream that is held by hand.
+/// A gate before an upstream that is held by hand, whose connections serve whoever comes next.
 async fn world() -> (World, WireUpstream) {
     let upstream = WireUpstream::start().await;
-    let world = World::with(usual_routes()).before(upstream.address);
+    let world = World::with(usual_routes())
+        .before(upstream.address)
+        .configure(|config| config.upstreams[0].reuse = Reuse::Always);
     (world.start().await, upstream)
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clerk_gate::upstream::Reuse;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -179,7 +180,11 @@ impl Stage {
         let world = |response: Duration| {
             World::with(usual_routes())
                 .before(address)
-                .configure(move |config| config.upstreams[0].response_timeout = response)
+                .configure(move |config| {
+                    config.upstreams[0].response_timeout = response;
+                    // The harder case: who comes next may get a connection that others have had.
+                    config.upstreams[0].reuse = Reuse::Always;
+                })
                 .start()
         };
         let stage = Self {

@@ -37,6 +37,7 @@ use clerk_gate::server;
 use clerk_gate::server::accept::Service;
 use clerk_gate::server::reload::Reloader;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
+use clerk_gate::upstream::Reuse;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -335,6 +336,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
+            reuse: Reuse::Safe,
             host: HostHeader::Preserve,
             ca_file: None,
             assertion_audience: None,
