@@ -168,12 +168,19 @@ pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
         Err(ending) => return ending,
     };
     let (table, doors, example) = recipe.server.doors(&found.config);
-    let Some(facts) = doors.and_then(|doors| facts(&found.config, doors, recipe.gateway)) else {
+    let Some(doors) = doors else {
         complain(
             &format!("gateways cannot ask: there is no `[{table}]`"),
             Some(&format!(
                 "add `[{table}]` with `listen = \"{example}\"` and `peers = [\"127.0.0.1\"]`"
             )),
+        );
+        return Ending::Misused;
+    };
+    let Some(facts) = facts(&found.config, doors, recipe.gateway) else {
+        complain(
+            "recipes have the gateway forward to a port, and `[upstream] url` is a Unix socket",
+            Some("give the application a port of this machine"),
         );
         return Ending::Misused;
     };
@@ -232,11 +239,11 @@ impl Server {
 }
 
 fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Facts> {
-    let upstream = config.upstreams.first()?;
-    let host = upstream.url.host();
+    let upstream = config.upstreams.first()?.url.origin()?;
+    let host = upstream.host();
     let port = host
         .port()
-        .unwrap_or_else(|| upstream.url.scheme().default_port());
+        .unwrap_or_else(|| upstream.scheme().default_port());
     let (server_name, public_https) = match &config.edge.public {
         PublicAddress::Fixed(origin) => {
             let https = origin.scheme() == Scheme::Https;
@@ -263,7 +270,7 @@ fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Fact
         upstream_name: host.name().to_owned(),
         upstream_port: port,
         upstream: format!("{}:{port}", host.name()),
-        upstream_scheme: upstream.url.scheme().as_str(),
+        upstream_scheme: upstream.scheme().as_str(),
         own_paths,
         identity: plan.names().map(|name| Header(name.to_string())).collect(),
         templates: templates(config),

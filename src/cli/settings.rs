@@ -86,7 +86,9 @@ impl Settings {
             Ok(Loaded { config, warnings }) => {
                 let upstreams = config.upstreams.iter();
                 files.extend(
-                    upstreams.filter_map(|upstream| Some(Seen::now(upstream.ca_file.as_ref()?))),
+                    upstreams
+                        .flat_map(config::UpstreamConfig::files)
+                        .map(|path| Seen::now(path)),
                 );
                 Ok(Found {
                     name: name(path),

@@ -5,6 +5,7 @@ use url::Url;
 use super::report::Problem;
 use super::section::{Placed, Section};
 use crate::core::origin::Origin;
+use crate::upstream::address::ServerAddress;
 
 /// Whether an address without TLS, or on this machine, may be used for Clerk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,17 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
         }
         _ => "it is an address such as `https://app.example.com`".to_owned(),
     })
+}
+
+/// A server of the application: an origin, or a Unix socket.
+pub(super) fn server(text: &str) -> Result<ServerAddress, String> {
+    if let Ok(address) = ServerAddress::parse(text) {
+        return Ok(address);
+    }
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => origin(text).map(ServerAddress::from),
+        _ => ServerAddress::parse(text).map_err(ToOwned::to_owned),
+    }
 }
 
 /// An absolute `http` or `https` address, without user information, query or fragment.

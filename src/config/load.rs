@@ -32,6 +32,7 @@ use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
 use crate::core::policy::{HostPattern, PathReading, Policy};
 use crate::core::template::Template;
+use crate::upstream::address::ServerAddress;
 
 /// A configuration that can be used, and what ought to be looked at.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         webhooks: Webhooks::of(webhooks.as_ref()),
     };
     assertions::run(&assertions, &world, problems);
-    let upstreams = Some(upstreams.into_all()).filter(|all| !all.is_empty())?;
+    let upstreams = Some(upstreams.into_all(problems)).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
         admin_listen: beside.admin,
@@ -242,7 +243,7 @@ impl Beside {
 fn addresses(
     top: &settings::Top,
     beside: &Beside,
-    upstream: Option<&Placed<Origin>>,
+    upstream: Option<&Placed<ServerAddress>>,
     problems: &Problems,
 ) {
     let (listen, admin) = (top.listen, beside.admin);
@@ -264,7 +265,8 @@ fn addresses(
         );
     }
     if let Some(url) = upstream
-        && url.value.host().to_string() == listen.to_string()
+        && let Some(origin) = url.value.origin()
+        && origin.host().to_string() == listen.to_string()
     {
         problems.add(Problem::error(
             &url.place,

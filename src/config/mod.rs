@@ -41,8 +41,8 @@ mod webhooks;
 pub use environment::{Environment, FlagValue, names_in};
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
-    AssertionConfig, ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig,
-    KeySource, Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
+    AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
+    IdentityConfig, KeySource, Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use url::Url;
 
@@ -19,6 +20,7 @@ use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
 use crate::upstream::Reuse;
+use crate::upstream::address::ServerAddress;
 use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
@@ -130,8 +132,8 @@ pub enum KeySource {
 /// A server that requests are forwarded to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
-    /// Scheme, host and port.
-    pub url: Origin,
+    /// Where it is.
+    pub url: ServerAddress,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
@@ -142,10 +144,32 @@ pub struct UpstreamConfig {
     pub reuse: Reuse,
     /// Which `Host` it sees.
     pub host: HostHeader,
-    /// Certificate authorities to trust instead of the system's.
+    /// Certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The name that its certificate has to have; `None` for the one in `url`.
+    pub server_name: Option<ServerName<'static>>,
+    /// Who the gate is to it; `None` if it is not told.
+    pub client_certificate: Option<ClientCertificate>,
     /// Whom signed assertions are for; `None` for its `url`.
     pub assertion_audience: Option<String>,
+}
+
+/// The files of a certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those that lead from it to an authority.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+impl UpstreamConfig {
+    /// The files that are read whenever the configuration is.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.client_certificate.as_ref();
+        let own = own.map(|own| [&own.cert_file, &own.key_file]);
+        self.ca_file.iter().chain(own.into_iter().flatten())
+    }
 }
 
 /// What upstreams are told under a signature.

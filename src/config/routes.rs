@@ -122,7 +122,7 @@ fn route(
         Duration::from_millis(100)..=Duration::from_hours(24),
     );
     let upstream = section
-        .parsed("upstream", address::origin)
+        .parsed("upstream", address::server)
         .map_or(0, |url| upstreams.index_of(url.value));
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");

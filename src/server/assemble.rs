@@ -1,11 +1,11 @@
 //! From a checked configuration to what requests are judged by.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::header::AUTHORIZATION;
-use http::uri::Authority;
 use rustls::ClientConfig;
 
 use super::reload::Before;
@@ -19,10 +19,10 @@ use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
 use crate::gate::meters::Meters;
 use crate::store::{Memory, Redis, Store};
-use crate::tls::{self, ExtraRoots};
+use crate::tls::{self, ClientIdentity, ExtraRoots};
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
-use crate::upstream::{Upstream, UpstreamTimes};
+use crate::upstream::{Tls, Upstream, UpstreamTimes};
 
 /// Makes the snapshot that `config` describes, with what of `before` has not changed, and counted in
 /// `meters`. Reads certificate files; connects to nothing.
@@ -123,31 +123,21 @@ fn upstream(
     config: &Config,
     rules: &Arc<HeaderRules>,
 ) -> anyhow::Result<Upstream> {
-    let roots = match &upstream.ca_file {
-        Some(path) => {
-            ExtraRoots(fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?)
-        }
-        None => ExtraRoots::default(),
-    };
-    let secure = upstream.url.scheme() == crate::core::origin::Scheme::Https;
-    let tls = secure
-        .then(|| tls::client_config(&roots))
-        .transpose()
-        .context("the certificates that the upstream is checked with")?;
-    let authority: Authority = upstream
+    let tls = upstream
         .url
-        .host()
-        .to_string()
-        .parse()
-        .context("the address of the upstream")?;
+        .is_secure()
+        .then(|| upstream_tls(upstream))
+        .transpose()?;
     let host = match upstream.host {
         HostHeader::Preserve => HostRule::Preserve,
-        HostHeader::Upstream => HostRule::Upstream(upstream.url.host().clone()),
+        HostHeader::Upstream => {
+            HostRule::Upstream(upstream.url.host().context("the address of the upstream")?)
+        }
     };
     let signer = config.assertion.as_ref();
     let signer = signer.map(|assertion| Arc::clone(&assertion.signer));
     Ok(Upstream::new(
-        authority,
+        upstream.url.clone(),
         host,
         times(upstream, config),
         upstream.reuse,
@@ -155,6 +145,29 @@ fn upstream(
         tls,
     )
     .signing_with(signer))
+}
+
+/// How a server is spoken to over TLS. Reads the files, each time.
+fn upstream_tls(upstream: &UpstreamConfig) -> anyhow::Result<Tls> {
+    let read = |path: &PathBuf| {
+        fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+    };
+    let roots = upstream.ca_file.as_ref().map(read).transpose()?;
+    let roots = ExtraRoots(roots.unwrap_or_default());
+    let config = match &upstream.client_certificate {
+        None => tls::client_config(&roots),
+        Some(certificate) => {
+            let identity = ClientIdentity {
+                chain: read(&certificate.cert_file)?,
+                key: read(&certificate.key_file)?,
+            };
+            tls::client_config_as(&identity, &roots)
+        }
+    };
+    Ok(Tls {
+        config: config.context("the certificates for the upstream")?,
+        name: upstream.server_name.clone(),
+    })
 }
 
 fn times(upstream: &UpstreamConfig, config: &Config) -> UpstreamTimes {
@@ -181,6 +194,7 @@ pub(super) fn frontend_api(
         .then(|| tls::client_config(&ExtraRoots::default()))
         .transpose()
         .context("the certificates that are trusted")?;
+    let tls = tls.map(|config| Tls { config, name: None });
     FrontendApi::new(
         origin,
         secret_key,

@@ -1,4 +1,4 @@
-//! Connections to an upstream: TCP, with TLS where its address says so.
+//! Connections to an upstream: over TCP, with TLS where its address says so, or to a Unix socket.
 
 use std::io;
 use std::pin::Pin;
@@ -8,19 +8,29 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::uri::Authority;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::ServerAddress;
+
 /// Opens connections to one upstream.
 pub(super) struct Connector {
-    authority: Authority,
-    tls: Option<Arc<ClientConfig>>,
+    to: ServerAddress,
+    tls: Option<Tls>,
     timeout: Duration,
+}
+
+/// How a server is spoken to over TLS.
+#[derive(Clone)]
+pub struct Tls {
+    /// Whom it is trusted to be by, and who the gate is.
+    pub config: Arc<ClientConfig>,
+    /// The name that its certificate has to have; `None` for that of its address.
+    pub name: Option<ServerName<'static>>,
 }
 
 /// A connection to an upstream.
@@ -37,6 +47,8 @@ const STRETCH: usize = 256 * 1024;
 enum Transport {
     /// In plain text.
     Plain(TcpStream),
+    /// In plain text, on this machine.
+    Unix(UnixStream),
     /// Over TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -78,16 +90,8 @@ impl Wear {
 impl Connector {
     /// A connector that gives up after `timeout`, name look-up and TLS handshake included. Without
     /// `tls` it speaks plain text.
-    pub(super) fn new(
-        authority: Authority,
-        tls: Option<Arc<ClientConfig>>,
-        timeout: Duration,
-    ) -> Self {
-        Self {
-            authority,
-            tls,
-            timeout,
-        }
+    pub(super) fn new(to: ServerAddress, tls: Option<Tls>, timeout: Duration) -> Self {
+        Self { to, tls, timeout }
     }
 
     /// Opens a connection.
@@ -98,18 +102,27 @@ impl Connector {
     }
 
     async fn open(&self) -> io::Result<Stream> {
-        let host = self.authority.host();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let usual = if self.tls.is_some() { 443 } else { 80 };
-        let port = self.authority.port_u16().unwrap_or(usual);
+        let origin = match &self.to {
+            ServerAddress::Tcp(origin) => origin,
+            ServerAddress::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                return Ok(Stream::over(Transport::Unix(stream)));
+            }
+        };
+        let host = origin.host();
+        let bare = host.name().trim_start_matches('[').trim_end_matches(']');
+        let port = host.port().unwrap_or(origin.scheme().default_port());
         let tcp = TcpStream::connect((bare, port)).await?;
         tcp.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
             return Ok(Stream::over(Transport::Plain(tcp)));
         };
-        let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let stream = TlsConnector::from(Arc::clone(tls))
+        let name = match &tls.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(bare.to_owned())
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        };
+        let stream = TlsConnector::from(Arc::clone(&tls.config))
             .connect(name, tcp)
             .await?;
         Ok(Stream::over(Transport::Tls(Box::new(stream))))
@@ -148,6 +161,7 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let outcome = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         let count = buf.filled().len() - before;
@@ -172,6 +186,7 @@ impl AsyncWrite for Stream {
         this.wear.wrote();
         match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -179,6 +194,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().transport {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -186,6 +202,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().transport {
             Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -193,6 +210,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match &self.transport {
             Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Unix(stream) => stream.is_write_vectored(),
             Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -206,6 +224,7 @@ impl AsyncWrite for Stream {
         this.wear.wrote();
         match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }

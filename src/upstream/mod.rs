@@ -1,6 +1,7 @@
 //! The upstream: pooled connections, forwarding, tunnels. Nothing is forwarded without a
 //! [`Permit`], and only the core makes one. `relay` has the way to Clerk's Frontend API.
 
+pub mod address;
 pub mod alter;
 pub mod body;
 mod connector;
@@ -19,10 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -30,8 +30,10 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
+use address::ServerAddress;
 use body::{ClientBody, Watch};
 use connector::Connector;
+pub use connector::Tls;
 use head::{HeaderRules, HostRule};
 pub use pool::UpstreamBody;
 use pool::{Pool, SendError};
@@ -41,7 +43,7 @@ pub use tunnel::{Held, Tunnel, Tunnels};
 
 /// One upstream.
 pub struct Upstream {
-    authority: Authority,
+    address: ServerAddress,
     host: HostRule,
     times: UpstreamTimes,
     rules: Arc<HeaderRules>,
@@ -51,7 +53,7 @@ pub struct Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({})", self.authority)
+        write!(f, "Upstream({})", self.address)
     }
 }
 
@@ -143,18 +145,18 @@ pub struct Told {
 }
 
 impl Upstream {
-    /// The upstream at `authority`, over TLS where `tls` says how.
+    /// The upstream at `address`, over TLS where `tls` says how.
     pub fn new(
-        authority: Authority,
+        address: ServerAddress,
         host: HostRule,
         times: UpstreamTimes,
         reuse: Reuse,
         rules: Arc<HeaderRules>,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<Tls>,
     ) -> Self {
-        let connector = Connector::new(authority.clone(), tls, times.connect);
+        let connector = Connector::new(address.clone(), tls, times.connect);
         Self {
-            authority,
+            address,
             host,
             times,
             rules,

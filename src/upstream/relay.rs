@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use http::header::{COOKIE, HOST, LOCATION, TRAILER};
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use rustls::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Position, Url};
 
@@ -16,7 +14,7 @@ use super::head::{
     self, HeaderRules, HostRule, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 use super::{
-    ClientLine, Patience, Reuse, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target,
+    ClientLine, Patience, Reuse, Tls, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target,
     with_framing,
 };
 use crate::core::decide::FapiPermit;
@@ -61,17 +59,16 @@ impl FrontendApi {
         times: UpstreamTimes,
         reuse: Reuse,
         rules: Arc<HeaderRules>,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<Tls>,
     ) -> Option<Self> {
         let as_header = HeaderValue::from_str(secret_key.expose_secret()).ok()?;
         if as_header.is_empty() {
             return None;
         }
         let host = origin.host().to_string();
-        let authority: Authority = host.parse().ok()?;
         let rule = HostRule::Upstream(origin.host().clone());
         Some(Self {
-            upstream: Upstream::new(authority, rule, times, reuse, rules, tls),
+            upstream: Upstream::new(origin.clone().into(), rule, times, reuse, rules, tls),
             host,
             base: Url::parse(&origin.to_string()).ok()?,
             secret_key,

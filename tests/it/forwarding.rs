@@ -96,7 +96,9 @@ async fn an_upstream_that_is_not_there_is_a_502_with_a_reason() {
                 .local_addr()
                 .unwrap();
             config.upstreams[0].url =
-                clerk_gate::core::origin::Origin::parse(&format!("http://{free}")).unwrap();
+                clerk_gate::core::origin::Origin::parse(&format!("http://{free}"))
+                    .unwrap()
+                    .into();
         })
         .start()
         .await;
@@ -134,7 +136,9 @@ async fn world_before(upstream: std::net::SocketAddr, patience: Duration) -> Wor
     World::with(usual_routes())
         .configure(move |config| {
             config.upstreams[0].url =
-                clerk_gate::core::origin::Origin::parse(&format!("http://{upstream}")).unwrap();
+                clerk_gate::core::origin::Origin::parse(&format!("http://{upstream}"))
+                    .unwrap()
+                    .into();
             config.upstreams[0].response_timeout = patience;
         })
         .start()
@@ -326,7 +330,9 @@ async fn a_request_in_flight_finishes_while_the_gate_drains() {
     let world = World::with(usual_routes())
         .configure(move |config| {
             config.upstreams[0].url =
-                clerk_gate::core::origin::Origin::parse(&format!("http://{address}")).unwrap();
+                clerk_gate::core::origin::Origin::parse(&format!("http://{address}"))
+                    .unwrap()
+                    .into();
         })
         .start()
         .await;

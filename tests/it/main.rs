@@ -51,6 +51,7 @@ mod step_up;
 mod streaming;
 mod strictest;
 mod support;
+mod upstream_connections;
 mod upstreams;
 mod webhooks;
 mod websocket_origins;

@@ -333,7 +333,9 @@ async fn requests_go_to_the_upstream_that_the_configuration_has_now() {
     let world = World::start().await;
     let other = RecordingUpstream::start().await;
     let mut config = world.config.clone();
-    config.upstreams[0].url = Origin::parse(&format!("http://{}", other.address)).unwrap();
+    config.upstreams[0].url = Origin::parse(&format!("http://{}", other.address))
+        .unwrap()
+        .into();
     world.reloader.change_to(config).unwrap();
     let answer = world.get("/public/a").send().await;
     assert_eq!(answer.status, StatusCode::OK);

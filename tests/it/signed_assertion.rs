@@ -256,7 +256,7 @@ async fn an_assertion_is_worth_nothing_at_another_server_or_route() {
         .configure(move |config| {
             config.assertion = Some(assertion("p256"));
             let mut second = config.upstreams[0].clone();
-            second.url = Origin::parse(&format!("http://{address}")).unwrap();
+            second.url = Origin::parse(&format!("http://{address}")).unwrap().into();
             config.upstreams.push(second);
             config.upstreams[0].assertion_audience = Some("https://app.internal".to_owned());
         })

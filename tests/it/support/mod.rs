@@ -135,7 +135,7 @@ impl WorldBuilder {
         Self {
             change: Box::new(move |config| {
                 let url = Origin::parse(&format!("http://{upstream}")).unwrap();
-                config.upstreams[0].url = url;
+                config.upstreams[0].url = url.into();
                 change(config);
             }),
             ..self
@@ -332,13 +332,15 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         debug_headers: false,
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
         upstreams: vec![UpstreamConfig {
-            url: Origin::parse(&format!("http://{upstream}")).unwrap(),
+            url: Origin::parse(&format!("http://{upstream}")).unwrap().into(),
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
             reuse: Reuse::Safe,
             host: HostHeader::Preserve,
             ca_file: None,
+            server_name: None,
+            client_certificate: None,
             assertion_audience: None,
         }],
         identity: IdentityConfig {

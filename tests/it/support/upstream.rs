@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 /// A request as it reached the upstream.
@@ -59,22 +60,24 @@ impl RecordingUpstream {
         let serving = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let upstream = serving.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        let upstream = upstream.clone();
-                        async move { Ok::<_, Infallible>(upstream.take(request).await) }
-                    });
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
+                tokio::spawn(serving.clone().serve(stream));
             }
         });
         upstream
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Serves HTTP/1.1 on a connection that came in elsewhere.
+    pub async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(move |request| {
+            let upstream = self.clone();
+            async move { Ok::<_, Infallible>(upstream.take(request).await) }
+        });
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    pub async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         // A body that breaks off must not be taken for a whole one.
         let (body, trailers) = match body.collect().await {
