@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-assertion test-doors test-packaging ## run every test
+test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-assertion test-legacy test-doors test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -95,6 +95,11 @@ test-app: binary ## an application of somebody else's learns who its user is, an
 test-assertion: binary ## the programs in the documents verify what the gate signs
 	tests/deps.sh app
 	$(call node-test,tests/e2e/assertion.test.mjs)
+
+.PHONY: test-legacy
+test-legacy: binary ## PHP, Django, Rails and WordPress behind the gate, as their documents have them
+	tests/deps.sh legacy
+	$(call node-test,tests/e2e/legacy.test.mjs)
 
 .PHONY: test-doors
 test-doors: binary ## nginx, Traefik, Caddy, HAProxy and Envoy ask the gate, each with its recipe

@@ -2,7 +2,8 @@
 # Installs what the tests and lints need and this machine lacks.
 #
 #   tests/deps.sh            everything
-#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, doors, packaging
+#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, doors, legacy,
+#                            packaging
 #
 # Debian packages come from apt (with sudo, unless run by root), Node packages go to
 # tests/e2e/node_modules and Python ones to target/venv, at the versions pinned in tests/e2e.
@@ -38,6 +39,20 @@ debian_packages() {
         command_from nginx nginx
         command_from haproxy haproxy
         ;;
+      legacy)
+        need_node
+        need_python
+        command_from nginx nginx
+        command_from php php-cli
+        compgen -G '/usr/sbin/php-fpm*' >/dev/null || missing+=(php-fpm)
+        php_extension_from mysqli php-mysql
+        php_extension_from xml php-xml
+        command_from mariadbd mariadb-server
+        command_from mariadb mariadb-client
+        [ -e /usr/share/wordpress/wp-load.php ] || missing+=(wordpress)
+        command_from puma puma
+        ruby -e 'require "action_controller/railtie"' 2>/dev/null || missing+=(ruby-railties)
+        ;;
       packaging)
         need_python
         command_from cc gcc
@@ -66,6 +81,11 @@ debian_packages() {
     exit 1
   fi
   rm -f "$log"
+}
+
+# Notes the Debian package of an extension that PHP lacks.
+php_extension_from() {
+  php -m 2>/dev/null | grep -ix "$1" >/dev/null || missing+=("$2")
 }
 
 need_node() {
@@ -126,7 +146,7 @@ asked() {
 }
 
 groups=("$@")
-[ $# -gt 0 ] || groups=(lint rust redis node browser app doors packaging)
+[ $# -gt 0 ] || groups=(lint rust redis node browser app doors legacy packaging)
 debian_packages "${groups[@]}"
-if asked node browser app; then node_packages; fi
-if asked app doors packaging; then python_packages; fi
+if asked node browser app legacy; then node_packages; fi
+if asked app doors legacy packaging; then python_packages; fi

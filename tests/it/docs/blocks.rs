@@ -56,13 +56,16 @@ pub fn blocks() -> Vec<Block> {
 }
 
 /// Everything that cannot run here. A further one is a decision: write it down.
-const EXTERNAL: [(&str, &str, usize); 10] = [
+const EXTERNAL: [(&str, &str, usize); 13] = [
     ("docs/explanation/live-connections.md", "js", 1),
     ("docs/how-to/behind-caddy.md", "console", 1),
     ("docs/how-to/behind-envoy.md", "console", 2),
     ("docs/how-to/behind-haproxy.md", "console", 1),
     ("docs/how-to/behind-nginx.md", "console", 1),
     ("docs/how-to/behind-traefik.md", "console", 1),
+    ("docs/how-to/in-front-of-grafana.md", "ini", 1),
+    ("docs/how-to/in-front-of-spring.md", "java", 1),
+    ("docs/how-to/in-front-of-spring.md", "properties", 1),
     ("docs/how-to/scrape-metrics.md", "console", 1),
     ("docs/how-to/verify-the-assertion.md", "go", 1),
     ("docs/how-to/verify-the-assertion.md", "php", 1),
@@ -83,8 +86,17 @@ fn blocks_that_cannot_run_here_are_counted() {
 }
 
 /// Languages of programs and of their settings. Tests that run them take them out of the documents.
-const RUN: [&str; 9] = [
-    "bash", "go", "ini", "java", "js", "nginx", "php", "python", "ruby",
+const RUN: [&str; 10] = [
+    "bash",
+    "go",
+    "ini",
+    "java",
+    "js",
+    "nginx",
+    "php",
+    "properties",
+    "python",
+    "ruby",
 ];
 
 /// Held by tests of this folder, and by `tests/packaging/manifests.py`.
