@@ -15,6 +15,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY templates templates
+COPY docs/reference/configuration.md docs/reference/configuration.md
 
 # Without default features there is no `dev` command in the image, and no stand-in Clerk.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -12,6 +12,7 @@ mod init;
 mod man;
 mod recipe;
 mod run;
+mod schema;
 mod settings;
 mod watch;
 
@@ -47,6 +48,8 @@ enum Command {
     Recipe(Box<recipe::Recipe>),
     /// Ask a running gate whether it is ready
     Health(health::Health),
+    /// Print what has an editor complete and check a configuration: its JSON Schema
+    Schema,
     /// Print what has a shell complete commands and options
     Completions(completions::Completions),
     /// Print a page of the manual
@@ -93,6 +96,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         Command::Explain(explain) => explain::explain(&explain, &environment).await,
         Command::Recipe(recipe) => recipe::recipe(&recipe, &environment),
         Command::Health(health) => health::health(&health).await,
+        Command::Schema => schema::schema(),
         Command::Completions(completions) => completions::completions(&completions),
         Command::Man(man) => man::man(&man),
     };

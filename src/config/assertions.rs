@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use super::persona;
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
+use super::shape::Shape;
 use crate::core::decide::{Inputs, Webhooks};
 use crate::core::edge::Edge;
 use crate::core::explain::{Act, Explanation, Outcome, Rehearsal, Trust};
@@ -49,12 +50,12 @@ pub(super) fn read(sections: Vec<Section<'_>>) -> Vec<Assertion> {
 
 fn assertion(mut section: Section<'_>) -> Option<Assertion> {
     let (problems, place) = (section.problems(), section.place().clone());
-    let has_request = section.has("request");
+    let has_request = section.has_needed("request");
     let asserts = ["expect", "route", "reason"]
         .iter()
         .any(|key| section.has(key));
     let request = section.parsed("request", request_line);
-    let sender = match section.node("as") {
+    let sender = match section.node("as", persona::shape()) {
         Some(node) => persona::read(node, problems),
         None => Some(Sender::Nobody),
     };
@@ -64,7 +65,8 @@ fn assertion(mut section: Section<'_>) -> Option<Assertion> {
         .collect();
     let expect = section.choice("expect", &words);
     let route = section.text("route");
-    let reason = section.parsed("reason", |text| {
+    let codes = Shape::words(Reason::ALL.iter().map(|reason| reason.code()));
+    let reason = section.shaped("reason", codes, |text| {
         if Reason::ALL.iter().any(|reason| reason.code() == text) {
             Ok(text.to_owned())
         } else {

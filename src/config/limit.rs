@@ -6,15 +6,31 @@ use std::time::Duration;
 
 use super::model::DoorConfig;
 use super::report::{Place, Problem, Problems};
-use super::requirement::{self, claim_path};
+use super::requirement::{self, claim_path, claim_shape};
 use super::routes::WrittenRoute;
 use super::section::{Placed, Section, wrong_kind};
+use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::core::budget::{Budget, By, Enforcement, Figures, Rate, Tier, Told};
 use crate::core::policy::CredentialUse;
 
 /// The largest figure.
 pub(super) const MOST: i64 = 1_000_000_000;
+
+/// What the table of a limit is called, wherever it stands.
+const TABLE: &str = "[[limit]]";
+
+/// What the table of `by` is called.
+const BY: &str = "[limit.by]";
+
+/// Whom a limit may count, but for claims.
+const WORDS: [(&str, By); 5] = [
+    ("user", By::User),
+    ("organization", By::Organization),
+    ("session", By::Session),
+    ("machine", By::Machine),
+    ("address", By::Address),
+];
 
 /// How long a window may be.
 const WINDOW: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(24 * 30);
@@ -71,7 +87,7 @@ pub(super) fn of_all(
 /// Reads the `limit` of a route: one, or several.
 pub(super) fn of_route(section: &mut Section<'_>, route: &str) -> Vec<WrittenLimit> {
     let problems = section.problems();
-    let Some(node) = section.node("limit") else {
+    let Some(node) = section.node("limit", Shape::table(TABLE).or_several()) else {
         return Vec::new();
     };
     let nodes = match node.value {
@@ -93,7 +109,7 @@ pub(super) fn of_route(section: &mut Section<'_>, route: &str) -> Vec<WrittenLim
                 );
                 return None;
             };
-            let section = Section::new(table, "[[limit]]", node.place, problems);
+            let section = Section::new(table, TABLE, node.place, problems);
             let name = match number {
                 1 => route.to_owned(),
                 _ => format!("{route}-{number}"),
@@ -110,7 +126,10 @@ fn read(mut section: Section<'_>, usual_name: &str) -> Option<WrittenLimit> {
         .parsed("name", super::routes::route_name)
         .unwrap_or_else(|| Placed::new(usual_name.to_owned(), place.clone()));
     let called = format!("limit `{}`", name.value);
-    let by = match section.node("by") {
+    let by = match section.node(
+        "by",
+        Shape::words(WORDS.iter().map(|(word, _)| word)).or(Shape::table(BY)),
+    ) {
         None => Some(By::User),
         Some(node) => by(node, problems),
     };
@@ -171,17 +190,11 @@ fn read(mut section: Section<'_>, usual_name: &str) -> Option<WrittenLimit> {
 
 /// `by`: a word, or a table that names a claim.
 fn by(node: Node, problems: &Problems) -> Option<By> {
-    let known = [
-        ("user", By::User),
-        ("organization", By::Organization),
-        ("session", By::Session),
-        ("machine", By::Machine),
-        ("address", By::Address),
-    ];
     match node.value {
         Value::Table(table) => {
-            let mut section = Section::new(table, "[limit.by]", node.place.clone(), problems);
-            let path = section.node("claim");
+            let mut section = Section::new(table, BY, node.place.clone(), problems);
+            section.needs("claim");
+            let path = section.node("claim", claim_shape());
             section.finish();
             if path.is_none() {
                 problems.add(Problem::error(&node.place, "`by` needs `claim`"));
@@ -189,7 +202,7 @@ fn by(node: Node, problems: &Problems) -> Option<By> {
             Some(By::Claim(claim_path(path?, problems)?))
         }
         Value::Text(word) => {
-            let found = known.into_iter().find(|(name, _)| *name == word);
+            let found = WORDS.into_iter().find(|(name, _)| *name == word);
             if found.is_none() {
                 problems.add(Problem::error(
                     &node.place,
@@ -216,7 +229,8 @@ fn tiers(
     let mut tiers = Vec::new();
     for mut tier in section.sections("tier") {
         let place = tier.place().clone();
-        let when = tier.node("when");
+        tier.needs("when");
+        let when = tier.node("when", requirement::shape());
         if when.is_none() {
             problems.add(
                 Problem::error(

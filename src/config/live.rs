@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::quantities::SPAN;
 use super::report::Problem;
 use super::section::Section;
+use super::shape::Shape;
 use crate::core::instance::Continuity;
 use crate::gate::live::LiveRules;
 
@@ -12,17 +14,21 @@ const CHECKS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Dura
 /// Reads the keys. `can_ask` is whether there is a secret key.
 pub(super) fn read(section: &mut Section<'_>, continuity: Continuity, can_ask: bool) -> LiveRules {
     let problems = section.problems();
-    let check = section.parsed("live-check", |text| {
-        if text == "off" {
-            return Ok(None);
-        }
-        let wanted = || "it is a span of time from 1s to 1h, or `\"off\"`".to_owned();
-        let span = humantime::parse_duration(text).map_err(|_| wanted())?;
-        CHECKS
-            .contains(&span)
-            .then_some(Some(span))
-            .ok_or_else(wanted)
-    });
+    let check = section.shaped(
+        "live-check",
+        Shape::Like(SPAN).or(Shape::words(["off"])),
+        |text| {
+            if text == "off" {
+                return Ok(None);
+            }
+            let wanted = || "it is a span of time from 1s to 1h, or `\"off\"`".to_owned();
+            let span = humantime::parse_duration(text).map_err(|_| wanted())?;
+            CHECKS
+                .contains(&span)
+                .then_some(Some(span))
+                .ok_or_else(wanted)
+        },
+    );
     if let Some(read) = check.as_ref().filter(|read| read.value.is_some()) {
         let why = match continuity {
             Continuity::Faithful => Some(

@@ -21,6 +21,7 @@ use super::signed_assertion;
 use super::sites;
 use super::source::Source;
 use super::store;
+use super::survey::{Pretence, Tables};
 use super::templates::{self, WrittenTemplate};
 use super::tree::Table;
 use super::upstream;
@@ -74,6 +75,23 @@ pub fn load(source: &Source, surroundings: &Surroundings<'_>) -> Result<Loaded, 
         }),
         _ => Err(problems.into_report(source)),
     }
+}
+
+/// Which keys are asked for, and what the value of each may look like.
+pub(super) fn survey() -> Tables {
+    let nothing = Surroundings {
+        environment: &Vec::new(),
+        flags: &[],
+        files: &|_| Err(io::ErrorKind::NotFound.into()),
+    };
+    let pretences = [Pretence::Nothing, Pretence::Everything];
+    pretences
+        .into_iter()
+        .fold(Tables::new(), |tables, pretence| {
+            let problems = Problems::surveying(pretence, tables);
+            check(Table::default(), &nothing, &problems);
+            problems.into_tables()
+        })
 }
 
 fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> Option<Config> {

@@ -4,9 +4,15 @@ use serde_json::Map;
 
 use super::report::{Problem, Problems};
 use super::section::{Section, listed, wrong_kind};
+use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::core::machine::{Machine, TokenType, TokenTypes};
 use crate::core::persona::{self, Persona, Sender};
+
+/// What `as` looks like.
+pub(super) fn shape() -> Shape {
+    Shape::Text.or(Shape::table("as"))
+}
 
 /// Reads `as`: `"nobody"`, `"signed-in"`, or a table. `None` has been reported.
 pub(super) fn read(node: Node, problems: &Problems) -> Option<Sender> {
@@ -72,13 +78,13 @@ fn from_table(mut section: Section<'_>) -> Persona {
     persona.impersonated = section.flag("impersonated").is_some_and(|flag| flag.value);
     persona.pending = section.flag("pending").is_some_and(|flag| flag.value);
     if section.has("claims") {
-        for entry in section.section("claims").into_entries() {
+        for entry in section.section("claims").into_entries(Shape::Anything) {
             if let Some(value) = entry.node.into_json() {
                 persona.claims.insert(entry.key, value);
             }
         }
     } else {
-        section.node("claims");
+        section.knows("claims");
     }
     section.finish();
     persona
@@ -86,18 +92,22 @@ fn from_table(mut section: Section<'_>) -> Persona {
 
 /// A machine: its kind of token, whom it stands for, what it may do.
 fn machine_from_table(mut section: Section<'_>) -> Option<Machine> {
-    let kind = section.parsed("token", machine_type);
+    let kind = section.shaped(
+        "token",
+        Shape::words(TokenTypes::MACHINES.iter()),
+        machine_type,
+    );
     let subject = section.text("subject");
     let scopes = section.texts("scope").unwrap_or_default();
     let mut claims = Map::new();
     if section.has("claims") {
-        for entry in section.section("claims").into_entries() {
+        for entry in section.section("claims").into_entries(Shape::Anything) {
             if let Some(value) = entry.node.into_json() {
                 claims.insert(entry.key, value);
             }
         }
     } else {
-        section.node("claims");
+        section.knows("claims");
     }
     section.finish();
     let mut machine = persona::machine(kind?.value);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::source::Source;
+use super::survey::{Pretence, Survey, Tables};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +91,28 @@ impl Problem {
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
     keys: RefCell<BTreeSet<String>>,
+    survey: Option<Survey>,
 }
 
 impl Problems {
+    /// None yet, of a file that is not there: see [`Survey`].
+    pub(super) fn surveying(pretence: Pretence, tables: Tables) -> Self {
+        Self {
+            survey: Some(Survey::new(pretence, tables)),
+            ..Self::default()
+        }
+    }
+
+    /// What notes which values are asked for, while nothing is read.
+    pub(super) fn survey(&self) -> Option<&Survey> {
+        self.survey.as_ref()
+    }
+
+    /// What has been asked for.
+    pub(super) fn into_tables(self) -> Tables {
+        self.survey.map(Survey::into_tables).unwrap_or_default()
+    }
+
     /// Notes a problem.
     pub(super) fn add(&self, problem: Problem) {
         self.found.borrow_mut().push(problem);

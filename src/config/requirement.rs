@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::report::{Place, Problem, Problems};
 use super::section::{Section, listed, wrong_kind};
+use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::core::authorization::{Asked, Level, Reverification};
 use crate::core::machine::{TokenType, TokenTypes};
@@ -13,6 +14,25 @@ use crate::core::requirement::{ClaimRule, ClaimTest, Requirement};
 
 /// How deep `any` and `all` may be nested.
 const MAX_DEPTH: usize = 8;
+
+/// What the table of a requirement is called.
+const TABLE: &str = "require";
+
+/// What the table of a freshness is called.
+const REVERIFIED: &str = "reverified";
+
+/// The ways of `reverified` that have a name.
+const PRESETS: [&str; 4] = ["strict_mfa", "strict", "moderate", "lax"];
+
+/// What a requirement looks like.
+pub(super) fn shape() -> Shape {
+    Shape::Like(r"^(public|signed-in|org:[A-Za-z0-9_-]+)$").or(Shape::table(TABLE))
+}
+
+/// What names a claim.
+pub(super) fn claim_shape() -> Shape {
+    Shape::Text.or_several()
+}
 
 /// Reads a requirement. What cannot be read has been reported.
 pub(super) fn read(node: Node, problems: &Problems) -> Option<Requirement> {
@@ -30,7 +50,7 @@ fn read_at(node: Node, problems: &Problems, depth: usize) -> Option<Requirement>
     match node.value {
         Value::Text(word) => from_word(&word, &node.place, problems),
         Value::Table(table) => {
-            let section = Section::new(table, "require", node.place, problems);
+            let section = Section::new(table, TABLE, node.place, problems);
             from_table(section, depth)
         }
         _ => {
@@ -97,12 +117,12 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
         parts.push(Requirement::MaxTokenAge(age));
     }
     if let Some(types) = section
-        .node("token")
+        .node("token", token_shape())
         .and_then(|node| token_types(node, problems))
     {
         parts.push(Requirement::Token(types));
     }
-    if let Some(node) = section.node("scope") {
+    if let Some(node) = section.node("scope", Shape::Text.or_several()) {
         let place = node.place.clone();
         let scopes = super::section::texts("scope", node, problems);
         if scopes.is_empty() {
@@ -116,7 +136,7 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
         parts.extend(claim(section.section("claim")).map(Requirement::Claim));
     } else {
         // Known, so that a misspelling finds it.
-        section.node("claim");
+        section.knows("claim");
     }
     if let Some(flag) = section.flag("not-impersonated") {
         if flag.value {
@@ -135,7 +155,7 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
         ),
         ("any", Requirement::Any),
     ] {
-        if let Some(node) = section.node(key) {
+        if let Some(node) = section.node(key, shape().list()) {
             parts.extend(several(key, node, problems, depth).map(make));
         }
     }
@@ -154,6 +174,12 @@ fn from_table(mut section: Section<'_>, depth: usize) -> Option<Requirement> {
         1 => parts.pop(),
         _ => Some(Requirement::All(parts)),
     }
+}
+
+/// What `token` looks like.
+fn token_shape() -> Shape {
+    let kinds = TokenType::ALL.iter().map(|kind| kind.as_str());
+    Shape::words(kinds.clone().chain(["any"])).or(Shape::words(kinds).list())
 }
 
 /// `token`: kinds of token, in Clerk's words, or `any`.
@@ -262,13 +288,16 @@ fn permission(section: &mut Section<'_>) -> Option<String> {
 }
 
 fn reverification(section: &mut Section<'_>) -> Option<Reverification> {
-    let node = section.node("reverified")?;
+    let node = section.node(
+        REVERIFIED,
+        Shape::words(PRESETS).or(Shape::table(REVERIFIED)),
+    )?;
     let problems = section.problems();
     match node.value {
         Value::Text(preset) => {
             let found = Reverification::preset(&preset);
             if found.is_none() {
-                let presets = ["strict_mfa", "strict", "moderate", "lax"].map(|p| format!("`{p}`"));
+                let presets = PRESETS.map(|p| format!("`{p}`"));
                 problems.add(Problem::error(
                     &node.place,
                     format!("`reverified` is {}", listed(&presets, "or")),
@@ -277,7 +306,9 @@ fn reverification(section: &mut Section<'_>) -> Option<Reverification> {
             found
         }
         Value::Table(table) => {
-            let mut inner = Section::new(table, "reverified", node.place, problems);
+            let mut inner = Section::new(table, REVERIFIED, node.place, problems);
+            inner.needs("level");
+            inner.needs("after");
             let place = inner.place().clone();
             let level = inner.choice(
                 "level",
@@ -319,9 +350,12 @@ fn reverification(section: &mut Section<'_>) -> Option<Reverification> {
 
 fn claim(mut section: Section<'_>) -> Option<ClaimRule> {
     let (problems, place) = (section.problems(), section.place().clone());
-    let path = section.node("path").map(|node| claim_path(node, problems));
-    let equals = section.node("equals");
-    let contains = section.node("contains");
+    section.needs("path");
+    let path = section
+        .node("path", claim_shape())
+        .map(|node| claim_path(node, problems));
+    let equals = section.node("equals", Shape::Plain);
+    let contains = section.node("contains", Shape::Plain);
     section.finish();
     let Some(path) = path else {
         problems.add(Problem::error(&place, "`claim` needs `path`"));

@@ -79,7 +79,7 @@ fn route(
         .unwrap_or_else(|| Placed::new(format!("route-{}", index + 1), place.clone()));
     let called = format!("route `{}`", name.value);
 
-    let has_path = section.has("path");
+    let has_path = section.has_needed("path");
     let paths = paths(&mut section);
     if !has_path {
         problems.add(
@@ -87,7 +87,8 @@ fn route(
                 .hint("write `path = \"/**\"` if it is meant for every path"),
         );
     }
-    let required = section.node("require");
+    section.needs("require");
+    let required = section.node("require", requirement::shape());
     let requirement_place = required.as_ref().map(|node| node.place.clone());
     let requirement = required.and_then(|node| requirement::read(node, problems));
     if requirement_place.is_none() {

@@ -4,7 +4,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::quantities::{SIZE, SPAN, bytes, span_text};
 use super::report::{Place, Problem, Problems};
+use super::shape::Shape;
 use super::tree::{Entry, Node, Table, Value};
 
 /// A value and where it was written.
@@ -59,6 +61,9 @@ impl<'p> Section<'p> {
 
     /// A table of the same name that holds what `own` holds, and of this one what is to be kept.
     pub(super) fn under(&self, own: &Self, keep: impl Fn(&str) -> bool) -> Self {
+        if let Some(survey) = self.problems.survey() {
+            survey.same(&own.name, &self.name);
+        }
         let mut base = self.table.clone();
         base.retain(keep);
         let place = match &own.place {
@@ -85,23 +90,47 @@ impl<'p> Section<'p> {
 
     /// Whether a key is written.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.has(key)
+        match self.problems.survey() {
+            Some(survey) => survey.says_written(),
+            None => self.table.has(key),
+        }
     }
 
-    fn entry(&mut self, key: &'static str) -> Option<Entry> {
+    /// Whether a key is written that has to be.
+    pub(super) fn has_needed(&self, key: &'static str) -> bool {
+        self.needs(key);
+        self.has(key)
+    }
+
+    /// Says that a key has to be written. Whoever reads it reports that it is not.
+    pub(super) fn needs(&self, key: &'static str) {
+        if let Some(survey) = self.problems.survey() {
+            survey.need(&self.name, key);
+        }
+    }
+
+    fn entry(&mut self, key: &'static str, shape: impl FnOnce() -> Shape) -> Option<Entry> {
+        self.knows(key);
+        match self.problems.survey() {
+            Some(survey) => survey.ask(&self.name, key, shape()),
+            None => self.table.take(key),
+        }
+    }
+
+    /// Has a misspelling find a key that is not looked at.
+    pub(super) fn knows(&mut self, key: &'static str) {
         self.known.push(key);
         self.problems.ask(&self.name, key);
-        self.table.take(key)
     }
 
-    /// Any value.
-    pub(super) fn node(&mut self, key: &'static str) -> Option<Node> {
-        self.entry(key).map(|entry| entry.node)
+    /// A value of any kind, which has this shape if it is right.
+    pub(super) fn node(&mut self, key: &'static str, shape: Shape) -> Option<Node> {
+        self.entry(key, || shape).map(|entry| entry.node)
     }
 
     /// A text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<Placed<String>> {
-        let node = self.node(key)?;
+        let node = self.node(key, Shape::Text)?;
         text(key, node, self.problems)
     }
 
@@ -111,7 +140,18 @@ impl<'p> Section<'p> {
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Placed<T>> {
-        let text = self.text(key)?;
+        self.shaped(key, Shape::Text, parse)
+    }
+
+    /// A text of this shape that means something.
+    pub(super) fn shaped<T>(
+        &mut self,
+        key: &'static str,
+        shape: Shape,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Placed<T>> {
+        let node = self.node(key, shape)?;
+        let text = text(key, node, self.problems)?;
         match parse(&text.value) {
             Ok(value) => Some(Placed::new(value, text.place)),
             Err(why) => {
@@ -130,7 +170,8 @@ impl<'p> Section<'p> {
         key: &'static str,
         words: &[(&str, T)],
     ) -> Option<Placed<T>> {
-        self.parsed(key, |text| {
+        let shape = Shape::words(words.iter().map(|(word, _)| word));
+        self.shaped(key, shape, |text| {
             words
                 .iter()
                 .find(|(word, _)| *word == text)
@@ -144,13 +185,13 @@ impl<'p> Section<'p> {
 
     /// A text, or several.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Placed<String>>> {
-        let node = self.node(key)?;
+        let node = self.node(key, Shape::Text.or_several())?;
         Some(texts(key, node, self.problems))
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<Placed<bool>> {
-        let node = self.node(key)?;
+        let node = self.node(key, Shape::Flag)?;
         let flag = match (&node.value, &node.place) {
             (Value::Flag(flag), _) => Some(*flag),
             (Value::Text(text), Place::Variable(_) | Place::Flag(_)) => text.parse().ok(),
@@ -164,7 +205,7 @@ impl<'p> Section<'p> {
 
     /// A whole number.
     pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
-        let node = self.node(key)?;
+        let node = self.node(key, Shape::Integer(range.clone()))?;
         let number = match (&node.value, &node.place) {
             (Value::Integer(number), _) => Some(*number),
             (Value::Text(text), Place::Variable(_) | Place::Flag(_)) => text.parse().ok(),
@@ -191,7 +232,7 @@ impl<'p> Section<'p> {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
-        let read = self.parsed(key, |text| {
+        let read = self.shaped(key, Shape::Like(SPAN), |text| {
             let span = humantime::parse_duration(text)
                 .map_err(|_| "it is a span of time such as `\"5s\"` or `\"1m 30s\"`".to_owned())?;
             if range.contains(&span) {
@@ -210,7 +251,7 @@ impl<'p> Section<'p> {
 
     /// A number of bytes, such as `"64KiB"`.
     pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
-        let read = self.parsed(key, |text| {
+        let read = self.shaped(key, Shape::Like(SIZE), |text| {
             let bytes = bytes(text)
                 .ok_or_else(|| "it is a size such as `\"64KiB\"` or `\"10MiB\"`".to_owned())?;
             if range.contains(&bytes) {
@@ -229,7 +270,7 @@ impl<'p> Section<'p> {
             "" => format!("[{key}]"),
             outer => format!("[{outer}.{key}]"),
         };
-        let Some(entry) = self.entry(key) else {
+        let Some(entry) = self.entry(key, || Shape::table(&name)) else {
             return Section::new(Table::default(), &name, Place::Nowhere, self.problems);
         };
         if let Value::Table(table) = entry.node.value {
@@ -242,7 +283,8 @@ impl<'p> Section<'p> {
 
     /// An array of tables.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'p>> {
-        let Some(entry) = self.entry(key) else {
+        let name = format!("[[{key}]]");
+        let Some(entry) = self.entry(key, || Shape::table(&name).list()) else {
             return Vec::new();
         };
         let Value::List(items) = entry.node.value else {
@@ -252,7 +294,6 @@ impl<'p> Section<'p> {
             );
             return Vec::new();
         };
-        let name = format!("[[{key}]]");
         items
             .into_iter()
             .filter_map(|item| {
@@ -266,9 +307,12 @@ impl<'p> Section<'p> {
             .collect()
     }
 
-    /// Every entry that is left, for tables whose keys are free.
-    pub(super) fn into_entries(self) -> Vec<Entry> {
-        self.table.into_rest()
+    /// Every entry that is left, for tables whose keys are free. Values have this shape if they are right.
+    pub(super) fn into_entries(self, shape: Shape) -> Vec<Entry> {
+        match self.problems.survey() {
+            Some(survey) => survey.free(&self.name, shape),
+            None => self.table.into_rest(),
+        }
     }
 
     /// Reports the keys that nobody has asked for.
@@ -339,61 +383,5 @@ pub(super) fn listed(items: &[String], conjunction: &str) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [first @ .., last] => format!("{} {conjunction} {last}", first.join(", ")),
-    }
-}
-
-/// A span in the largest unit that leaves no rest.
-fn span_text(span: Duration) -> String {
-    let ms = span.as_millis();
-    for (unit, name) in [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ] {
-        if ms >= unit && ms.is_multiple_of(unit) {
-            return format!("{}{name}", ms / unit);
-        }
-    }
-    format!("{ms}ms")
-}
-
-/// Reads `64KiB`, `10MiB`, `1GiB`, `512B`; also `kB`, `MB` and `GB` as powers of ten.
-fn bytes(text: &str) -> Option<u64> {
-    let at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(at);
-    let factor: u64 = match unit.trim_start() {
-        "B" => 1,
-        "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, expected) in [
-            ("64KiB", Some(65_536)),
-            ("10 MB", Some(10_000_000)),
-            ("1GiB", Some(1 << 30)),
-            ("5B", Some(5)),
-            ("5", None),
-            ("KiB", None),
-            ("-1B", None),
-            ("99999999999GiB", None),
-        ] {
-            assert_eq!(bytes(text), expected, "{text}");
-        }
     }
 }

@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use super::address;
 use super::model::{ClerkCookies, IdentityConfig, Limits, LogConfig, LogFormat, LogLevel};
 use super::report::{Place, Problem};
-use super::requirement::claim_path;
+use super::requirement::{claim_path, claim_shape};
 use super::section::{Placed, Section};
+use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
@@ -133,7 +134,7 @@ pub(super) fn pages(mut section: Section<'_>) -> Pages {
 /// Reads `me-claims`: each claim as in `[identity.headers]`.
 fn me_claims(section: &mut Section<'_>) -> Vec<Vec<String>> {
     let problems = section.problems();
-    let Some(node) = section.node("me-claims") else {
+    let Some(node) = section.node("me-claims", Shape::Text.or(claim_shape().list())) else {
         return Vec::new();
     };
     let nodes = match (node.value, node.place) {
@@ -188,7 +189,7 @@ pub(super) fn identity(mut section: Section<'_>) -> IdentityConfig {
         &[("strip", ClerkCookies::Strip), ("keep", ClerkCookies::Keep)],
     );
     let mut headers: Vec<(MappedHeader, Place)> = Vec::new();
-    for entry in section.section("headers").into_entries() {
+    for entry in section.section("headers").into_entries(claim_shape()) {
         let name = match header_name(&entry.key) {
             Ok(name) => name,
             Err(why) => {

@@ -61,7 +61,7 @@ pub(super) fn read(
 
 fn site(mut section: Section<'_>, first: &First<'_>, files: ReadFile<'_>) -> Option<WrittenSite> {
     let (problems, place) = (section.problems(), section.place().clone());
-    let has_host = section.has("host");
+    let has_host = section.has_needed("host");
     let hosts = routes::hosts(&mut section);
     if !has_host {
         problems.add(

@@ -40,7 +40,7 @@ pub(super) fn read(sections: Vec<Section<'_>>, claims: &[HeaderName]) -> Vec<Wri
 
 fn template(mut section: Section<'_>) -> Option<WrittenTemplate> {
     let (problems, place) = (section.problems(), section.place().clone());
-    let has_name = section.has("name");
+    let has_name = section.has_needed("name");
     let name = section.parsed("name", |text| {
         if template::is_name(text) {
             Ok(text.to_owned())
@@ -54,7 +54,7 @@ fn template(mut section: Section<'_>) -> Option<WrittenTemplate> {
                 .hint("write its name in Clerk's dashboard, under JWT templates"),
         );
     }
-    let required = section.node("require");
+    let required = section.node("require", requirement::shape());
     let requirement_place = required.as_ref().map(|node| node.place.clone());
     let has_requirement = required.is_some();
     let requirement = required.and_then(|node| requirement::read(node, problems));

@@ -27,6 +27,7 @@ fn help_says_what_there_is() {
         vec!["explain", "--help"],
         vec!["recipe", "--help"],
         vec!["health", "--help"],
+        vec!["schema", "--help"],
         vec!["completions", "--help"],
         vec!["man", "--help"],
     ] {

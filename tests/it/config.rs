@@ -1,6 +1,8 @@
 //! Configurations and what the gate says of them: each file of a folder beside what is expected.
 //! `UPDATE=1 cargo test` writes down what is said now.
 
+mod schema;
+
 use std::fs;
 use std::io;
 use std::path::Path;
