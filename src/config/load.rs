@@ -96,7 +96,7 @@ pub(super) fn survey() -> Tables {
 
 fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> Option<Config> {
     let files = surroundings.files;
-    let mut root = Section::new(table, "", Place::Nowhere, problems);
+    let mut root = settings::root(table, problems)?;
     let top = settings::top(&mut root);
     let public_url = top.public_url.as_ref().map(|url| &url.value);
     let (clerk_section, session) = (root.section("clerk"), root.section("session"));

@@ -203,27 +203,36 @@ impl<'p> Section<'p> {
         flag.map(|flag| Placed::new(flag, node.place))
     }
 
-    /// A whole number.
+    /// A whole number in this range.
     pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
-        let node = self.node(key, Shape::Integer(range.clone()))?;
+        let number = self.whole_number(key, range.clone())?;
+        if !range.contains(&number.value) {
+            let (least, most) = (range.start(), range.end());
+            self.problems.add(Problem::error(
+                &number.place,
+                format!("`{key}` is from {least} to {most}"),
+            ));
+            return None;
+        }
+        Some(number.value)
+    }
+
+    /// A whole number, which is in this range if it is right.
+    pub(super) fn whole_number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Option<Placed<i64>> {
+        let node = self.node(key, Shape::Integer(range))?;
         let number = match (&node.value, &node.place) {
             (Value::Integer(number), _) => Some(*number),
             (Value::Text(text), Place::Variable(_) | Place::Flag(_)) => text.parse().ok(),
             _ => None,
         };
-        let Some(number) = number else {
+        if number.is_none() {
             wrong_kind(key, &node, "a whole number", self.problems);
-            return None;
-        };
-        if !range.contains(&number) {
-            let (least, most) = (range.start(), range.end());
-            self.problems.add(Problem::error(
-                &node.place,
-                format!("`{key}` is from {least} to {most}"),
-            ));
-            return None;
         }
-        Some(number)
+        number.map(|number| Placed::new(number, node.place))
     }
 
     /// A span of time, such as `"5s"`.

@@ -8,11 +8,11 @@ use ipnet::IpNet;
 
 use super::address;
 use super::model::{ClerkCookies, IdentityConfig, Limits, LogConfig, LogFormat, LogLevel};
-use super::report::{Place, Problem};
+use super::report::{Place, Problem, Problems};
 use super::requirement::{claim_path, claim_shape};
 use super::section::{Placed, Section};
 use super::shape::Shape;
-use super::tree::{Node, Value};
+use super::tree::{Node, Table, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
 use crate::core::signed_assertion::ASSERTION_HEADER;
@@ -23,6 +23,30 @@ pub(super) struct Top {
     pub(super) public_url: Option<Placed<Origin>>,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) debug_headers: bool,
+}
+
+/// The version of the configuration that this program reads.
+const VERSION: i64 = 1;
+
+/// The top level. `None` if the file is written for another program, of which nothing else is then
+/// worth saying.
+pub(super) fn root(table: Table, problems: &Problems) -> Option<Section<'_>> {
+    let mut section = Section::new(table, "", Place::Nowhere, problems);
+    let before = problems.count();
+    let Some(written) = section.whole_number("config-version", VERSION..=VERSION) else {
+        return (problems.count() == before).then_some(section);
+    };
+    if written.value == VERSION {
+        return Some(section);
+    }
+    problems.add(
+        Problem::error(
+            &written.place,
+            format!("this file is for version {} of the configuration, and this program reads version {VERSION}", written.value),
+        )
+        .hint("use a clerk-gate that is made for it, or take the key out and see what `check` says"),
+    );
+    None
 }
 
 /// Reads the keys of the top level.

@@ -26,6 +26,7 @@ const OF_SHAPE = [
   /^error: a tier of limit `[^`]*` does not say for whom it is\n/,
   /^error: `(claim|by)` needs `[a-z]+`\n/,
   /^error: `reverified` needs /,
+  /^error: this file is for version \d+ /,
   /^error: this number is too large\n/,
 ];
 
