@@ -3,11 +3,13 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -15,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,15 +52,25 @@ pub struct Views {
     pub metrics: Exposition,
 }
 
-/// Serves the window until `done` is called off.
-pub async fn serve(listener: TcpListener, views: Views, done: CancellationToken) {
+/// Serves the window on these connections until `done` is called off.
+pub async fn serve<C>(
+    connections: impl Stream<Item = io::Result<C>>,
+    views: Views,
+    done: CancellationToken,
+) where
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut connections = std::pin::pin!(connections);
     let open = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = done.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = connections.next() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Some(accepted) = accepted else {
+            break;
+        };
+        let Ok(stream) = accepted else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

@@ -79,7 +79,7 @@ pub(super) async fn dev(dev: &Dev, environment: &Environment) -> Ending {
         Ok(bound) => bound,
         Err(ending) => return ending,
     };
-    let Ok(address) = bound.address() else {
+    let Some(address) = bound.address() else {
         return Ending::Failed;
     };
     let webhook = format!("http://{address}{}webhooks/clerk", config.pages_prefix);

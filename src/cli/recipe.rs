@@ -9,7 +9,7 @@ use http::HeaderName;
 
 use super::settings::Settings;
 use super::{Ending, complain, hand_out};
-use crate::config::{Config, DoorConfig, Environment};
+use crate::config::{Config, DoorConfig, Environment, ListenAddress};
 use crate::core::continuity::{SEAL_COOKIE, STATE_COOKIE};
 use crate::core::door;
 use crate::core::edge::PublicAddress;
@@ -179,8 +179,10 @@ pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
     };
     let Some(facts) = facts(&found.config, doors, recipe.gateway) else {
         complain(
-            "recipes have the gateway forward to a port, and `[upstream] url` is a Unix socket",
-            Some("give the application a port of this machine"),
+            "recipes have ports alone, and `[upstream] url` or where the gate listens is a Unix socket",
+            Some(
+                "give each of them a port of this machine, and put the sockets into what is printed",
+            ),
         );
         return Ending::Misused;
     };
@@ -259,7 +261,12 @@ fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Fact
     own_paths.push("/.well-known/oauth-protected-resource".to_owned());
     own_paths.dedup();
     let plan = HeaderPlan::new(config.identity.headers.clone());
-    let (gate, door) = (reachable(config.listen), reachable(doors.listen));
+    let gate = config
+        .listen
+        .addresses
+        .iter()
+        .find_map(ListenAddress::tcp)?;
+    let (gate, door) = (reachable(gate), reachable(doors.listen.tcp()?));
     Some(Facts {
         gate,
         door,

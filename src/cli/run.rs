@@ -130,7 +130,7 @@ pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
                 .downcast_ref::<std::io::Error>()
                 .is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
             let hint = taken.then_some(
-                "another program has this port: stop it, or choose another one with `--listen` (`[admin] listen` for the operator's)",
+                "another program listens there: stop it, or choose another address with `--listen` (`[admin] listen` for the operator's)",
             );
             complain(&format!("{error:#}"), hint);
             Ending::Failed

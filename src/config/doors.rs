@@ -1,10 +1,9 @@
 //! `[forward-auth]` and `[ext-authz]`: who may ask for verdicts, and where.
 
-use std::net::SocketAddr;
-
 use ipnet::IpNet;
 
 use super::clerk::ReadFile;
+use super::listen::{self, ListenAddress};
 use super::model::DoorConfig;
 use super::report::{Problem, Problems};
 use super::section::{Placed, Section};
@@ -50,7 +49,7 @@ pub(super) fn read(
     let mut section = root.section(name);
     let (problems, place) = (section.problems(), section.place().clone());
     let (has_listen, has_secret) = (section.has("listen"), section.has("secret-file"));
-    let listen = section.parsed("listen", settings::listen_address);
+    let listen = listen::one(&mut section, "listen");
     let peers = section.texts("peers");
     let secret = section.text("secret-file").and_then(|file| {
         let secret = file.into_file(&section, "secret-file", files)?;
@@ -111,7 +110,7 @@ fn networks(texts: Vec<Placed<String>>, has_secret: bool, problems: &Problems) -
         match net {
             None => problems.add(Problem::error(
                 &text.place,
-                format!("`{}` is no address or network such as `10.0.0.0/8`", text.value),
+                format!("`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`", text.value),
             )),
             Some(net) if net.prefix_len() == 0 && !has_secret => problems.add(
                 Problem::warning(&text.place, "everybody may ask for verdicts")
@@ -128,19 +127,11 @@ fn networks(texts: Vec<Placed<String>>, has_secret: bool, problems: &Problems) -
 pub(super) fn address(
     asked: Asked,
     doors: &Placed<DoorConfig>,
-    others: &[(&str, Option<SocketAddr>)],
+    others: &[(&str, &ListenAddress)],
     problems: &Problems,
 ) {
-    let (listen, name) = (doors.value.listen, asked.name());
-    for (key, other) in others {
-        if *other == Some(listen) && listen.port() != 0 {
-            problems.add(
-                Problem::error(
-                    &doors.place,
-                    format!("`{key}` and `[{name}] listen` are both `{listen}`"),
-                )
-                .hint("verdicts need an address of their own, which only the gateway reaches"),
-            );
-        }
-    }
+    let name = format!("[{}] listen", asked.name());
+    let hint = "verdicts need an address of their own, which only the gateway reaches";
+    let own = (name.as_str(), &doors.value.listen);
+    listen::apart(own, &doors.place, others, hint, problems);
 }

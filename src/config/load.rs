@@ -1,7 +1,6 @@
 //! From a file, the environment and flags to one checked configuration.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use super::environment::{self, Environment, FlagValue};
 use super::inject;
 use super::limit;
 use super::lints;
+use super::listen::{self, ListenAddress};
 use super::model::{Config, DoorConfig};
 use super::report::{Place, Problem, Problems, Report};
 use super::routes::{self, WrittenRoute};
@@ -237,7 +237,7 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
 
 /// Listeners beside the one for visitors.
 struct Beside {
-    admin: Option<SocketAddr>,
+    admin: Option<ListenAddress>,
     doors: Option<Placed<DoorConfig>>,
     check: Option<Placed<DoorConfig>>,
 }
@@ -264,27 +264,29 @@ fn addresses(
     upstream: Option<&Placed<ServerAddress>>,
     problems: &Problems,
 ) {
-    let (listen, admin) = (top.listen, beside.admin);
-    let mut others = vec![("listen", Some(listen)), ("[admin] listen", admin)];
+    let named = |listen| ("listen", listen);
+    let visitors: Vec<_> = top.listen.addresses.iter().map(named).collect();
+    let mut others = visitors.clone();
+    others.extend(beside.admin.iter().map(|admin| ("[admin] listen", admin)));
     if let Some(doors) = &beside.doors {
         doors::address(Asked::OverHttp, doors, &others, problems);
-        others.push(("[forward-auth] listen", Some(doors.value.listen)));
+        others.push(("[forward-auth] listen", &doors.value.listen));
     }
     if let Some(check) = &beside.check {
         doors::address(Asked::OverGrpc, check, &others, problems);
     }
-    if admin.is_some_and(|admin| admin == listen && admin.port() != 0) {
-        problems.add(
-            Problem::error(
-                &Place::Nowhere,
-                format!("`listen` and `[admin] listen` are both `{listen}`"),
-            )
-            .hint("the operator's listener needs an address of its own, or `\"off\"`"),
-        );
+    if let Some(admin) = &beside.admin {
+        let hint = "the operator's listener needs an address of its own, or `\"off\"`";
+        let own = ("[admin] listen", admin);
+        listen::apart(own, &Place::Nowhere, &visitors, hint, problems);
     }
+    let is_own = |upstream: &ServerAddress| {
+        let host = upstream.origin().map(|origin| origin.host().to_string());
+        let address = host.unwrap_or_else(|| upstream.to_string());
+        visitors.iter().any(|(_, own)| own.to_string() == address)
+    };
     if let Some(url) = upstream
-        && let Some(origin) = url.value.origin()
-        && origin.host().to_string() == listen.to_string()
+        && is_own(&url.value)
     {
         problems.add(Problem::error(
             &url.place,

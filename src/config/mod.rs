@@ -16,6 +16,7 @@ mod inject;
 mod keys;
 mod limit;
 mod lints;
+mod listen;
 mod live;
 mod load;
 mod model;
@@ -44,10 +45,12 @@ mod upstream;
 mod webhooks;
 
 pub use environment::{Environment, FlagValue, names_in};
+pub use listen::ListenAddress;
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
-    IdentityConfig, KeySource, Limits, LogConfig, LogFormat, LogLevel, RedisConfig, UpstreamConfig,
+    IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel, RedisConfig,
+    UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

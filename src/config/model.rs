@@ -1,6 +1,5 @@
 //! The checked configuration: what `load` hands out. Nothing here can be wrong any more.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use url::Url;
 
+use super::listen::ListenAddress;
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::core::edge::Edge;
 use crate::core::identity_headers::MappedHeader;
@@ -27,9 +27,9 @@ use crate::upstream::signer::Signer;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where requests are accepted.
-    pub listen: SocketAddr,
+    pub listen: Listening,
     /// Where the operator's window is; `None` if it is off.
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<ListenAddress>,
     /// Where gateways ask for verdicts; `None` if they cannot.
     pub forward_auth: Option<DoorConfig>,
     /// Where Envoy asks for them over gRPC; `None` if it cannot.
@@ -66,11 +66,20 @@ pub struct Config {
     pub watch: bool,
 }
 
+/// Where requests are accepted, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Where; never empty.
+    pub addresses: Vec<ListenAddress>,
+    /// The mode of sockets in the file system.
+    pub unix_mode: u32,
+}
+
 /// Who may ask for verdicts, and where. All that is set has to hold.
 #[derive(Clone, Debug)]
 pub struct DoorConfig {
     /// Where they are given.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Whence it may be asked; empty where the secret alone counts.
     pub peers: Vec<IpNet>,
     /// What has to be shown.

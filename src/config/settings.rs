@@ -7,7 +7,10 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::address;
-use super::model::{ClerkCookies, IdentityConfig, Limits, LogConfig, LogFormat, LogLevel};
+use super::listen::{self, ListenAddress};
+use super::model::{
+    ClerkCookies, IdentityConfig, Limits, Listening, LogConfig, LogFormat, LogLevel,
+};
 use super::report::{Place, Problem, Problems};
 use super::requirement::{claim_path, claim_shape};
 use super::section::{Placed, Section};
@@ -15,11 +18,12 @@ use super::shape::Shape;
 use super::tree::{Node, Table, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
+use crate::core::peers;
 use crate::core::signed_assertion::ASSERTION_HEADER;
 
 /// What stands at the top level.
 pub(super) struct Top {
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Listening,
     pub(super) public_url: Option<Placed<Origin>>,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) debug_headers: bool,
@@ -52,7 +56,7 @@ pub(super) fn root(table: Table, problems: &Problems) -> Option<Section<'_>> {
 /// Reads the keys of the top level.
 pub(super) fn top(section: &mut Section<'_>) -> Top {
     let problems = section.problems();
-    let listen = section.parsed("listen", listen_address);
+    let listen = listen::read(section);
     let public_url = public_url(section);
     let trusted = section.texts("trusted-proxies").unwrap_or_default();
     let trusted_proxies = trusted
@@ -62,7 +66,7 @@ pub(super) fn top(section: &mut Section<'_>) -> Top {
             match net {
                 None => problems.add(Problem::error(
                     &text.place,
-                    format!("`{}` is no address or network such as `10.0.0.0/8`", text.value),
+                    format!("`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`", text.value),
                 )),
                 Some(net) if net.prefix_len() == 0 => problems.add(
                     Problem::warning(&text.place, "everybody is a trusted proxy")
@@ -75,7 +79,7 @@ pub(super) fn top(section: &mut Section<'_>) -> Top {
         .collect();
     let debug = section.flag("debug-headers");
     Top {
-        listen: listen.map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |read| read.value),
+        listen,
         public_url,
         trusted_proxies,
         debug_headers: debug.is_some_and(|flag| flag.value),
@@ -97,28 +101,28 @@ pub(super) fn public_url(section: &mut Section<'_>) -> Option<Placed<Origin>> {
     Some(url)
 }
 
-pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it is an address and a port such as `127.0.0.1:8080`".to_owned())
-}
-
+/// Peers: an address, a network, or `unix`.
 pub(super) fn network(text: &str) -> Option<IpNet> {
+    if text == "unix" {
+        return Some(IpNet::from(peers::ON_UNIX_SOCKET));
+    }
     text.parse::<IpNet>()
         .ok()
         .or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
         .map(|net| net.trunc())
+        // SECURITY: what stands for those without an address is no other way to name them.
+        .filter(|net| net.prefix_len() < net.max_prefix_len() || peers::has_address(net.addr()))
 }
 
 /// Reads `[admin]`. `None` if it is off.
-pub(super) fn admin(mut section: Section<'_>) -> Option<SocketAddr> {
+pub(super) fn admin(mut section: Section<'_>) -> Option<ListenAddress> {
     let listen = section.parsed("listen", |text| match text {
         "off" => Ok(None),
-        text => listen_address(text).map(Some),
+        text => text.parse().map(Some),
     });
     section.finish();
-    listen.map_or(Some(SocketAddr::from(([127, 0, 0, 1], 9901))), |read| {
-        read.value
-    })
+    let usual = SocketAddr::from(([127, 0, 0, 1], 9901));
+    listen.map_or(Some(ListenAddress::Tcp(usual)), |read| read.value)
 }
 
 /// What `[pages]` says.

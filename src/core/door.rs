@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use super::edge::Edge;
 use super::facts::{RequestFacts, WireRequest};
 use super::origin::Scheme;
+use super::peers;
 use super::reason::Reason;
 use super::reserved::{Reserved, is_read_like, is_reserved_by_beginning, with_letters};
 pub use attributes::{Attributes, HeadLimits, Wording};
@@ -186,6 +187,10 @@ impl Original {
         // counts as far as proxies are trusted.
         let mut chain = chain.ok_or(Reason::DoorMetadata)?;
         let peer: IpAddr = chain.pop().ok_or(Reason::DoorMetadata)?;
+        // SECURITY: what stands for somebody without an address may be trusted here, and no gateway says it.
+        if !peers::has_address(peer) {
+            return Err(Reason::DoorMetadata);
+        }
         Ok(Self {
             method,
             target,

@@ -4,6 +4,7 @@
 use ipnet::IpNet;
 
 use super::origin::{Host, Origin, Scheme};
+use super::peers;
 use super::policy::HostPattern;
 
 /// What the gate believes about its own addresses.
@@ -76,7 +77,7 @@ impl Edge {
 
     /// Whether forwarded headers of this peer count.
     pub fn trusts(&self, peer: std::net::IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+        peers::is_listed(&self.trusted_proxies, peer)
     }
 
     /// The site of a request and its public origin; `None` where the host is not served.

@@ -13,6 +13,7 @@ use super::edge::Edge;
 use super::masked::{Address, HeaderNames};
 use super::origin::{Host, Origin, Scheme};
 use super::path::{CanonicalPath, PathError};
+use super::peers;
 use super::reason::Reason;
 
 /// A request as it came off a wire, before anything was made of it.
@@ -348,6 +349,7 @@ fn client(headers: &HeaderMap, peer: IpAddr, edge: &Edge) -> (IpAddr, Option<Str
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .map_while(|text| text.trim().parse().ok())
+        .take_while(|address| peers::has_address(*address))
         .collect();
     let client = chain
         .iter()

@@ -32,6 +32,7 @@ pub mod organization_sync;
 pub mod origin;
 pub mod path;
 pub mod pattern;
+pub mod peers;
 pub mod persona;
 pub mod policy;
 pub mod protected_resource;

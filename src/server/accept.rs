@@ -1,6 +1,6 @@
 //! Accepting connections and serving HTTP/1.1 on them, until told to stop. `grpc` serves the others.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::grpc;
+use super::listen::Listener;
 use super::seat::Seated;
 use super::visitors::Visitors;
 use crate::core::origin::Scheme;
@@ -75,29 +75,30 @@ pub enum Mode {
     ForwardAuth(Arc<Admission>),
 }
 
-/// Accepts connections on `listener` until `drain` is called off, and tracks them in `open`.
-pub async fn accept(
-    listener: TcpListener,
+/// Accepts connections on `listener` while there are `places`, until `drain` is called off, and tracks
+/// them in `open`.
+pub(super) async fn accept(
+    listener: Listener,
     entrance: Entrance,
+    places: Arc<Semaphore>,
     service: Arc<Service>,
     drain: CancellationToken,
     open: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(service.limits.connections));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
+                // Behind the connection and not before it: a listener that nobody comes to holds no place of
+                // those that several share. Whoever has been accepted is served, also while draining.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
                 let (service, drain) = (Arc::clone(&service), drain.clone());
                 let entrance = entrance.clone();
-                // Without it, small answers wait for the client's acknowledgement.
-                let _ = stream.set_nodelay(true);
                 let place = (place, service.visitors.enter(&entrance));
                 let seated = Seated::new(stream, place, service.limits.write_timeout);
                 match entrance {
@@ -120,13 +121,13 @@ pub async fn accept(
 
 async fn serve(
     stream: Seated,
-    peer: SocketAddr,
+    address: IpAddr,
     mode: Mode,
     service: Arc<Service>,
     drain: CancellationToken,
 ) {
     let limits = service.limits;
-    let peer = Peer::new(peer.ip().to_canonical(), Scheme::Http);
+    let peer = Peer::new(address, Scheme::Http);
     let handler = service_fn(move |request| {
         let (service, mode) = (Arc::clone(&service), mode.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.

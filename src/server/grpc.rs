@@ -1,7 +1,7 @@
 //! Serving HTTP/2 to those who ask over gRPC.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +33,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Serves a connection until the other end or `drain` ends it.
 pub(super) async fn serve(
     stream: Seated,
-    peer: SocketAddr,
+    address: IpAddr,
     door: Arc<Door>,
     service: Arc<Service>,
     drain: CancellationToken,
 ) {
     let patience = service.limits.head_timeout;
-    let address = peer.ip().to_canonical();
     let known = CancellationToken::new();
     let admitted = known.clone();
     let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {

@@ -6,10 +6,12 @@
 pub mod accept;
 mod assemble;
 mod grpc;
+mod listen;
 mod metrics;
 pub mod reload;
 mod seat;
 mod sites;
+mod stream;
 pub mod visitors;
 
 use std::net::SocketAddr;
@@ -18,14 +20,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::core::door::HeadLimits;
 use crate::gate::meters::Meters;
 use crate::gate::{Gate, Snapshot};
@@ -33,16 +35,17 @@ use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
+use listen::Listener;
 use reload::Reloader;
 use visitors::Visitors;
 
 /// A gate that is bound to its addresses and serves nobody yet.
 #[derive(Debug)]
 pub struct Bound {
-    listener: TcpListener,
-    admin: Option<TcpListener>,
-    doors: Option<(TcpListener, Arc<Admission>)>,
-    check: Option<(TcpListener, Arc<Door>)>,
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    doors: Option<(Listener, Arc<Admission>)>,
+    check: Option<(Listener, Arc<Door>)>,
     service: Arc<Service>,
     reloader: Arc<Reloader>,
     drain: Duration,
@@ -52,8 +55,12 @@ pub struct Bound {
 pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
     let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
-    let listener = bind(config.listen).await?;
-    let admin = match config.admin_listen {
+    let bind = |address| Listener::open(address, config.listen.unix_mode);
+    let mut listeners = Vec::new();
+    for address in &config.listen.addresses {
+        listeners.push(bind(address).await?);
+    }
+    let admin = match &config.admin_listen {
         Some(address) => Some(
             bind(address)
                 .await
@@ -63,7 +70,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     };
     let doors = match &config.forward_auth {
         Some(doors) => {
-            let listener = bind(doors.listen)
+            let listener = bind(&doors.listen)
                 .await
                 .context("the doors of gateways (`[forward-auth] listen`)")?;
             let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
@@ -80,7 +87,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     };
     let check = match &config.ext_authz {
         Some(doors) => {
-            let listener = bind(doors.listen)
+            let listener = bind(&doors.listen)
                 .await
                 .context("the authorization service of Envoy (`[ext-authz] listen`)")?;
             let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
@@ -103,7 +110,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     });
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
     Ok(Bound {
-        listener,
+        listeners,
         admin,
         doors,
         check,
@@ -118,21 +125,17 @@ pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot
     assemble::snapshot(config, clock, None, &Meters::default())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on `{address}`"))
-}
-
 impl Bound {
-    /// Where requests are accepted: with the real port where 0 was asked for.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The first address and port where requests are accepted: the real port where 0 was asked for.
+    /// `None` if all of them are sockets of another kind.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let mut addresses = self.listeners.iter().map(Listener::address);
+        addresses.find_map(ListenAddress::tcp)
     }
 
     /// Where the operator's window is.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.local_addr().ok()
+        self.admin.as_ref()?.address().tcp()
     }
 
     /// What connections are served with: whoever runs the gate can look at it, and tell it of sessions
@@ -148,12 +151,12 @@ impl Bound {
 
     /// Where gateways ask for verdicts.
     pub fn doors_address(&self) -> Option<SocketAddr> {
-        self.doors.as_ref()?.0.local_addr().ok()
+        self.doors.as_ref()?.0.address().tcp()
     }
 
     /// Where Envoy asks for them.
     pub fn check_address(&self) -> Option<SocketAddr> {
-        self.check.as_ref()?.0.local_addr().ok()
+        self.check.as_ref()?.0.address().tcp()
     }
 
     /// Serves until `stop` is called off, then drains.
@@ -162,7 +165,7 @@ impl Bound {
     /// are closed, tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
-            listener,
+            listeners,
             admin,
             doors,
             check,
@@ -174,36 +177,51 @@ impl Bound {
         let drain = CancellationToken::new();
         let done = CancellationToken::new();
         let open = TaskTracker::new();
-        let address = listener
-            .local_addr()
-            .context("the address of the listener")?;
+        let addresses: Vec<String> = listeners
+            .iter()
+            .map(|listener| listener.address().to_string())
+            .collect();
         let views = Views {
             ready: ready.clone(),
             injections: Arc::clone(&service.gate.injections),
             metrics: metrics::page(&service),
         };
-        let window =
-            admin.map(|listener| tokio::spawn(admin::serve(listener, views, done.clone())));
-        let accept = |listener, entrance| {
-            tokio::spawn(accept::accept(
+        let window = admin.map(|listener| {
+            tokio::spawn(admin::serve(listener.connections(), views, done.clone()))
+        });
+        let places = || Arc::new(Semaphore::new(service.limits.connections));
+        let mut accepting = Vec::new();
+        let mut accept = |listener, entrance, places| {
+            accepting.push(tokio::spawn(accept::accept(
                 listener,
                 entrance,
+                places,
                 Arc::clone(&service),
                 drain.clone(),
                 open.clone(),
-            ))
+            )));
         };
-        let accepting = accept(listener, Entrance::Http(Mode::Proxy));
-        let asking = doors.map(|(listener, admission)| {
-            accept(listener, Entrance::Http(Mode::ForwardAuth(admission)))
-        });
+        let for_visitors = places();
+        for listener in listeners {
+            accept(
+                listener,
+                Entrance::Http(Mode::Proxy),
+                Arc::clone(&for_visitors),
+            );
+        }
+        if let Some((listener, admission)) = doors {
+            let entrance = Entrance::Http(Mode::ForwardAuth(admission));
+            accept(listener, entrance, places());
+        }
         let door = check.as_ref().map(|(_, door)| Arc::clone(door));
-        let checking = check.map(|(listener, door)| accept(listener, Entrance::Grpc(door)));
+        if let Some((listener, door)) = check {
+            accept(listener, Entrance::Grpc(door), places());
+        }
         if let Some(door) = &door {
             door.set_serving(true).await;
         }
         ready.set(true);
-        info!(%address, "ready");
+        info!(address = addresses.join(", "), "ready");
 
         stop.cancelled().await;
         ready.set(false);
@@ -218,9 +236,8 @@ impl Bound {
         drain.cancel();
         open.close();
         let finished = tokio::time::timeout(deadline, async {
-            let _ = accepting.await;
-            for asking in [asking, checking].into_iter().flatten() {
-                let _ = asking.await;
+            for accepting in accepting {
+                let _ = accepting.await;
             }
             open.wait().await;
         });

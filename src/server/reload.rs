@@ -88,8 +88,11 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 14] = [
-    ("`listen`", |a, b| a.listen == b.listen),
+const FIXED: [(&str, Stays); 15] = [
+    ("`listen`", |a, b| a.listen.addresses == b.listen.addresses),
+    ("`unix-mode`", |a, b| {
+        a.listen.unix_mode == b.listen.unix_mode
+    }),
     ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
     ("`[forward-auth]`", |a, b| {
         doors(a.forward_auth.as_ref()) == doors(b.forward_auth.as_ref())
@@ -128,7 +131,7 @@ fn doors(doors: Option<&DoorConfig>) -> impl PartialEq {
     doors.map(|doors| {
         let secret = doors.secret.as_ref();
         let secret = secret.map(|secret| secret.expose_secret().to_owned());
-        (doors.listen, doors.peers.clone(), secret)
+        (doors.listen.clone(), doors.peers.clone(), secret)
     })
 }
 

@@ -10,15 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+use super::stream::Stream;
 use crate::telemetry::meters::OneOpen;
 
 /// A connection that gives its place back when it is closed.
 pub(super) struct Seated {
-    stream: TcpStream,
+    stream: Stream,
     patience: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -30,7 +30,7 @@ pub(super) type Place = (OwnedSemaphorePermit, OneOpen);
 
 impl Seated {
     /// Seats a connection that is cut off when it takes nothing for as long as `patience`.
-    pub(super) fn new(stream: TcpStream, place: Place, patience: Duration) -> Self {
+    pub(super) fn new(stream: Stream, place: Place, patience: Duration) -> Self {
         Self {
             stream,
             patience,
@@ -59,7 +59,7 @@ impl Seated {
         }
     }
 
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
         Pin::new(&mut self.get_mut().stream)
     }
 }

@@ -19,6 +19,7 @@ use crate::core::cookies;
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::origin::Host;
+use crate::core::peers;
 use crate::core::reserved::Reserved;
 pub use answer::{Privacy, answer_trailers, end_to_end, is_framed_in_one_way, set_cookies};
 use names::is_one_of;
@@ -95,11 +96,12 @@ impl HeaderRules {
                 headers.insert(name, value);
             }
         };
-        let chain = match &facts.forwarded_for {
-            Some(vouched) => format!("{vouched}, {peer}"),
-            None => peer.to_string(),
-        };
-        set(X_FORWARDED_FOR, chain);
+        let own = peers::has_address(peer).then(|| peer.to_string());
+        let chain = facts.forwarded_for.iter().chain(&own);
+        let chain: Vec<&str> = chain.map(String::as_str).collect();
+        if !chain.is_empty() {
+            set(X_FORWARDED_FOR, chain.join(", "));
+        }
         set(X_FORWARDED_HOST, facts.origin.host().to_string());
         match host {
             HostRule::Preserve => set(HOST, facts.host.to_string()),

@@ -20,6 +20,7 @@ use super::{
 use crate::core::decide::FapiPermit;
 use crate::core::facts::RequestFacts;
 use crate::core::origin::Origin;
+use crate::core::peers;
 
 /// The headers by which the Frontend API knows a proxy.
 const CLERK_PROXY_URL: HeaderName = HeaderName::from_static("clerk-proxy-url");
@@ -116,12 +117,15 @@ impl FrontendApi {
         }
         for (name, text) in [
             (HOST, self.host.clone()),
-            (X_FORWARDED_FOR, facts.client.to_string()),
             (X_FORWARDED_HOST, facts.origin.host().to_string()),
             (X_FORWARDED_PROTO, facts.origin.scheme().as_str().to_owned()),
             (CLERK_PROXY_URL, permit.proxy_url().to_owned()),
         ] {
             headers.insert(name, HeaderValue::try_from(text).ok()?);
+        }
+        if peers::has_address(facts.client) {
+            let client = HeaderValue::try_from(facts.client.to_string()).ok()?;
+            headers.insert(X_FORWARDED_FOR, client);
         }
         let mut secret_key = HeaderValue::from_str(self.secret_key.expose_secret()).ok()?;
         secret_key.set_sensitive(true);

@@ -47,6 +47,7 @@ mod session_pages;
 mod sessions;
 mod signed_assertion;
 mod sites;
+mod sockets;
 mod step_up;
 mod streaming;
 mod strictest;

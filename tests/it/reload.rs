@@ -345,7 +345,7 @@ async fn requests_go_to_the_upstream_that_the_configuration_has_now() {
     let mut config = world.config.clone();
     config.forward_auth = Some(doors(&["127.0.0.1"], None));
     config.ext_authz = Some(doors(&["127.0.0.1"], None));
-    config.listen = "127.0.0.1:9".parse().unwrap();
+    config.listen.addresses = vec!["127.0.0.1:9".parse().unwrap()];
     let error = world.reloader.change_to(config).unwrap_err().to_string();
     assert_eq!(
         error,

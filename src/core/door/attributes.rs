@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::{Original, X_FORWARDED_FOR, target};
 use crate::core::origin::Scheme;
+use crate::core::peers;
 use crate::core::reason::Reason;
 
 /// What Envoy says of a request. What is not said is empty.
@@ -61,6 +62,10 @@ impl Original {
         }
         let peer: IpAddr = said.client.parse().map_err(|_| Reason::DoorMetadata)?;
         let peer = peer.to_canonical();
+        // SECURITY: as at the other doors, nobody is said to have no address.
+        if !peers::has_address(peer) {
+            return Err(Reason::DoorMetadata);
+        }
         let method =
             Method::from_bytes(said.method.as_bytes()).map_err(|_| Reason::DoorMetadata)?;
         Ok(Self {

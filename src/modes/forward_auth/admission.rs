@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::core::door::SECRET_HEADER;
+use crate::core::peers;
 
 /// Who may ask: all that is set has to hold, and where nothing is set, nobody may.
 pub struct Admission {
@@ -27,7 +28,7 @@ impl Admission {
 
     /// Whether this peer, with these headers, may ask.
     pub fn admits(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        let listed = self.peers.iter().any(|net| net.contains(&peer));
+        let listed = peers::is_listed(&self.peers, peer);
         match &self.secret {
             None => listed,
             Some(secret) => (listed || self.peers.is_empty()) && shows(secret, headers),

@@ -95,7 +95,7 @@ fn every_key_with_a_row_in_the_reference_is_described_in_the_schema() {
     let listen = &schema["properties"]["listen"];
     assert_eq!(
         listen["description"],
-        "where requests are accepted (address and port)"
+        "where requests are accepted: see below (address or several)"
     );
     assert_eq!(listen["default"], "127.0.0.1:8080");
     let first = schema["$defs"]["route"]["description"].as_str().unwrap();

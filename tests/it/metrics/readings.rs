@@ -216,7 +216,7 @@ async fn counts_go_on_when_another_configuration_takes_the_place_of_one() {
         }
     }
 
-    next.listen = "127.0.0.1:9".parse().unwrap();
+    next.listen.addresses = vec!["127.0.0.1:9".parse().unwrap()];
     world.reloader.change_to(next).unwrap_err();
     let page = Page::of(&world).await;
     assert_eq!(page.value("clerk_gate_config_generation"), 2.0);

@@ -21,7 +21,7 @@ use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig, KeySource, Limits,
-    LogConfig, LogFormat, LogLevel, UpstreamConfig,
+    ListenAddress, Listening, LogConfig, LogFormat, LogLevel, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -315,9 +315,12 @@ pub fn clerk_config_of(instance: Instance) -> ClerkConfig {
 
 /// The configuration of a gate that works for `instance`, which is nowhere.
 pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -> Config {
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any: ListenAddress = "127.0.0.1:0".parse().unwrap();
     Config {
-        listen: any,
+        listen: Listening {
+            addresses: vec![any.clone()],
+            unix_mode: 0o660,
+        },
         admin_listen: Some(any),
         forward_auth: None,
         ext_authz: None,

@@ -1,0 +1,154 @@
+//! Where connections are accepted: the addresses of listeners, and who gets in each other's way.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::model::Listening;
+use super::report::{Place, Problem, Problems};
+use super::section::{Placed, Section};
+use super::shape::Shape;
+use super::tree::{Node, Value};
+
+/// The longest path of a socket that systems take.
+const LONGEST_PATH: usize = 107;
+
+/// Listeners for visitors, at most.
+const MOST: usize = 32;
+
+/// An address that connections are accepted at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An address and a port; port 0 is any that is free.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// The address and port, where there are such.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether two listeners at this address are at one.
+    fn is_one_place(&self) -> bool {
+        self.tcp().is_none_or(|address| address.port() != 0)
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket_path(path).map(Self::Unix);
+        }
+        let address = text.parse().map_err(|_| {
+            "it is an address and a port such as `127.0.0.1:8080`, or a socket such as `unix:/run/gate.sock`"
+        })?;
+        Ok(Self::Tcp(address))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The path of a socket.
+pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
+    if !Path::new(path).is_absolute() || path.ends_with('/') || path.contains(char::is_control) {
+        return Err("the path of a socket begins with a slash, and ends with a name".to_owned());
+    }
+    if path.len() > LONGEST_PATH {
+        return Err(format!(
+            "the path of a socket has {LONGEST_PATH} bytes at most"
+        ));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Reads the address of one listener.
+pub(super) fn one(section: &mut Section<'_>, key: &'static str) -> Option<Placed<ListenAddress>> {
+    section.parsed(key, str::parse)
+}
+
+/// Reads where requests are accepted, from the top level.
+pub(super) fn read(section: &mut Section<'_>) -> Listening {
+    Listening {
+        addresses: several(section),
+        unix_mode: mode(section),
+    }
+}
+
+/// Reads `listen`: one address or several. Never empty.
+fn several(section: &mut Section<'_>) -> Vec<ListenAddress> {
+    let problems = section.problems();
+    let usual = || vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))];
+    let Some(node) = section.node("listen", Shape::Text.or_several()) else {
+        return usual();
+    };
+    if matches!(&node.value, Value::List(items) if items.is_empty() || items.len() > MOST) {
+        let title = format!("`listen` is an address, or from 1 to {MOST} of them");
+        problems.add(Problem::error(&node.place, title));
+        return usual();
+    }
+    let read = addresses(node, problems);
+    if read.is_empty() { usual() } else { read }
+}
+
+fn addresses(node: Node, problems: &Problems) -> Vec<ListenAddress> {
+    let mut read: Vec<ListenAddress> = Vec::new();
+    for text in super::section::texts("listen", node, problems) {
+        match text.value.parse::<ListenAddress>() {
+            Err(why) => problems.add(Problem::error(
+                &text.place,
+                format!("`listen` cannot be used: {why}"),
+            )),
+            Ok(address) if read.contains(&address) && address.is_one_place() => problems.add(
+                Problem::error(&text.place, format!("`listen` has `{address}` twice")),
+            ),
+            Ok(address) => read.push(address),
+        }
+    }
+    read
+}
+
+/// Reads `unix-mode`.
+fn mode(section: &mut Section<'_>) -> u32 {
+    let mode = section.parsed("unix-mode", |text| {
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let mode = u32::from_str_radix(text, 8).ok();
+        mode.filter(|mode| digits && *mode <= 0o777 && mode & 0o600 == 0o600)
+            .ok_or_else(|| {
+                "it is the mode of a file such as `\"0660\"`, and its owner may read and write"
+                    .to_owned()
+            })
+    });
+    mode.map_or(0o660, |read| read.value)
+}
+
+/// Reports an address that one of `others` has, by the names of their keys.
+pub(super) fn apart(
+    (name, address): (&str, &ListenAddress),
+    place: &Place,
+    others: &[(&str, &ListenAddress)],
+    hint: &str,
+    problems: &Problems,
+) {
+    for (key, other) in others {
+        if *other == address && address.is_one_place() {
+            let title = format!("`{key}` and `{name}` are both `{address}`");
+            problems.add(Problem::error(place, title).hint(hint));
+        }
+    }
+}
