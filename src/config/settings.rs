@@ -252,6 +252,15 @@ pub(super) fn identity(mut section: Section<'_>) -> IdentityConfig {
     }
 }
 
+/// Names of persons among those that begin like `X-Forwarded-For`: what applications read that stood behind
+/// oauth2-proxy and its kin.
+const OF_PERSONS: [&str; 4] = [
+    "xforwardeduser",
+    "xforwardedemail",
+    "xforwardedgroups",
+    "xforwardedpreferredusername",
+];
+
 /// A header that a claim may stand in.
 pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     const OTHERS: [&str; 16] = [
@@ -281,8 +290,9 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     if taken {
         return Err("the gate sets it already".to_owned());
     }
+    let of_a_person = OF_PERSONS.contains(&squashed.as_str());
     if OTHERS.contains(&squashed.as_str())
-        || squashed.starts_with("xforwarded")
+        || (squashed.starts_with("xforwarded") && !of_a_person)
         || squashed.starts_with("proxy")
     {
         return Err("it has a meaning of its own in HTTP".to_owned());

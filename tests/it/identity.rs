@@ -29,6 +29,7 @@ fn world() -> WorldBuilder {
     World::with(routes).configure(|config| {
         config.identity.headers = vec![
             mapped("remote-user", &["email"]),
+            mapped("x-forwarded-user", &["email"]),
             mapped("x-team", &["meta", "team"]),
         ];
     })
@@ -67,7 +68,7 @@ fn ours() -> Vec<&'static str> {
     IDENTITY_HEADERS
         .iter()
         .map(HeaderName::as_str)
-        .chain(["remote-user", "x-team"])
+        .chain(["remote-user", "x-forwarded-user", "x-team"])
         .collect()
 }
 
@@ -105,15 +106,22 @@ fn assert_tells(received: &Received, told: Told) {
         .collect();
     assert!(forged.is_empty(), "{} {forged:?}", received.target);
     let expected = match told {
-        Told::Nobody => [None, None, None, None],
+        Told::Nobody => [None; 5],
         Told::Ada => [
             Some("session_token"),
             Some("org:admin"),
             Some("ada@example.com"),
+            Some("ada@example.com"),
             Some("red"),
         ],
     };
-    let names = ["x-token-type", "x-org-role", "remote-user", "x-team"];
+    let names = [
+        "x-token-type",
+        "x-org-role",
+        "remote-user",
+        "x-forwarded-user",
+        "x-team",
+    ];
     for (name, value) in names.into_iter().zip(expected) {
         assert_eq!(
             received.header(name).as_deref(),
