@@ -9,10 +9,10 @@ import { after, before, describe, test } from 'node:test';
 
 import { blocksOf, tablesOf } from './documents.mjs';
 import { startDjango } from './legacy/django.mjs';
-import { startFpm, startPhp } from './legacy/php.mjs';
+import { nginxWith, PATH, startFpm, startPhp } from './legacy/php.mjs';
 import { startRails } from './legacy/rails.mjs';
 import { startWordpress } from './legacy/wordpress.mjs';
-import { Browser, eventually, freePort, send, startDev, startGate } from './support.mjs';
+import { Browser, ENVIRONMENT, eventually, freePort, Process, send, startDev, startGate } from './support.mjs';
 
 const ADA = 'user_2Ada00000000000000000000001';
 const MEL = 'user_2Mel00000000000000000000001';
@@ -47,6 +47,17 @@ after(async () => {
   await dev?.stop();
   if (home) rmSync(home, { recursive: true, force: true });
 });
+
+/** Asserts that Mel gets a 403 for each of these paths, and the application nothing of it. */
+async function keptOut({ gate, mel, application }, paths) {
+  for (const path of paths) {
+    assert.equal((await mel.visit(`${gate.url}${path}?refused`)).status, 403, path);
+  }
+  // What came before this would stand in the log before it.
+  await mel.visit(`${gate.url}/?asked`);
+  await eventually('the application tells what it was asked', async () => assert.match(application.log, /\/\?asked/));
+  assert.doesNotMatch(application.log, /\?refused/);
+}
 
 /**
  * What holds for each of them. `start(port, url)` starts the application, which says `hello` and who somebody is at
@@ -114,22 +125,28 @@ function behind(name, { policy, start, more }) {
   });
 }
 
+for (const [index, server] of blocksOf('docs/how-to/migrate-from-nginx-auth-request.md').nginx.entries()) {
+  test(`nginx takes configuration ${index + 1} of those who come from it`, async () => {
+    const folder = mkdtempSync(join(home, 'nginx-'));
+    const options = { env: { ...ENVIRONMENT, PATH } };
+    const nginx = new Process('nginx', ['-t', '-p', folder, '-e', 'stderr', '-c', nginxWith(folder, server)], options);
+    const { code } = await nginx.ended;
+    assert.equal(code, 0, nginx.log);
+  });
+}
+
 behind('php with its own server', {
   policy: tablesOf(PHP.toml[0]),
   start: (port, { folder }) => {
     writeFileSync(join(folder, 'index.php'), PHP.php[0]);
-    return startPhp(port, { folder, script: [join(folder, 'index.php')] });
+    return startPhp(port, { folder, script: join(folder, 'index.php') });
   },
   more: (here) => {
     test('the role is known, and a path for admins is one in every way that PHP reads it', async () => {
       assert.match((await here.ada.visit(`${here.gate.url}/`)).text, /may do anything/);
       assert.doesNotMatch((await here.mel.visit(`${here.gate.url}/`)).text, /anything/);
-      const before = here.application.log;
       const ways = ['/admin', '/admin.php', '/admin.php/x', '/ADMIN.PHP', '/index.php/admin', '/admin;x/', '/%61dmin'];
-      for (const path of ways) {
-        assert.equal((await here.mel.visit(`${here.gate.url}${path}`)).status, 403, path);
-      }
-      assert.equal(here.application.log, before, 'PHP was asked nothing');
+      await keptOut(here, ways);
       assert.equal((await here.ada.visit(`${here.gate.url}/admin`)).status, 200);
     });
   },
@@ -171,9 +188,7 @@ behind('django', {
       const saved = await here.ada.visit(`${here.gate.url}/admin/auth/group/add/`, { method: 'POST', headers, body });
       assert.match(saved.text, /friends of Ada/);
 
-      const log = here.application.log;
-      assert.equal((await here.mel.visit(`${here.gate.url}/admin/`)).status, 403);
-      assert.equal(here.application.log, log, 'Django was asked nothing');
+      await keptOut(here, ['/admin/', '/admin/auth/user/', '/ADMIN/']);
     });
 
     test('Django itself keeps a member out who comes without the role', async () => {
@@ -224,9 +239,7 @@ behind('wordpress', {
       const desk = await here.ada.visit(`${here.gate.url}/wp-admin/`);
       assert.equal(desk.status, 200, desk.text);
       assert.match(desk.text, /id="wpadminbar"/);
-      const log = here.application.log;
-      assert.equal((await here.mel.visit(`${here.gate.url}/wp-admin/`)).status, 403);
-      assert.equal(here.application.log, log, 'WordPress was asked nothing');
+      await keptOut(here, ['/wp-admin/', '/wp-admin/users.php', '/WP-ADMIN/users.php']);
     });
 
     test('the REST API wants a nonce, which a page of the administration has', async () => {

@@ -3,6 +3,7 @@
 
 mod blocks;
 mod commands;
+mod migrations;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,11 +84,18 @@ fn file_of_an_example(text: &str, path: &Path) -> io::Result<Vec<u8>> {
     } else {
         "sk_test_x"
     };
-    if path.ends_with("door") {
+    if path.ends_with("jwt.pem") {
+        let other = read("tests/packaging/clerk-gate.toml");
+        Ok(other.split("\"\"\"").nth(1).unwrap().as_bytes().to_vec())
+    } else if path.ends_with("machine") {
+        Ok(b"ak_x".to_vec())
+    } else if path.ends_with("seal") {
+        Ok(b"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_vec())
+    } else if path.ends_with("door") {
         Ok(b"0123456789abcdef0123456789abcdef".to_vec())
     } else if path.ends_with("webhooks") {
         Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
-    } else if path.ends_with("redis-ca.pem") {
+    } else if path.ends_with("redis-ca.pem") || path.ends_with("ca-certificates.crt") {
         fs::read(Path::new(ROOT).join("tests/cases/keys/roots.pem"))
     } else if path.ends_with("assertion.pem") {
         fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))

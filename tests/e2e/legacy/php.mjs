@@ -8,11 +8,39 @@ import { adapted } from '../documents.mjs';
 import { ENVIRONMENT, Process } from '../support.mjs';
 
 /** Where Debian keeps programs that are no user's. */
-const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
+export const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
 
-/** `php -S`, which serves one script or a folder. */
-export function startPhp(port, { folder, script = [] }) {
-  return new Process('php', ['-S', `127.0.0.1:${port}`, '-t', folder, ...script]);
+/** `php -S`, which serves a folder, or one script; of that it tells what it was asked, as it does of a folder. */
+export function startPhp(port, { folder, script }) {
+  const telling = join(folder, 'telling.php');
+  if (script) {
+    writeFileSync(telling, `<?php
+file_put_contents('php://stderr', $_SERVER['REQUEST_URI'] . PHP_EOL);
+require '${script}';
+`);
+  }
+  return new Process('php', ['-S', `127.0.0.1:${port}`, '-t', folder, ...(script ? [telling] : [])]);
+}
+
+/** Writes a configuration of nginx that has this in its `http`, for somebody who may start it; tells where. */
+export function nginxWith(folder, http) {
+  mkdirSync(join(folder, 'nginx'));
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  const file = join(folder, 'nginx.conf');
+  writeFileSync(file, `
+daemon off;
+worker_processes 1;
+pid ${join(folder, 'nginx.pid')};
+error_log stderr warn;
+${process.getuid() === 0 ? 'user root;' : ''}
+events { worker_connections 64; }
+http {
+  access_log off;
+  ${temporary.map((one) => `${one}_temp_path ${join(folder, 'nginx', one)};`).join('\n  ')}
+${http}
+}
+`);
+  return file;
 }
 
 /** The server of the document, with nginx and PHP-FPM as somebody who may start both. */
@@ -35,26 +63,12 @@ clear_env = yes
     'unix:/run/php/php-fpm.sock': `unix:${socket}`,
     'include fastcgi_params': 'include /etc/nginx/fastcgi_params',
   });
-  mkdirSync(join(folder, 'nginx'));
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  writeFileSync(join(folder, 'nginx.conf'), `
-daemon off;
-worker_processes 1;
-pid ${join(folder, 'nginx.pid')};
-error_log stderr warn;
-${process.getuid() === 0 ? 'user root;' : ''}
-events { worker_connections 64; }
-http {
-  access_log off;
-  ${temporary.map((one) => `${one}_temp_path ${join(folder, 'nginx', one)};`).join('\n  ')}
-${own}
-}
-`);
+  const configuration = nginxWith(folder, own);
   const options = { env: { ...ENVIRONMENT, PATH } };
   const asRoot = process.getuid() === 0 ? ['-R'] : [];
   const version = execFileSync('php', ['-r', 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;'], { encoding: 'utf8' });
   const fpm = new Process(`php-fpm${version}`, ['-F', '-n', ...asRoot, '-y', join(folder, 'fpm.conf')], options);
-  const nginx = new Process('nginx', ['-p', folder, '-e', 'stderr', '-c', join(folder, 'nginx.conf')], options);
+  const nginx = new Process('nginx', ['-p', folder, '-e', 'stderr', '-c', configuration], options);
   return {
     get log() {
       return `${fpm.log}\n${nginx.log}`;

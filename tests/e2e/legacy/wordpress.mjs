@@ -6,9 +6,7 @@ import { join } from 'node:path';
 
 import { adapted } from '../documents.mjs';
 import { ENVIRONMENT, eventually, Process } from '../support.mjs';
-import { startPhp } from './php.mjs';
-
-const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
+import { PATH, startPhp } from './php.mjs';
 
 /** Runs a program to its end, which has to be a good one. */
 async function finish(command, args, options) {

@@ -56,7 +56,7 @@ pub fn blocks() -> Vec<Block> {
 }
 
 /// Everything that cannot run here. A further one is a decision: write it down.
-const EXTERNAL: [(&str, &str, usize); 13] = [
+const EXTERNAL: [(&str, &str, usize); 14] = [
     ("docs/explanation/live-connections.md", "js", 1),
     ("docs/how-to/behind-caddy.md", "console", 1),
     ("docs/how-to/behind-envoy.md", "console", 2),
@@ -66,6 +66,7 @@ const EXTERNAL: [(&str, &str, usize); 13] = [
     ("docs/how-to/in-front-of-grafana.md", "ini", 1),
     ("docs/how-to/in-front-of-spring.md", "java", 1),
     ("docs/how-to/in-front-of-spring.md", "properties", 1),
+    ("docs/how-to/migrate-from-clerk-middleware.md", "ts", 1),
     ("docs/how-to/scrape-metrics.md", "console", 1),
     ("docs/how-to/verify-the-assertion.md", "go", 1),
     ("docs/how-to/verify-the-assertion.md", "php", 1),
@@ -86,7 +87,7 @@ fn blocks_that_cannot_run_here_are_counted() {
 }
 
 /// Languages of programs and of their settings. Tests that run them take them out of the documents.
-const RUN: [&str; 10] = [
+const RUN: [&str; 11] = [
     "bash",
     "go",
     "ini",
@@ -97,6 +98,7 @@ const RUN: [&str; 10] = [
     "properties",
     "python",
     "ruby",
+    "ts",
 ];
 
 /// Held by tests of this folder, and by `tests/packaging/manifests.py`.
