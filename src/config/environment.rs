@@ -1,6 +1,9 @@
 //! Keys that come from the environment and from flags.
 
+use super::load;
 use super::report::Problems;
+use super::shape::Shape;
+use super::survey::Tables;
 use super::tree::{Node, Table};
 
 /// The variables of the process, handed in.
@@ -93,6 +96,58 @@ pub fn names_in(environment: &Environment) -> Vec<&str> {
         .collect();
     names.sort_unstable();
     names
+}
+
+/// The variable of a key, by the names that lead to it.
+pub(super) fn variable(path: &[&str]) -> String {
+    let path = path.join("__").to_ascii_uppercase().replace('-', "_");
+    format!("{PREFIX}{path}")
+}
+
+/// The variable that was probably meant, if this one sets no key. `None` too for one that does: what is
+/// wrong is then in its value.
+pub(super) fn nearest(name: &str) -> Option<String> {
+    let known = variables();
+    if known.iter().any(|known| known == name) {
+        return None;
+    }
+    // Tables and words are told apart by one sign, which is easily forgotten.
+    let plain = |name: &str| {
+        let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+        rest.replace("__", "_")
+    };
+    let written = plain(name);
+    let nearness = |known: &String| strsim::jaro_winkler(&plain(known), &written);
+    known
+        .into_iter()
+        .map(|known| (nearness(&known), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(nearness, _)| *nearness > 0.9)
+        .map(|(_, known)| known)
+}
+
+/// Every variable that sets a key, but for those below tables whose keys are free.
+fn variables() -> Vec<String> {
+    fn below(table: &str, path: &[&str], tables: &Tables, found: &mut Vec<String>) {
+        let Some(asked) = tables.get(table) else {
+            return;
+        };
+        if let Some(other) = &asked.same_as {
+            return below(other, path, tables, found);
+        }
+        for (key, shapes) in &asked.keys {
+            let path: Vec<&str> = path.iter().copied().chain([*key]).collect();
+            found.push(variable(&path));
+            for shape in shapes {
+                if let Shape::Table(inner) = shape {
+                    below(inner, &path, tables, found);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below("", &[], &load::survey(), &mut found);
+    found
 }
 
 /// Not the name of the file itself, and not what Kubernetes sets for a service called `clerk-gate`.

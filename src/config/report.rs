@@ -16,8 +16,10 @@ use super::survey::{Pretence, Survey, Tables};
 pub(super) enum Place {
     /// Bytes of the file.
     File(Range<usize>),
-    /// An environment variable.
+    /// An environment variable, as its whole value.
     Variable(Arc<str>),
+    /// The TOML that an environment variable holds.
+    InVariable(Arc<str>),
     /// A flag of the command line.
     Flag(Arc<str>),
     /// Not written at all.
@@ -25,11 +27,19 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// The variable that it is in, if it is in one.
+    pub(super) fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable(name) | Self::InVariable(name) => Some(name),
+            Self::File(_) | Self::Flag(_) | Self::Nowhere => None,
+        }
+    }
+
     /// Where in the file it is, for sorting; what is not in the file comes first.
     fn start(&self) -> usize {
         match self {
             Self::File(span) => span.start + 1,
-            Self::Variable(_) | Self::Flag(_) | Self::Nowhere => 0,
+            Self::Variable(_) | Self::InVariable(_) | Self::Flag(_) | Self::Nowhere => 0,
         }
     }
 }
@@ -231,7 +241,7 @@ impl Report {
                         .annotation(annotation),
                 )
             }
-            Place::Variable(name) => {
+            Place::Variable(name) | Place::InVariable(name) => {
                 title.element(Origin::path(format!("environment variable `{name}`")))
             }
             Place::Flag(name) => title.element(Origin::path(format!("flag `{name}`"))),

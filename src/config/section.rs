@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::environment;
 use super::quantities::{SIZE, SPAN, bytes, span_text};
 use super::report::{Place, Problem, Problems};
 use super::shape::Shape;
@@ -297,10 +298,17 @@ impl<'p> Section<'p> {
             return Vec::new();
         };
         let Value::List(items) = entry.node.value else {
-            self.problems.add(
-                Problem::error(&entry.key_place, format!("`{key}` is a list of tables"))
+            let title = format!("`{key}` is a list of tables");
+            let place = &entry.node.place;
+            let problem = match place.variable() {
+                Some(_) => Problem::error(place, title).hint(format!(
+                    "a variable sets the whole list: `{}=[{{ … }}, {{ … }}]`",
+                    environment::variable(&[key])
+                )),
+                None => Problem::error(&entry.key_place, title)
                     .hint(format!("write `[[{key}]]`, with two brackets")),
-            );
+            };
+            self.problems.add(problem);
             return Vec::new();
         };
         items
@@ -339,7 +347,10 @@ impl<'p> Section<'p> {
                 .map(|known| (strsim::jaro_winkler(known, &entry.key), *known))
                 .max_by(|(a, _), (b, _)| a.total_cmp(b))
                 .filter(|(nearness, _)| *nearness > 0.8);
-            if let Some((_, known)) = near {
+            let variable = entry.key_place.variable().and_then(environment::nearest);
+            if let Some(variable) = variable {
+                problem = problem.hint(format!("did you mean `{variable}`?"));
+            } else if let Some((_, known)) = near {
                 problem = problem.hint(format!("did you mean `{known}`?"));
             } else if self.known.len() <= 12 {
                 let mut known: Vec<_> = self.known.iter().map(|key| format!("`{key}`")).collect();

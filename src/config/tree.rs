@@ -1,6 +1,7 @@
 //! The values of a configuration, each with the place it was written at: the file first, then what
 //! the environment and the flags put in its stead.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ impl Origin {
     fn place(&self, span: Range<usize>) -> Place {
         match self {
             Self::File => Place::File(span),
-            Self::Variable(name) => Place::Variable(Arc::clone(name)),
+            Self::Variable(name) => Place::InVariable(Arc::clone(name)),
         }
     }
 }
@@ -151,6 +152,7 @@ impl Table {
         } else {
             if !matches!(entry.node.value, Value::Table(_)) {
                 entry.node.value = Value::Table(Self::default());
+                entry.node.place = node.place.clone();
             }
             if let Value::Table(table) = &mut entry.node.value {
                 table.put(rest, node);
@@ -173,8 +175,11 @@ impl Node {
     pub(super) fn of_variable(name: &str, text: &str, problems: &Problems) -> Option<Self> {
         let origin = Origin::Variable(name.into());
         let place = origin.place(0..0);
-        if !text.starts_with(['[', '{']) {
+        // `[::1]:8080` is an address, and no list.
+        let is_address = text.parse::<SocketAddr>().is_ok();
+        if is_address || !text.starts_with(['[', '{']) {
             let value = Value::Text(text.to_owned());
+            let place = Place::Variable(name.into());
             return Some(Self { place, value });
         }
         match DeValue::parse(text) {
@@ -233,7 +238,7 @@ fn table(origin: &Origin, table: DeTable<'_>, problems: &Problems) -> Table {
         .collect();
     entries.sort_by_key(|entry| match &entry.key_place {
         Place::File(span) => span.start,
-        Place::Variable(_) | Place::Flag(_) | Place::Nowhere => 0,
+        Place::Variable(_) | Place::InVariable(_) | Place::Flag(_) | Place::Nowhere => 0,
     });
     Table { entries }
 }

@@ -1,6 +1,7 @@
 //! Configurations and what the gate says of them: each file of a folder beside what is expected.
 //! `UPDATE=1 cargo test` writes down what is said now.
 
+mod environment;
 mod schema;
 
 use std::fs;
