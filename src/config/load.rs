@@ -109,9 +109,9 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let upstream::UpstreamSection {
         mut upstreams,
         reading,
-        url: upstream_url,
-        assertion_audience: audience,
-    } = upstream::read(root.section("upstream"), files);
+        urls: upstream_urls,
+        assertion_audiences: audiences,
+    } = upstream::read(&mut root, files);
     let limits = settings::limits(root.section("limits"));
     let beside = Beside::read(&mut root, files);
     let settings::Pages {
@@ -129,10 +129,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let written = routes::read(root.sections("route"), &mut upstreams, &templates);
     let budgets = limit::of_all(root.sections("limit"), &written, beside.asked(), problems);
     let assertions = assertions::read(root.sections("test"));
-    let audiences = audience
-        .iter()
-        .chain(written.iter().flat_map(|route| &route.assertion_audience));
-    let assertion = signed_assertion::read(&mut root, audiences, files);
+    let of_routes = written.iter().flat_map(|route| &route.assertion_audience);
+    let assertion = signed_assertion::read(&mut root, audiences.iter().chain(of_routes), files);
     root.finish();
 
     let policy = policy(&written, reading, problems)?;
@@ -149,7 +147,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         lints::frontend_api_proxy(&written, view, &views, &pages_prefix, problems);
     }
 
-    addresses(&top, &beside, upstream_url.as_ref(), problems);
+    addresses(&top, &beside, &upstream_urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let places = sites::addresses(&written_sites, &public, problems);
     let edge = Edge {
@@ -261,7 +259,7 @@ impl Beside {
 fn addresses(
     top: &settings::Top,
     beside: &Beside,
-    upstream: Option<&Placed<ServerAddress>>,
+    upstreams: &[Placed<ServerAddress>],
     problems: &Problems,
 ) {
     let named = |listen| ("listen", listen);
@@ -285,9 +283,7 @@ fn addresses(
         let address = host.unwrap_or_else(|| upstream.to_string());
         visitors.iter().any(|(_, own)| own.to_string() == address)
     };
-    if let Some(url) = upstream
-        && is_own(&url.value)
-    {
+    for url in upstreams.iter().filter(|url| is_own(&url.value)) {
         problems.add(Problem::error(
             &url.place,
             "the upstream is the gate itself: requests would go round in circles",

@@ -12,6 +12,7 @@ mod coverage;
 mod doors;
 mod environment;
 mod frontend_api_proxy;
+mod group;
 mod inject;
 mod keys;
 mod limit;
@@ -41,6 +42,7 @@ mod survey;
 mod table;
 mod templates;
 mod tree;
+mod trust;
 mod upstream;
 mod webhooks;
 

@@ -21,6 +21,7 @@ use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
 use crate::upstream::Reuse;
 use crate::upstream::address::ServerAddress;
+use crate::upstream::group::GroupRules;
 use crate::upstream::signer::Signer;
 
 /// Everything the gate is told. Its `Debug` shows no secret.
@@ -44,7 +45,8 @@ pub struct Config {
     pub debug_headers: bool,
     /// The routes.
     pub policy: Policy,
-    /// Upstreams; the first is `[upstream]`, the others are named by routes.
+    /// Upstreams; the first is `[upstream]`, the next are `[upstreams]`, and routes name the others by
+    /// their address.
     pub upstreams: Vec<UpstreamConfig>,
     /// What the upstream learns of a person.
     pub identity: IdentityConfig,
@@ -138,11 +140,17 @@ pub enum KeySource {
     },
 }
 
-/// A server that requests are forwarded to.
+/// Where requests are forwarded to: a server, or several that are as good as each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
-    /// Where it is.
+    /// The name in logs and metrics.
+    pub name: String,
+    /// Where its server is, the first one of several.
     pub url: ServerAddress,
+    /// The same of further ones.
+    pub further: Vec<ServerAddress>,
+    /// How the servers share its requests.
+    pub group: GroupRules,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
@@ -178,6 +186,11 @@ impl UpstreamConfig {
         let own = self.client_certificate.as_ref();
         let own = own.map(|own| [&own.cert_file, &own.key_file]);
         self.ca_file.iter().chain(own.into_iter().flatten())
+    }
+
+    /// Where its servers are; never none.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerAddress> {
+        std::iter::once(&self.url).chain(&self.further)
     }
 }
 

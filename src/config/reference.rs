@@ -58,7 +58,9 @@ impl Reference {
 
     /// What is said of a key of a table.
     pub(super) fn of(&self, table: &str, key: &'static str) -> Option<Said> {
-        self.keys.get(&(table.to_owned(), key)).copied()
+        // Each has the keys of the first one.
+        let table = table.replacen("[upstreams.NAME", "[upstream", 1);
+        self.keys.get(&(table, key)).copied()
     }
 
     /// What is said of a table.

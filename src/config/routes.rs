@@ -122,9 +122,7 @@ fn route(
         "response-timeout",
         Duration::from_millis(100)..=Duration::from_hours(24),
     );
-    let upstream = section
-        .parsed("upstream", address::server)
-        .map_or(0, |url| upstreams.index_of(url.value));
+    let upstream = upstreams.of_route(&mut section);
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");
     let (pages, inject) = inject::of_route(&mut section);

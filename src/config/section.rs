@@ -236,6 +236,46 @@ impl<'p> Section<'p> {
         number.map(|number| Placed::new(number, node.place))
     }
 
+    /// Whole numbers: one, a list of them, or a comma-separated line of the environment.
+    pub(super) fn integers(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<i64>,
+    ) -> Option<Vec<Placed<i64>>> {
+        let problems = self.problems;
+        let (least, most) = (*range.start(), *range.end());
+        let node = self.node(key, Shape::Integer(range.clone()).or_several())?;
+        let items = match (node.value, node.place) {
+            (Value::List(items), _) => items,
+            (Value::Text(line), place @ (Place::Variable(_) | Place::Flag(_))) => line
+                .split(',')
+                .map(|item| Node {
+                    value: item
+                        .trim()
+                        .parse()
+                        .map_or_else(|_| Value::Text(item.to_owned()), Value::Integer),
+                    place: place.clone(),
+                })
+                .collect(),
+            (value, place) => vec![Node { place, value }],
+        };
+        let numbers = items.into_iter().filter_map(|item| {
+            let Value::Integer(number) = item.value else {
+                wrong_kind(key, &item, "a list of whole numbers", problems);
+                return None;
+            };
+            if !range.contains(&number) {
+                problems.add(Problem::error(
+                    &item.place,
+                    format!("each of `{key}` is from {least} to {most}"),
+                ));
+                return None;
+            }
+            Some(Placed::new(number, item.place))
+        });
+        Some(numbers.collect())
+    }
+
     /// A span of time, such as `"5s"`.
     pub(super) fn duration(
         &mut self,

@@ -151,7 +151,7 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
         .get(route.upstream)
         .filter(|_| route.upstream > 0)
     {
-        let _ = write!(requires, ", to {}", other.url);
+        let _ = write!(requires, ", to {}", other.name);
     }
     [route.name.to_string(), methods, paths.join(" "), requires]
 }

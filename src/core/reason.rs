@@ -194,6 +194,8 @@ reasons! {
     UpstreamTimeout => "upstream-timeout", "the application did not answer in time";
     /// The upstream's answer is no HTTP.
     UpstreamMalformed => "upstream-malformed", "the application gave an answer that cannot be understood";
+    /// Each server of the upstream has as many requests as it takes.
+    UpstreamFull => "upstream-full", "the application has as many requests as it takes; try again shortly";
     /// The gate is shutting down.
     ShuttingDown => "shutting-down", "the service is restarting";
 }

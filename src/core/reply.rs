@@ -252,6 +252,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::ShuttingDown
+        | Reason::UpstreamFull
         | Reason::CookiesTooMany
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid

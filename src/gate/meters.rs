@@ -8,6 +8,7 @@ use crate::core::budget::{Charge, Spending};
 use crate::core::policy::{Policy, RouteMatch};
 use crate::telemetry::meters::{Count, Lookups};
 use crate::telemetry::requests::{Named, Requests, RouteMeter};
+use crate::upstream::standing::Standings;
 
 /// All that a gate counts.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Meters {
     pub machines: Arc<Lookups>,
     /// Tokens of templates that were fetched before.
     pub templates: Arc<Lookups>,
+    /// Servers of upstreams, and how they stand.
+    pub servers: Standings,
     /// Configurations that were read while the gate ran, and not gone by.
     pub rejected_configurations: Count,
     limits: Named<LimitMeter>,

@@ -77,6 +77,7 @@ fn said(decision: Action, status: StatusCode, failure: Option<Reason>) -> Outcom
         failure,
         upstream_status: None,
         upstream: None,
+        server: None,
     }
 }
 

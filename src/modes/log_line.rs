@@ -1,6 +1,7 @@
 //! What a mode writes down about a request: its line in the log, and its place among the counts.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -24,6 +25,8 @@ pub(super) struct Outcome {
     pub upstream_status: Option<u16>,
     /// How long somebody else took to answer; `None` if nobody was asked.
     pub upstream: Option<Duration>,
+    /// The server that was asked; `None` if none was.
+    pub server: Option<Arc<str>>,
 }
 
 /// A line of which nothing else is known yet.
@@ -49,6 +52,7 @@ pub(super) fn begun<'a>(
         upstream_status: None,
         verdict: Duration::ZERO,
         upstream: None,
+        server: None,
         limit: None,
     }
 }
@@ -96,6 +100,7 @@ pub(super) fn judged(
         status: outcome.status,
         upstream_status: outcome.upstream_status,
         upstream: outcome.upstream,
+        server: outcome.server.as_deref(),
         limit: ruling.limit.as_deref(),
         ..*line
     };

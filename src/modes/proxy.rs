@@ -27,7 +27,9 @@ use crate::telemetry::access::Action;
 use crate::telemetry::requests::Mode;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
-use crate::upstream::{ClientLine, Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError};
+use crate::upstream::{
+    AskedServer, ClientLine, Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError,
+};
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,7 @@ pub async fn answer(
         verdict,
         request_id: &request_id,
         peer,
+        server: AskedServer::default(),
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
     let decision = match &verdict.decision {
@@ -119,6 +122,7 @@ pub async fn answer(
         failure: asked.as_ref().and_then(|asked| asked.failure),
         upstream_status: asked.as_ref().and_then(|asked| asked.status),
         upstream: asked.as_ref().and_then(|asked| asked.took),
+        server: desk.server.address(),
     };
     log_line::judged(counter, &line, snapshot, &facts, &ruling, &outcome);
     response
@@ -141,6 +145,7 @@ struct Desk<'a, 'r> {
     verdict: &'a Verdict,
     request_id: &'a HeaderValue,
     peer: Peer,
+    server: AskedServer,
 }
 
 impl Desk<'_, '_> {
@@ -265,6 +270,7 @@ impl Desk<'_, '_> {
             request_id: self.request_id,
             max_body: limit,
             ending: &|| self.ticket(permit).as_ref().map(ending),
+            asked: &self.server,
         };
         let forwarded = upstream.forward(&outbound, inbound).await?;
         let Forwarded {
@@ -377,6 +383,7 @@ fn kind_of(error: UpstreamError) -> RefusalKind {
         UpstreamError::Unreachable
         | UpstreamError::Timeout
         | UpstreamError::Malformed
+        | UpstreamError::Full
         | UpstreamError::Client(_) => RefusalKind::Request,
     }
 }

@@ -20,8 +20,10 @@ use crate::gate::Snapshot;
 use crate::gate::meters::Meters;
 use crate::store::{Memory, Redis, Store};
 use crate::tls::{self, ClientIdentity, ExtraRoots};
+use crate::upstream::group::Server;
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
+use crate::upstream::standing::{ServerName, Standings};
 use crate::upstream::{Tls, Upstream, UpstreamTimes};
 
 /// Makes the snapshot that `config` describes, with what of `before` has not changed, and counted in
@@ -55,7 +57,7 @@ pub(super) fn snapshot(
     let upstreams = config
         .upstreams
         .iter()
-        .map(|upstream| self::upstream(upstream, config, &rules))
+        .map(|upstream| self::upstream(upstream, config, &rules, &meters.servers))
         .collect::<anyhow::Result<_>>()?;
     Ok(Snapshot {
         sites: sites::make(config, clock, &rules, before, meters)?,
@@ -122,29 +124,34 @@ fn upstream(
     upstream: &UpstreamConfig,
     config: &Config,
     rules: &Arc<HeaderRules>,
+    standings: &Standings,
 ) -> anyhow::Result<Upstream> {
-    let tls = upstream
-        .url
-        .is_secure()
-        .then(|| upstream_tls(upstream))
-        .transpose()?;
-    let host = match upstream.host {
-        HostHeader::Preserve => HostRule::Preserve,
-        HostHeader::Upstream => {
-            HostRule::Upstream(upstream.url.host().context("the address of the upstream")?)
-        }
-    };
+    let times = times(upstream, config);
+    let servers = upstream.servers().map(|address| {
+        let tls = address
+            .is_secure()
+            .then(|| upstream_tls(upstream))
+            .transpose()?;
+        let host = match upstream.host {
+            HostHeader::Preserve => HostRule::Preserve,
+            HostHeader::Upstream => {
+                HostRule::Upstream(address.host().context("the address of the upstream")?)
+            }
+        };
+        let name = ServerName {
+            upstream: upstream.name.as_str().into(),
+            server: address.to_string().into(),
+        };
+        let known = (name.clone(), standings.of(&name));
+        let address = (address.clone(), tls);
+        Ok(Server::new(known, address, host, times, upstream.reuse))
+    });
+    let servers = servers.collect::<anyhow::Result<_>>()?;
     let signer = config.assertion.as_ref();
     let signer = signer.map(|assertion| Arc::clone(&assertion.signer));
-    Ok(Upstream::new(
-        upstream.url.clone(),
-        host,
-        times(upstream, config),
-        upstream.reuse,
-        Arc::clone(rules),
-        tls,
-    )
-    .signing_with(signer))
+    Upstream::new(servers, upstream.group.clone(), times, Arc::clone(rules))
+        .map(|upstream| upstream.signing_with(signer))
+        .context("an upstream without a server")
 }
 
 /// How a server is spoken to over TLS. Reads the files, each time.

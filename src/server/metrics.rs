@@ -16,6 +16,7 @@ use crate::rewrite::Outcome;
 use crate::telemetry::exposition::{Described, Exposition, Sheet, Values};
 use crate::telemetry::meters::{Lookups, Times, TimesRead};
 use crate::telemetry::requests::{NO_ROUTE, OWN_PAGES, RouteMeter, UNREAD};
+use crate::upstream::standing::ServerName;
 
 const fn described<const N: usize>(
     name: &'static str,
@@ -59,6 +60,31 @@ const UPSTREAM: Described<1> = described(
     "clerk_gate_upstream_seconds",
     ["route"],
     "How long the application took to begin its answers",
+);
+const SERVER_REQUESTS: Described<3> = described(
+    "clerk_gate_upstream_requests",
+    ["upstream", "server", "outcome"],
+    "Requests to servers of the application, by what came of them",
+);
+const SERVER_TIMES: Described<2> = described(
+    "clerk_gate_upstream_server_seconds",
+    ["upstream", "server"],
+    "How long servers of the application took to begin their answers",
+);
+const SERVER_IN_FLIGHT: Described<2> = described(
+    "clerk_gate_upstream_in_flight",
+    ["upstream", "server"],
+    "Requests that servers of the application have at the moment, tunnels among them",
+);
+const SERVER_OPEN: Described<2> = described(
+    "clerk_gate_upstream_open",
+    ["upstream", "server"],
+    "1 where a server is given requests, 0 where it is left out",
+);
+const SERVER_EJECTIONS: Described<2> = described(
+    "clerk_gate_upstream_ejections",
+    ["upstream", "server"],
+    "How often servers of the application were left out for requests that failed",
 );
 const RELAY: Described<0> = described(
     "clerk_gate_relay_seconds",
@@ -151,6 +177,7 @@ impl Collector for Readings {
         let mut sheet = Sheet::new(encoder);
         self.configuration(&mut sheet)?;
         requests(&self.0.gate.meters, &mut sheet)?;
+        self.servers(&mut sheet)?;
         calls(&self.0.gate.meters, &mut sheet)?;
         self.sites(&mut sheet)?;
         spending(&self.0.gate.meters, &mut sheet)?;
@@ -169,6 +196,42 @@ impl Readings {
         sheet.gauges(&GENERATION, [([], number(generation))])?;
         let rejected = &self.0.gate.meters.rejected_configurations;
         sheet.counters(&REJECTED, [([], rejected.total())])
+    }
+
+    /// What was counted of every server that was ever named, and how those stand that are in use.
+    fn servers(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let ever = self.0.gate.meters.servers.all();
+        let outcomes = ever.iter().flat_map(|(name, standing)| {
+            let outcomes = standing.meter.outcomes().filter(|(_, total)| *total > 0);
+            outcomes.map(|(outcome, total)| {
+                let [upstream, server] = server(name);
+                ([upstream, server, outcome.into()], total)
+            })
+        });
+        sheet.counters(&SERVER_REQUESTS, outcomes)?;
+        let times = ever
+            .iter()
+            .filter_map(|(name, standing)| Some((server(name), standing.meter.answers.read()?)));
+        sheet.histograms(&SERVER_TIMES, times)?;
+        let ejections = ever
+            .iter()
+            .map(|(name, standing)| (server(name), standing.meter.ejections.total()));
+        sheet.counters(&SERVER_EJECTIONS, ejections)?;
+        let snapshot = self.0.snapshot.load();
+        let used = || {
+            let upstreams = snapshot.upstreams.iter();
+            upstreams.flat_map(|upstream| upstream.servers().iter().map(move |s| (upstream, s)))
+        };
+        let in_flight = used().map(|(_, used)| {
+            let count = used.standing().in_flight();
+            (server(used.name()), number(count as u64))
+        });
+        sheet.gauges(&SERVER_IN_FLIGHT, in_flight)?;
+        let open = used().map(|(upstream, used)| {
+            let open = upstream.is_open(used);
+            (server(used.name()), if open { 1.0 } else { 0.0 })
+        });
+        sheet.gauges(&SERVER_OPEN, open)
     }
 
     fn sites(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
@@ -293,6 +356,11 @@ fn spending(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
         .map(|(outcome, count)| ([(&**name).into(), outcome.into()], count.total()))
     });
     sheet.counters(&LIMITS, charges)
+}
+
+/// A server by its upstream and its address.
+fn server(name: &ServerName) -> Values<'_, 2> {
+    [(&*name.upstream).into(), (&*name.server).into()]
 }
 
 /// A site by its number: 0 is the top level of the configuration.

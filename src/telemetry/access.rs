@@ -77,6 +77,8 @@ pub struct AccessLine<'a> {
     pub verdict: Duration,
     /// How long the upstream took to begin its answer.
     pub upstream: Option<Duration>,
+    /// The server that was asked.
+    pub server: Option<&'a str>,
     /// The limit that refused it, or with `dry-run` would have.
     pub limit: Option<&'a str>,
 }
@@ -106,6 +108,7 @@ impl AccessLine<'_> {
             limit = self.limit,
             status = self.status,
             upstream_status = self.upstream_status,
+            server = self.server,
             verdict_us = u64::try_from(self.verdict.as_micros()).unwrap_or(u64::MAX),
             upstream_us = self.upstream.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             "request"

@@ -1,22 +1,24 @@
-//! The upstream: pooled connections, forwarding, tunnels. Nothing is forwarded without a
+//! The upstream: its servers, pooled connections, forwarding, tunnels. Nothing is forwarded without a
 //! [`Permit`], and only the core makes one. `relay` has the way to Clerk's Frontend API.
 
 pub mod address;
 pub mod alter;
 pub mod body;
 mod connector;
+mod exchange;
 pub mod frames;
+pub mod group;
 pub mod head;
 mod pool;
 pub mod relay;
 mod reuse;
 pub mod signer;
+pub mod standing;
 pub mod tunnel;
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
@@ -24,36 +26,32 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
-use address::ServerAddress;
-use body::{ClientBody, Watch};
-use connector::Connector;
+use body::ClientBody;
 pub use connector::Tls;
-use head::{HeaderRules, HostRule};
+use exchange::Patience;
+use group::{Group, GroupRules, Server};
+use head::HeaderRules;
 pub use pool::UpstreamBody;
-use pool::{Pool, SendError};
 pub use reuse::{ClientLine, Reuse};
 use signer::Signer;
 pub use tunnel::{Held, Tunnel, Tunnels};
 
 /// One upstream.
 pub struct Upstream {
-    address: ServerAddress,
-    host: HostRule,
+    group: Group,
     times: UpstreamTimes,
     rules: Arc<HeaderRules>,
     signer: Option<Arc<Signer>>,
-    pool: Pool,
 }
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({})", self.address)
+        f.debug_tuple("Upstream").field(&self.group).finish()
     }
 }
 
@@ -88,6 +86,9 @@ pub enum UpstreamError {
     /// Who asked may not go on.
     #[error("the sender may not go on: {0}")]
     Ended(Reason),
+    /// Each server has as many requests as it takes.
+    #[error("the upstream has as many requests as it takes")]
+    Full,
 }
 
 impl UpstreamError {
@@ -97,6 +98,7 @@ impl UpstreamError {
             Self::Unreachable => Reason::UpstreamUnreachable,
             Self::Timeout => Reason::UpstreamTimeout,
             Self::Malformed => Reason::UpstreamMalformed,
+            Self::Full => Reason::UpstreamFull,
             Self::Client(reason) | Self::Ended(reason) => reason,
         }
     }
@@ -121,6 +123,25 @@ pub struct Outbound<'a, 'r> {
     pub max_body: Option<u64>,
     /// What ends a request that takes its time, if anything does; asked for only then.
     pub ending: &'a (dyn Fn() -> Option<Ending> + Sync),
+    /// Where the server is noted that was asked last.
+    pub asked: &'a AskedServer,
+}
+
+/// The server that a request went to in the end, for whoever writes it down.
+#[derive(Debug, Default)]
+pub struct AskedServer(Mutex<Option<Arc<str>>>);
+
+impl AskedServer {
+    /// Its address; `None` if none was asked.
+    pub fn address(&self) -> Option<Arc<str>> {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.clone()
+    }
+
+    fn note(&self, server: &Server) {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = Some(Arc::clone(&server.name().server));
+    }
 }
 
 /// How long a request may take before anybody looks whether it may still go on.
@@ -145,24 +166,29 @@ pub struct Told {
 }
 
 impl Upstream {
-    /// The upstream at `address`, over TLS where `tls` says how.
+    /// The upstream of these servers; `None` without any.
     pub fn new(
-        address: ServerAddress,
-        host: HostRule,
+        servers: Vec<Server>,
+        group: GroupRules,
         times: UpstreamTimes,
-        reuse: Reuse,
         rules: Arc<HeaderRules>,
-        tls: Option<Tls>,
-    ) -> Self {
-        let connector = Connector::new(address.clone(), tls, times.connect);
-        Self {
-            address,
-            host,
+    ) -> Option<Self> {
+        Some(Self {
+            group: Group::new(servers, group)?,
             times,
             rules,
             signer: None,
-            pool: Pool::new(connector, times.idle, reuse),
-        }
+        })
+    }
+
+    /// Its servers, in the order of the configuration.
+    pub fn servers(&self) -> &[Server] {
+        self.group.servers()
+    }
+
+    /// Whether a server of its own is given requests, as far as can be told.
+    pub fn is_open(&self, server: &Server) -> bool {
+        !self.group.is_ejected(server)
     }
 
     /// The same upstream, told under a signature what permits say has to be.
@@ -200,7 +226,7 @@ impl Upstream {
             ending: outbound.ending,
         };
         let mut response = self
-            .exchange(|| self.head(outbound), body, patience, facts)
+            .exchange(|server| self.head(server, outbound), body, patience, facts)
             .await?;
         let mut tunnel = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -211,52 +237,14 @@ impl Upstream {
                 return Err(UpstreamError::Malformed);
             };
             let upstream = hyper::upgrade::on(&mut response);
-            tunnel = Some(Tunnel { client, upstream });
+            let place = response.body_mut().place.take();
+            tunnel = Some(Tunnel {
+                client,
+                upstream,
+                place,
+            });
         }
         Ok(Forwarded { response, tunnel })
-    }
-
-    /// Sends a request and waits for the head of its answer; `head` is asked again where the
-    /// request has to be sent once more.
-    async fn exchange(
-        &self,
-        head: impl Fn() -> Option<Request<()>>,
-        body: ClientBody,
-        patience: Patience<'_>,
-        facts: &RequestFacts<'_>,
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        let request = head().ok_or(UpstreamError::Malformed)?;
-        let watch = body.watch();
-        let mut answer = self
-            .ask(request.map(|()| body), watch.as_ref(), patience)
-            .await;
-        if let Some(Err(SendError::Exchange { stale: true, .. })) = &answer
-            && is_repeatable(facts)
-            && let Some(head) = head()
-        {
-            let again = head.map(|()| ClientBody::none());
-            answer = self.ask(again, None, patience).await;
-        }
-        match answer {
-            None => Err(UpstreamError::Timeout),
-            Some(Err(SendError::Ended(reason))) => Err(UpstreamError::Ended(reason)),
-            Some(Err(error)) => {
-                let fault = watch.and_then(|watch| watch.fault.reason());
-                Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
-            }
-            Some(Ok(response)) if !head::is_framed_in_one_way(response.headers()) => {
-                // SECURITY: what such an upstream takes for the rest of this answer would be taken
-                // for somebody else's.
-                response.into_body().abandon();
-                Err(UpstreamError::Malformed)
-            }
-            Some(Ok(mut response)) => {
-                // The version is about the connection to the client, which is not this one
-                // (RFC 9112, section 2.3).
-                *response.version_mut() = Version::HTTP_11;
-                Ok(response)
-            }
-        }
     }
 
     /// What somebody else who forwards the request has to know. `None` if something has to be signed
@@ -272,9 +260,10 @@ impl Upstream {
         })
     }
 
-    /// The head of the request to the upstream. `None` if no address comes of it, or if something has
+    /// The head of the request to a server of the upstream. `None` if no address comes of it, or if something has
     /// to be signed and cannot be.
-    fn head(&self, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
+    fn head(&self, server: &Server, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
+        outbound.asked.note(server);
         let facts = outbound.facts;
         let mut head = Request::new(());
         *head.method_mut() = facts.method.clone();
@@ -285,7 +274,7 @@ impl Upstream {
         *head.headers_mut() = self.rules.request(
             facts,
             outbound.permit,
-            &self.host,
+            &server.host,
             outbound.peer,
             outbound.request_id,
         );
@@ -301,54 +290,6 @@ impl Upstream {
         }
         Some(head)
     }
-
-    /// Sends a request; `None` if nothing moves for `limit`.
-    async fn ask(
-        &self,
-        request: Request<ClientBody>,
-        watch: Option<&Watch>,
-        patience: Patience<'_>,
-    ) -> Option<Result<Response<UpstreamBody>, SendError>> {
-        let limit = patience.limit;
-        let began = Instant::now();
-        let mut end = began + limit;
-        let mut answer = std::pin::pin!(self.pool.send(request, patience.client));
-        // Most answers are there before anybody could have taken the leave for them back.
-        let brief = tokio::time::timeout_at(end.min(began + BRIEF), answer.as_mut());
-        if let Ok(answer) = brief.await {
-            return Some(answer);
-        }
-        let ending = (patience.ending)();
-        let mut ending = std::pin::pin!(async {
-            match ending {
-                Some(ending) => ending.await,
-                None => std::future::pending().await,
-            }
-        });
-        loop {
-            let step = async {
-                tokio::select! {
-                    biased;
-                    reason = ending.as_mut() => Err(SendError::Ended(reason)),
-                    answer = answer.as_mut() => answer,
-                }
-            };
-            if let Ok(answer) = tokio::time::timeout_at(end, step).await {
-                return Some(answer);
-            }
-            // A long body takes its time; what counts is how long nothing has moved.
-            let moved = watch.map(|watch| watch.pulse.last() + limit);
-            end = moved.filter(|moved| *moved > end)?;
-        }
-    }
-}
-
-/// Who waits for the head of an answer, how long it may take, and what may end the wait.
-#[derive(Clone, Copy)]
-struct Patience<'a> {
-    client: ClientLine,
-    limit: Duration,
-    ending: &'a (dyn Fn() -> Option<Ending> + Sync),
 }
 
 /// A target at the upstream, in origin form.
@@ -369,42 +310,9 @@ fn with_framing(head: &mut Request<()>, facts: &RequestFacts<'_>) {
     }
 }
 
-/// Whether a request may be sent a second time: it has no body and changes nothing.
-fn is_repeatable(facts: &RequestFacts<'_>) -> bool {
-    matches!(*facts.method, Method::GET | Method::HEAD)
-        && facts.body == BodyLength::None
-        && facts.upgrade == Upgrade::None
-}
-
 fn is_websocket(response: &Response<UpstreamBody>) -> bool {
     response
         .headers()
         .get(http::header::UPGRADE)
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-/// What kind of failure it is that a request brought no answer.
-fn kind(error: &SendError) -> UpstreamError {
-    let of_io = |error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::TimedOut => UpstreamError::Timeout,
-        _ => UpstreamError::Unreachable,
-    };
-    let error = match error {
-        SendError::Connect(error) => return of_io(error),
-        SendError::Ended(reason) => return UpstreamError::Ended(*reason),
-        SendError::Exchange { error, .. } => error,
-    };
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return of_io(io);
-        }
-        if let Some(hyper) = inner.downcast_ref::<hyper::Error>()
-            && (hyper.is_parse() || hyper.is_incomplete_message())
-        {
-            return UpstreamError::Malformed;
-        }
-        source = inner.source();
-    }
-    UpstreamError::Malformed
 }

@@ -24,6 +24,7 @@ use tracing::debug;
 use super::body::ClientBody;
 use super::connector::{Connector, Wear};
 use super::reuse::{ClientLine, Reuse};
+use super::standing::Place;
 use crate::core::reason::Reason;
 
 /// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
@@ -69,7 +70,12 @@ struct Line {
 /// Why a request brought no answer.
 pub(super) enum SendError {
     /// No connection.
-    Connect(io::Error),
+    Connect {
+        /// Why.
+        error: io::Error,
+        /// The request, of which nothing was written.
+        unsent: Box<Request<ClientBody>>,
+    },
     /// The connection failed.
     Exchange {
         /// How.
@@ -112,7 +118,13 @@ impl Pool {
             };
             request = unsent(failed, &line)?;
         }
-        let mut line = self.open().await.map_err(SendError::Connect)?;
+        let mut line = match self.open().await {
+            Ok(line) => line,
+            Err(error) => {
+                let unsent = Box::new(request);
+                return Err(SendError::Connect { error, unsent });
+            }
+        };
         match line.sender.try_send_request(request).await {
             Ok(response) => Ok(self.lend(response, line, client)),
             Err(failed) => Err(SendError::Exchange {
@@ -154,6 +166,7 @@ impl Pool {
                 client,
                 resting: Arc::clone(&self.resting),
             },
+            place: None,
         })
     }
 }
@@ -227,6 +240,8 @@ pub struct UpstreamBody {
     // INVARIANT: dropped before the lease, so that a body that is left unread closes its connection.
     inner: Incoming,
     lease: Lease,
+    /// The place of the request at its server.
+    pub(super) place: Option<Place>,
 }
 
 impl UpstreamBody {

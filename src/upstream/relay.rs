@@ -10,9 +10,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::{Position, Url};
 
 use super::body::ClientBody;
+use super::group::{GroupRules, Server};
 use super::head::{
     self, HeaderRules, HostRule, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
+use super::standing::{ServerName, Standing};
 use super::{
     ClientLine, Patience, Reuse, Tls, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target,
     with_framing,
@@ -68,8 +70,14 @@ impl FrontendApi {
         }
         let host = origin.host().to_string();
         let rule = HostRule::Upstream(origin.host().clone());
+        let name = ServerName {
+            upstream: "frontend-api".into(),
+            server: origin.to_string().into(),
+        };
+        let known = (name, Arc::<Standing>::default());
+        let server = Server::new(known, (origin.clone().into(), tls), rule, times, reuse);
         Some(Self {
-            upstream: Upstream::new(origin.clone().into(), rule, times, reuse, rules, tls),
+            upstream: Upstream::new(vec![server], GroupRules::default(), times, rules)?,
             host,
             base: Url::parse(&origin.to_string()).ok()?,
             secret_key,
@@ -92,7 +100,7 @@ impl FrontendApi {
         };
         let mut response = self
             .upstream
-            .exchange(|| self.head(errand), body, patience, errand.facts)
+            .exchange(|_| self.head(errand), body, patience, errand.facts)
             .await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // SECURITY: nobody asked for a tunnel, and nobody gets one past the door to Clerk.

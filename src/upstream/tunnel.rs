@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Ending;
 use super::frames::{self, Frames, Sender};
+use super::standing::Place;
 use crate::core::reason::Reason;
 
 /// The code that a client is told with which its connection ends: as 401, in the range that
@@ -49,6 +50,8 @@ pub type Held = Arc<dyn Any + Send + Sync>;
 pub struct Tunnel {
     pub(super) client: OnUpgrade,
     pub(super) upstream: OnUpgrade,
+    /// The place that it takes at its server.
+    pub(super) place: Option<Place>,
 }
 
 impl Tunnels {
@@ -80,6 +83,7 @@ impl Tunnels {
 
 impl Tunnel {
     async fn carry(self, ending: Option<Ending>) {
+        let _place = self.place;
         let Ok((client, upstream)) = tokio::try_join!(self.client, self.upstream) else {
             return;
         };

@@ -28,7 +28,10 @@ async fn nothing_of_a_request_is_on_the_page() {
     let ada = world.clerk.sign_in("ada", None);
     world.get("/members/1").cookie(&cookies(&ada)).send().await;
     for accept in ["", "accept: application/openmetrics-text\r\n"] {
+        // Servers are named by the configuration, and here stand on the machine that asks.
+        let server = world.config.upstreams[0].url.to_string();
         let page = ask(&world, "GET", accept).await.body;
+        let page = page.replace(&server, "server");
         let port = world.gate.port().to_string();
         for secret in [
             "HiddenMark",
@@ -87,6 +90,8 @@ fn is_known(label: &str, value: &str) -> bool {
         "status" => value == "other" || (100..600).contains(&value.parse::<u16>().unwrap()),
         "purpose" => Purpose::ALL.iter().any(|purpose| purpose.name() == value),
         "site" => value == "0",
+        "upstream" => value == "upstream",
+        "server" => value.starts_with("http://127.0.0.1:"),
         "version" => value == env!("CARGO_PKG_VERSION"),
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
         "outcome" | "cache" | "listener" => value

@@ -42,7 +42,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 23);
+    assert_eq!(exported.len(), 28);
 }
 
 /// Words in order, with commas between them.
@@ -90,7 +90,9 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
         let exported = page.values(&format!("clerk_gate_{metric}"), label);
         assert_eq!(names(of(metric, label)), exported, "{metric} {label}");
     }
-    assert_eq!(documented.len(), 8);
+    let outcomes = clerk_gate::upstream::standing::Outcome::NAMES;
+    assert_eq!(of("upstream_requests_total", "outcome"), outcomes);
+    assert_eq!(documented.len(), 9);
 }
 
 /// The names of metrics in an expression of `PromQL`.

@@ -38,6 +38,7 @@ use clerk_gate::server::accept::Service;
 use clerk_gate::server::reload::Reloader;
 use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
 use clerk_gate::upstream::Reuse;
+use clerk_gate::upstream::group::GroupRules;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -335,6 +336,9 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         debug_headers: false,
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
         upstreams: vec![UpstreamConfig {
+            name: "upstream".to_owned(),
+            further: Vec::new(),
+            group: GroupRules::default(),
             url: Origin::parse(&format!("http://{upstream}")).unwrap().into(),
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(5),

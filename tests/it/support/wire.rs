@@ -57,7 +57,7 @@ impl Wire {
         Self::over(stream)
     }
 
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             received: Vec::new(),
