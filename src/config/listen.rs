@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::model::Listening;
+use super::proxy_protocol;
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
 use super::shape::Shape;
@@ -87,6 +88,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Listening {
     Listening {
         addresses: several(section),
         unix_mode: mode(section),
+        proxy_peers: proxy_protocol::read(section),
     }
 }
 

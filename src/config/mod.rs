@@ -23,6 +23,7 @@ mod load;
 mod model;
 mod organization_sync;
 mod persona;
+mod proxy_protocol;
 mod quantities;
 mod reference;
 mod report;

@@ -75,6 +75,8 @@ pub struct Listening {
     pub addresses: Vec<ListenAddress>,
     /// The mode of sockets in the file system.
     pub unix_mode: u32,
+    /// Peers that say, with the PROXY protocol, whose a connection is.
+    pub proxy_peers: Vec<IpNet>,
 }
 
 /// Who may ask for verdicts, and where. All that is set has to hold.

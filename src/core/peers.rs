@@ -3,12 +3,15 @@
 //! Not everybody has one. Who has none goes by an address that no machine can have, and is in no network,
 //! however wide: only in lists that name it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 /// Whoever comes over a socket in the file system, and so from this machine. `unix` in lists.
 pub const ON_UNIX_SOCKET: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// Whoever a proxy passes on without saying who it is. In no list at all.
+pub const UNTOLD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Whether this peer is in a list of networks.
 // SECURITY: `::/0` is every machine with an address, and must not be every program on this one as well.
@@ -44,7 +47,7 @@ mod tests {
             "::1/128",
         ]);
         assert!(!is_listed(&everybody, ON_UNIX_SOCKET));
-        assert!(!is_listed(&everybody, [0, 0, 0, 0].into()));
+        assert!(!is_listed(&everybody, UNTOLD));
         assert!(is_listed(&[IpNet::from(ON_UNIX_SOCKET)], ON_UNIX_SOCKET));
     }
 

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::grpc;
 use super::listen::Listener;
+use super::proxy_protocol::ProxyPeers;
 use super::seat::Seated;
 use super::visitors::Visitors;
 use crate::core::origin::Scheme;
@@ -53,6 +54,8 @@ pub struct Service {
     pub tunnels: Tunnels,
     /// Connections that are open.
     pub visitors: Visitors,
+    /// Who passes connections of visitors on.
+    pub proxies: ProxyPeers,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
 }
@@ -120,13 +123,20 @@ pub(super) async fn accept(
 }
 
 async fn serve(
-    stream: Seated,
+    mut stream: Seated,
     address: IpAddr,
     mode: Mode,
     service: Arc<Service>,
     drain: CancellationToken,
 ) {
     let limits = service.limits;
+    let address = match mode {
+        Mode::Proxy => service.proxies.client(&mut stream, address).await,
+        Mode::ForwardAuth(_) => Some(address),
+    };
+    let Some(address) = address else {
+        return;
+    };
     let peer = Peer::new(address, Scheme::Http);
     let handler = service_fn(move |request| {
         let (service, mode) = (Arc::clone(&service), mode.clone());

@@ -8,6 +8,7 @@ mod assemble;
 mod grpc;
 mod listen;
 mod metrics;
+pub mod proxy_protocol;
 pub mod reload;
 mod seat;
 mod sites;
@@ -36,6 +37,7 @@ use crate::modes::forward_auth::Admission;
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
 use listen::Listener;
+use proxy_protocol::ProxyPeers;
 use reload::Reloader;
 use visitors::Visitors;
 
@@ -106,6 +108,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::default(),
         visitors: Visitors::default(),
+        proxies: ProxyPeers::new(config.listen.proxy_peers.clone(), limits.head_timeout),
         limits,
     });
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());

@@ -88,10 +88,13 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 15] = [
+const FIXED: [(&str, Stays); 16] = [
     ("`listen`", |a, b| a.listen.addresses == b.listen.addresses),
     ("`unix-mode`", |a, b| {
         a.listen.unix_mode == b.listen.unix_mode
+    }),
+    ("`[proxy-protocol]`", |a, b| {
+        a.listen.proxy_peers == b.listen.proxy_peers
     }),
     ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
     ("`[forward-auth]`", |a, b| {

@@ -266,6 +266,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "inject",
                 "limit",
                 "store",
+                "proxy-protocol",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")

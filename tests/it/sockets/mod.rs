@@ -1,5 +1,6 @@
 //! Where the gate listens, and who is there at the other end.
 
+mod proxy_protocol;
 mod unix;
 
 use std::fs;

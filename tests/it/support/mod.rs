@@ -321,6 +321,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         listen: Listening {
             addresses: vec![any.clone()],
             unix_mode: 0o660,
+            proxy_peers: Vec::new(),
         },
         admin_listen: Some(any),
         forward_auth: None,

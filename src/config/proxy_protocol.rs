@@ -1,0 +1,44 @@
+//! `[proxy-protocol]`: who passes connections on, and says whose they are.
+
+use ipnet::IpNet;
+
+use super::report::Problem;
+use super::section::Section;
+use super::settings;
+
+/// Reads the table. Empty where nobody does.
+pub(super) fn read(root: &mut Section<'_>) -> Vec<IpNet> {
+    let written = root.has("proxy-protocol");
+    let mut section = root.section("proxy-protocol");
+    let (problems, place) = (section.problems(), section.place().clone());
+    let peers = section.texts("peers").unwrap_or_default();
+    section.finish();
+    if written && peers.is_empty() {
+        problems.add(
+            Problem::error(
+                &place,
+                "`[proxy-protocol]` has no `peers`: nobody says whose a connection is",
+            )
+            .hint("name the proxies that pass connections on: `peers = [\"10.0.0.0/8\"]`"),
+        );
+    }
+    let read = |text: super::section::Placed<String>| {
+        let net = settings::network(&text.value);
+        match net {
+            None => problems.add(Problem::error(
+                &text.place,
+                format!(
+                    "`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`",
+                    text.value
+                ),
+            )),
+            Some(net) if net.prefix_len() == 0 => problems.add(
+                Problem::warning(&text.place, "everybody may say whose a connection is")
+                    .hint("whoever reaches the gate can then have any address; name the proxies"),
+            ),
+            Some(_) => {}
+        }
+        net
+    };
+    peers.into_iter().filter_map(read).collect()
+}
