@@ -141,6 +141,10 @@ struct Facts {
     overrides: Vec<&'static str>,
     statuses: &'static [u16],
     secret: bool,
+    /// Where probes ask, if anywhere.
+    admin: Option<SocketAddr>,
+    /// For how many seconds what is in flight may go on.
+    drain: u64,
 }
 
 macro_rules! recipes {
@@ -167,15 +171,18 @@ pub(super) fn recipe(recipe: &Recipe, environment: &Environment) -> Ending {
         Ok(found) => found,
         Err(ending) => return ending,
     };
-    let (table, doors, example) = recipe.server.doors(&found.config);
-    let Some(doors) = doors else {
-        complain(
-            &format!("gateways cannot ask: there is no `[{table}]`"),
-            Some(&format!(
-                "add `[{table}]` with `listen = \"{example}\"` and `peers = [\"127.0.0.1\"]`"
-            )),
-        );
-        return Ending::Misused;
+    let doors = match recipe.server.doors(&found.config) {
+        Doors::Unused => None,
+        Doors::Open(doors) => Some(doors),
+        Doors::Missing(table, example) => {
+            complain(
+                &format!("gateways cannot ask: there is no `[{table}]`"),
+                Some(&format!(
+                    "add `[{table}]` with `listen = \"{example}\"` and `peers = [\"127.0.0.1\"]`"
+                )),
+            );
+            return Ending::Misused;
+        }
     };
     let Some(facts) = facts(&found.config, doors, recipe.gateway) else {
         complain(
@@ -206,23 +213,33 @@ recipes! {
     Kubernetes => "recipes/kubernetes.yaml";
 }
 
+/// Where a gateway asks.
+enum Doors<'c> {
+    /// It asks nobody: the gate stands in its place.
+    Unused,
+    Open(&'c DoorConfig),
+    /// Nowhere: the table that is missing, and an address that it could have.
+    Missing(&'static str, &'static str),
+}
+
 impl Server {
-    /// Where this gateway asks: the table, what is in it, and what could be.
-    fn doors(self, config: &Config) -> (&'static str, Option<&DoorConfig>, &'static str) {
-        match self {
+    /// Where this gateway asks.
+    fn doors(self, config: &Config) -> Doors<'_> {
+        let (table, doors, example) = match self {
+            Self::Kubernetes => return Doors::Unused,
             Self::EnvoyGrpc => ("ext-authz", config.ext_authz.as_ref(), "127.0.0.1:8082"),
             Self::Nginx
             | Self::Traefik
             | Self::Caddy
             | Self::Haproxy
             | Self::HaproxyLua
-            | Self::Envoy
-            | Self::Kubernetes => (
+            | Self::Envoy => (
                 "forward-auth",
                 config.forward_auth.as_ref(),
                 "127.0.0.1:8081",
             ),
-        }
+        };
+        doors.map_or(Doors::Missing(table, example), Doors::Open)
     }
 
     fn written(self, facts: &Facts) -> Result<String, askama::Error> {
@@ -240,7 +257,7 @@ impl Server {
     }
 }
 
-fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Facts> {
+fn facts(config: &Config, doors: Option<&DoorConfig>, listen: SocketAddr) -> Option<Facts> {
     let upstream = config.upstreams.first()?.url.origin()?;
     let host = upstream.host();
     let port = host
@@ -266,7 +283,11 @@ fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Fact
         .addresses
         .iter()
         .find_map(ListenAddress::tcp)?;
-    let (gate, door) = (reachable(gate), reachable(doors.listen.tcp()?));
+    let gate = reachable(gate);
+    let door = match doors {
+        Some(doors) => reachable(doors.listen.tcp()?),
+        None => gate,
+    };
     Some(Facts {
         gate,
         door,
@@ -289,7 +310,13 @@ fn facts(config: &Config, doors: &DoorConfig, listen: SocketAddr) -> Option<Fact
         forged: &FORGED,
         overrides: overrides().collect(),
         statuses: &STATUSES,
-        secret: doors.secret.is_some(),
+        secret: doors.is_some_and(|doors| doors.secret.is_some()),
+        admin: config
+            .admin_listen
+            .as_ref()
+            .and_then(ListenAddress::tcp)
+            .map(reachable),
+        drain: config.drain.as_secs(),
     })
 }
 

@@ -7,7 +7,9 @@ cd "$(dirname "$0")/../.."
 
 readonly TARGET=${CARGO_TARGET_DIR:-target}
 readonly WORK=$TARGET/packaging
-readonly PYTHON=$TARGET/venv/bin/python
+VENV=$(realpath -m "$TARGET/venv/bin")
+readonly VENV
+readonly PYTHON=$VENV/python
 readonly TRIPLE=x86_64-unknown-linux-gnu
 readonly BINARY=$WORK/build/$TRIPLE/ci/clerk-gate
 readonly NOBODY=65534
@@ -79,6 +81,39 @@ assert not any("SECRET" in key for key in services["gate"]["environment"]), "a s
 '
 }
 
+several() {
+  (cd examples/compose/several && CLERK_PUBLISHABLE_KEY=pk_test_x "$VENV/docker-compose" "$@")
+}
+
+# The whole one: Caddy, two gates and what they share, each on no network that it has no use for.
+several_gates_are_confined() {
+  several config --format json | "$PYTHON" -c '
+import json, sys
+services = json.load(sys.stdin)["services"]
+assert services.keys() == {"tls", "gate", "valkey", "app"}, services.keys()
+for name, service in services.items():
+    assert service.get("read_only") is True, f"{name}: the root can be written"
+    assert service.get("cap_drop") == ["ALL"], f"{name}: capabilities are kept"
+    assert service.get("cap_add", []) in ([], ["NET_BIND_SERVICE"]), f"{name}: has capabilities"
+    assert "no-new-privileges:true" in service.get("security_opt", []), f"{name}: may gain privileges"
+    assert ("ports" in service) == (name == "tls"), f"{name}: who reaches it"
+networks = {name: set(service["networks"]) for name, service in services.items()}
+assert networks["app"] == networks["valkey"] == {"inside"}, "the application is reached through the gate alone"
+assert not networks["tls"] & {"inside"}, "Caddy reaches the application"
+assert services["gate"]["deploy"]["replicas"] == 2
+assert not any("SECRET" in key for key in services["gate"]["environment"]), "a secret in the environment"
+'
+}
+
+caddy_takes_its_file() {
+  XDG_DATA_HOME=$WORK XDG_CONFIG_HOME=$WORK "$VENV/caddy" adapt --validate --adapter caddyfile \
+    --config examples/compose/several/Caddyfile
+}
+
+manifests_are_right() {
+  "$PYTHON" tests/packaging/manifests.py "$WORK"
+}
+
 # What the Dockerfile copies from the repository, one path a line.
 copied() {
   sed -n 's/^COPY \(.*\) [^ ]*$/\1/p' Dockerfile | grep -v -- '^--from' | tr ' ' '\n'
@@ -131,7 +166,21 @@ make_root() {
   sed "s/PORT/$port/; s/ADMIN/$admin/" tests/packaging/clerk-gate.toml >"$root/etc/clerk-gate/clerk-gate.toml"
   sed 's/^listen/lisen/' "$root/etc/clerk-gate/clerk-gate.toml" >"$root/etc/clerk-gate/broken.toml"
   cp examples/compose/clerk-gate.toml "$root/etc/clerk-gate/compose.toml"
+  make_live_root "$root"
   chmod -R a+rX,a-w "$root"
+}
+
+# What the configurations name that are for live keys.
+make_live_root() {
+  local key
+  key=$("$PYTHON" -c 'import base64; print(base64.b64encode(bytes(range(32))).decode())')
+  mkdir -p "$1/run/secrets/clerk-gate"
+  echo sk_live_nobodyknows >"$1/run/secrets/clerk-gate/clerk"
+  echo "$key" >"$1/run/secrets/clerk-gate/seal"
+  echo "$key" >"$1/run/secrets/seal-key"
+  echo redis://:password@valkey:6379 >"$1/run/secrets/redis-url"
+  cp "$WORK/kubernetes.toml" "$1/etc/clerk-gate/kubernetes.toml"
+  cp examples/compose/several/clerk-gate.toml "$1/etc/clerk-gate/several.toml"
 }
 
 # Becomes the binary in the empty root: as nobody, without privileges to gain, with an empty environment.
@@ -255,6 +304,10 @@ check "the compose file is valid" compose config -q
 check "the compose file confines every service" compose_confines_every_service
 check "the compose file asks for the publishable key" \
   fails env -u CLERK_PUBLISHABLE_KEY "$TARGET/venv/bin/docker-compose" --file docker-compose.yml config -q
+check "the compose file of several gates is valid" several config -q
+check "the compose file of several gates confines every service" several_gates_are_confined
+check "Caddy takes the file that stands beside it" caddy_takes_its_file
+need "the manifests fit the schemas of Kubernetes, and each other" manifests_are_right
 check "what the image copies is what .dockerignore lets through" dockerignore_lets_through_what_is_copied
 
 echo "# building the static binary from the image's files"
@@ -268,6 +321,9 @@ find_out_about_mounts
 check "check accepts the configuration" inside check -c /etc/clerk-gate/clerk-gate.toml
 check "check accepts the configuration of the compose file" \
   inside check -c /etc/clerk-gate/compose.toml --publishable-key pk_test_Z2F0ZS5jbGVyay5hY2NvdW50cy5kZXYk
+check "check accepts the configuration of the compose file of several gates" \
+  inside check -c /etc/clerk-gate/several.toml --publishable-key pk_test_Z2F0ZS5jbGVyay5hY2NvdW50cy5kZXYk
+check "check accepts the configuration in the ConfigMap" inside check -c /etc/clerk-gate/kubernetes.toml
 check "check refuses a broken one" broken_file_is_refused
 check "health fails where nobody listens" unhealthy_where_nobody_listens
 start

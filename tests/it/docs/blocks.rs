@@ -56,7 +56,7 @@ pub fn blocks() -> Vec<Block> {
 }
 
 /// Everything that cannot run here. A further one is a decision: write it down.
-const EXTERNAL: [(&str, &str, usize); 14] = [
+const EXTERNAL: [(&str, &str, usize); 16] = [
     ("docs/explanation/live-connections.md", "js", 1),
     ("docs/how-to/behind-caddy.md", "console", 1),
     ("docs/how-to/behind-envoy.md", "console", 2),
@@ -66,11 +66,13 @@ const EXTERNAL: [(&str, &str, usize); 14] = [
     ("docs/how-to/in-front-of-grafana.md", "ini", 1),
     ("docs/how-to/in-front-of-spring.md", "java", 1),
     ("docs/how-to/in-front-of-spring.md", "properties", 1),
+    ("docs/how-to/in-kubernetes.md", "console", 1),
     ("docs/how-to/migrate-from-clerk-middleware.md", "ts", 1),
     ("docs/how-to/scrape-metrics.md", "console", 1),
     ("docs/how-to/verify-the-assertion.md", "go", 1),
     ("docs/how-to/verify-the-assertion.md", "php", 1),
     ("docs/how-to/verify-the-assertion.md", "ruby", 1),
+    ("docs/how-to/with-compose.md", "console", 1),
 ];
 
 #[test]

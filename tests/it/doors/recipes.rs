@@ -51,6 +51,45 @@ fn the_examples_are_what_the_recipes_print() {
     assert_eq!(count, 8);
 }
 
+/// What is printed for a pod with this beside the usual configuration, and without doors.
+fn pod(more: &str) -> String {
+    let path = crate::support::program::file(
+        &format!("pod-{}.toml", more.len()),
+        &format!(
+            "clerk.publishable-key = \"pk_test_Y2xlcmsuZXhhbXBsZS5jb20k\"\nlisten = \"0.0.0.0:8888\"\n\
+             upstream.url = \"http://127.0.0.1:5000\"\n{more}"
+        ),
+    );
+    let said = recipe(&["kubernetes", "-c", path.to_str().unwrap()]);
+    let error = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{error}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+#[test]
+fn a_pod_needs_no_doors_and_has_the_times_and_addresses_of_the_configuration() {
+    let usual = pod("");
+    for piece in [
+        "containerPort: 8888",
+        "listens on 127.0.0.1:5000",
+        "\"http://127.0.0.1:9901/readyz\"",
+        "sleep: { seconds: 40 }",
+        "terminationGracePeriodSeconds: 60",
+    ] {
+        assert!(usual.contains(piece), "{piece}: {usual}");
+    }
+    let slow = pod("shutdown.drain = \"2m\"\nadmin.listen = \"0.0.0.0:9000\"\n");
+    for piece in [
+        "\"http://127.0.0.1:9000/livez\"",
+        "sleep: { seconds: 130 }",
+        "terminationGracePeriodSeconds: 150",
+    ] {
+        assert!(slow.contains(piece), "{piece}: {slow}");
+    }
+    let blind = pod("admin.listen = \"off\"\n");
+    assert!(!blind.contains("Probe"), "{blind}");
+}
+
 #[test]
 fn without_doors_there_is_no_recipe() {
     let folder = std::env::temp_dir().join(format!("clerk-gate-doorless-{}", std::process::id()));
