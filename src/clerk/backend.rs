@@ -193,6 +193,11 @@ impl BackendApi {
                 let cookies = json_of(&answer).and_then(|payload| strings(payload.get("cookies")));
                 Ok(cookies.unwrap_or_default())
             }
+            Ok(answer) if answer.status >= 500 => Err(match failure_of(&answer) {
+                RefreshFailure::Code(code) => RefreshFailure::Failed(Some(code)),
+                RefreshFailure::Unintelligible => RefreshFailure::Failed(None),
+                other => other,
+            }),
             Ok(answer) => Err(failure_of(&answer)),
         }
     }

@@ -9,5 +9,6 @@ pub mod client;
 pub mod jwks;
 pub mod keys;
 pub mod machines;
+pub mod reach;
 pub mod sessions;
 pub mod webhooks;

@@ -278,6 +278,11 @@ fn facts(config: &Config, doors: Option<&DoorConfig>, listen: SocketAddr) -> Opt
     own_paths.push("/.well-known/oauth-protected-resource".to_owned());
     own_paths.dedup();
     let plan = HeaderPlan::new(config.identity.headers.clone());
+    let plan = if config.policy.rides() {
+        plan.telling_of_rides()
+    } else {
+        plan
+    };
     let gate = config
         .listen
         .addresses

@@ -32,6 +32,23 @@ pub(super) fn routes(
     }
 }
 
+/// Looks at what depends on the site, for each of them.
+pub(super) fn views(
+    views: &[SiteView<'_>],
+    written: &[WrittenRoute],
+    made: &[WrittenTemplate],
+    policy: &Policy,
+    pages_prefix: &str,
+    problems: &Problems,
+) {
+    for view in views {
+        tokens(written, view, problems);
+        templates(made, view, problems);
+        pages(written, policy, view, pages_prefix, problems);
+        frontend_api_proxy(written, view, views, pages_prefix, problems);
+    }
+}
+
 /// The table of the first site's instance.
 const FIRST: &str = "[clerk]";
 
@@ -84,7 +101,7 @@ impl<'s> SiteView<'s> {
 }
 
 /// Routes that ask for tokens which nobody can have, or which nobody here can check.
-pub(super) fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &Problems) {
+fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &Problems) {
     let secrets = Secrets {
         instance: view.clerk.config.secret_key.is_some().into(),
         machine: view.clerk.config.machine_secret_key.is_some().into(),
@@ -127,7 +144,7 @@ pub(super) fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &P
 }
 
 /// Templates whose tokens nobody can ask for.
-pub(super) fn templates(templates: &[WrittenTemplate], view: &SiteView<'_>, problems: &Problems) {
+fn templates(templates: &[WrittenTemplate], view: &SiteView<'_>, problems: &Problems) {
     if view.clerk.config.secret_key.is_some() {
         return;
     }
@@ -317,7 +334,7 @@ fn under_pages(route: &WrittenRoute, prefix: &str, problems: &Problems) {
 }
 
 /// The path of the Frontend API proxy beside the pages of the gate, and routes that lie below it.
-pub(super) fn frontend_api_proxy(
+fn frontend_api_proxy(
     written: &[WrittenRoute],
     view: &SiteView<'_>,
     views: &[SiteView<'_>],
@@ -366,7 +383,7 @@ pub(super) fn frontend_api_proxy(
 }
 
 /// Pages that people are sent to, and that the policy keeps from them: a redirect loop.
-pub(super) fn pages(
+fn pages(
     written: &[WrittenRoute],
     policy: &Policy,
     view: &SiteView<'_>,

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::assertions;
 use super::clerk::{self, ReadFile};
 use super::doors::{self, Asked};
@@ -14,6 +16,7 @@ use super::lints;
 use super::listen::{self, ListenAddress};
 use super::model::{Config, DoorConfig};
 use super::report::{Place, Problem, Problems, Report};
+use super::ride_through;
 use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
 use super::settings;
@@ -126,7 +129,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let carried = identity.headers.iter();
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
-    let written = routes::read(root.sections("route"), &mut upstreams, &templates);
+    let mut written = routes::read(root.sections("route"), &mut upstreams, &templates);
+    let ride_through = ride_through::read(root.section("ride-through"), &mut written);
     let budgets = limit::of_all(root.sections("limit"), &written, beside.asked(), problems);
     let assertions = assertions::read(root.sections("test"));
     let of_routes = written.iter().flat_map(|route| &route.assertion_audience);
@@ -140,32 +144,28 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());
     let views = lints::SiteView::all(&clerk, first_name, &written_sites);
-    for view in &views {
-        lints::tokens(&written, view, problems);
-        lints::templates(&templates, view, problems);
-        lints::pages(&written, &policy, view, &pages_prefix, problems);
-        lints::frontend_api_proxy(&written, view, &views, &pages_prefix, problems);
-    }
+    lints::views(
+        &views,
+        &written,
+        &templates,
+        &policy,
+        &pages_prefix,
+        problems,
+    );
 
     addresses(&top, &beside, &upstream_urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let places = sites::addresses(&written_sites, &public, problems);
-    let edge = Edge {
-        hosts: hosts_of_routes(&policy, &places),
-        public,
-        trusted_proxies: top.trusted_proxies,
-        sites: places,
-    };
-    if !edge.sites.is_empty() {
-        sites::routes(&written, &edge, problems);
-    }
+    let edge = edge(public, places, top.trusted_proxies, &policy);
+    sites::routes(&written, &edge, problems);
     let mut sites = sites::configurations(written_sites);
     sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
     let instances = std::iter::once(&mut clerk.config).chain(&mut sites);
     inject::introduce(inject, instances, &written, problems);
-    let instances = std::iter::once(&clerk.config).chain(&sites);
+    let instances = || std::iter::once(&clerk.config).chain(&sites);
+    ride_through.suits(instances(), &written, problems);
     let world = assertions::World {
-        instances: instances.map(|clerk| &clerk.instance).collect(),
+        instances: instances().map(|clerk| &clerk.instance).collect(),
         policy: &policy,
         edge: &edge,
         headers: &HeaderPlan::new(identity.headers.clone()),
@@ -195,6 +195,21 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         drain: process.drain,
         watch: process.watch,
     })
+}
+
+/// Where the gate stands.
+fn edge(
+    public: PublicAddress,
+    sites: Vec<SiteAddress>,
+    trusted_proxies: Vec<IpNet>,
+    policy: &Policy,
+) -> Edge {
+    Edge {
+        hosts: hosts_of_routes(policy, &sites),
+        public,
+        trusted_proxies,
+        sites,
+    }
 }
 
 /// The routes, compiled.

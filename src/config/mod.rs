@@ -28,6 +28,7 @@ mod quantities;
 mod reference;
 mod report;
 mod requirement;
+mod ride_through;
 mod routes;
 mod satellite;
 mod schema;

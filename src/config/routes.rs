@@ -10,6 +10,7 @@ use super::inject;
 use super::limit::{self, WrittenLimit};
 use super::report::{Place, Problem, Problems};
 use super::requirement;
+use super::ride_through;
 use super::section::{Placed, Section};
 use super::signed_assertion;
 use super::templates::WrittenTemplate;
@@ -35,6 +36,8 @@ pub(super) struct WrittenRoute {
     pub(super) assertion_audience: Option<Place>,
     /// Where it says that clerk-js is put into its pages.
     pub(super) inject: Option<Place>,
+    /// Where it says that sessions ride through on it.
+    pub(super) ride_through: Option<Place>,
     pub(super) limits: Vec<WrittenLimit>,
 }
 
@@ -126,6 +129,7 @@ fn route(
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");
     let (pages, inject) = inject::of_route(&mut section);
+    let ride_through = ride_through::of_route(&mut section);
     let limits = limit::of_route(&mut section, &name.value);
     let cost = section.integer("cost", 1..=limit::MOST);
     section.finish();
@@ -211,6 +215,7 @@ fn route(
         on_forbidden,
         assertion_audience: audience_place,
         inject,
+        ride_through,
         limits,
     })
 }

@@ -19,6 +19,7 @@ use super::tree::{Node, Table, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
 use crate::core::peers;
+use crate::core::ride_through::RIDE_THROUGH_HEADER;
 use crate::core::signed_assertion::ASSERTION_HEADER;
 
 /// What stands at the top level.
@@ -285,7 +286,7 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     let squashed = squashed(name.as_str());
     let taken = IDENTITY_HEADERS
         .iter()
-        .chain([&ASSERTION_HEADER])
+        .chain([&ASSERTION_HEADER, &RIDE_THROUGH_HEADER])
         .any(|known| self::squashed(known.as_str()) == squashed);
     if taken {
         return Err("the gate sets it already".to_owned());

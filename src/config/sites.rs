@@ -334,6 +334,9 @@ impl WrittenSite {
 
 /// Routes for hosts that no site has.
 pub(super) fn routes(routes: &[WrittenRoute], edge: &Edge, problems: &Problems) {
+    if edge.sites.is_empty() {
+        return;
+    }
     let served = |host: &HostPattern| {
         let first = match &edge.public {
             PublicAddress::Fixed(origin) => host.matches(origin.host().name()),

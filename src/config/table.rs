@@ -143,6 +143,10 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
     if let Some(template) = &route.template {
         let _ = write!(requires, ", token of {}", template.name);
     }
+    if let Some(most) = route.ride_through {
+        let most = humantime::format_duration(most);
+        let _ = write!(requires, ", riding through for {most}");
+    }
     for budget in &route.budgets {
         let _ = write!(requires, ", at most {budget}");
     }

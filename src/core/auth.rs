@@ -20,6 +20,7 @@ use super::organization_sync::Target;
 use super::question::{Progress, Question, Slot, TokenStanding};
 use super::reason::{Cause, Reason};
 use super::referrer;
+use super::ride_through::{self, Reach};
 use super::satellite::{self, Sync};
 use super::verify::{self, Leeway, PartyRule, Signature};
 pub use ending::session_to_end;
@@ -30,6 +31,9 @@ pub(super) struct Desk<'a, 'r> {
     pub facts: &'a RequestFacts<'r>,
     pub instance: &'a Instance,
     pub now_ms: u64,
+    /// How long a session may ride through an outage of Clerk's after the end of its token, in
+    /// milliseconds; `None` where none may.
+    pub ride_ms: Option<u64>,
 }
 
 /// Longer than calls to Clerk may take one behind the other, in milliseconds.
@@ -49,8 +53,23 @@ pub fn authenticate<'r>(
     now_ms: u64,
     progress: &mut Progress<'r>,
 ) -> Result<AuthState, Question> {
+    authenticate_riding(facts, instance, accepts, now_ms, None, progress)
+}
+
+/// The same where a session may ride through an outage of Clerk's for `ride_ms`.
+pub(super) fn authenticate_riding<'r>(
+    facts: &RequestFacts<'r>,
+    instance: &Instance,
+    accepts: Accepts,
+    now_ms: u64,
+    ride_ms: Option<u64>,
+    progress: &mut Progress<'r>,
+) -> Result<AuthState, Question> {
     progress.read_credentials(|| Credentials::read(facts, instance));
-    let desk = Desk::new(facts, instance, now_ms);
+    let desk = Desk {
+        ride_ms,
+        ..Desk::new(facts, instance, now_ms)
+    };
     let header = progress.raw(Slot::Bearer).is_some();
     // Section 3.3: which path is taken follows from what is accepted and from the header alone.
     match accepts {
@@ -126,6 +145,7 @@ impl<'a, 'r> Desk<'a, 'r> {
             facts,
             instance,
             now_ms,
+            ride_ms: None,
         }
     }
 
@@ -217,7 +237,10 @@ impl<'a, 'r> Desk<'a, 'r> {
         let state = self.judge(view.slot, progress)?;
         // A refreshed session has been compared with nothing yet, and is fresh: no sync.
         let arrived = match &state.outcome {
-            Outcome::SignedIn(session) => session.slot == view.slot,
+            // Nor can one that rides through go to Clerk, which is out of reach.
+            Outcome::SignedIn(session) => {
+                session.slot == view.slot && session.rides_until_ms.is_none()
+            }
             // A token that holds, and whose claims nobody can read: the SDK finds out afterwards.
             Outcome::SignedOut(cause) => cause.reason == Reason::UnexpectedError,
             Outcome::Machine(_) | Outcome::Redirect(_) | Outcome::Broken(_) => false,
@@ -294,7 +317,11 @@ impl<'a, 'r> Desk<'a, 'r> {
             Ok(token) => {
                 return Ok(match token.identity() {
                     Some(_) => AuthState {
-                        outcome: Outcome::SignedIn(SignedIn { token, slot }),
+                        outcome: Outcome::SignedIn(SignedIn {
+                            token,
+                            slot,
+                            rides_until_ms: None,
+                        }),
                         set_cookies: Vec::new(),
                         keepsakes: Vec::new(),
                         token_type: Some(TokenType::Session),
@@ -307,10 +334,20 @@ impl<'a, 'r> Desk<'a, 'r> {
         };
         match reason {
             Reason::SessionTokenExpired => {
+                let rider = self.rider(slot, progress)?;
+                if let Some(rider) = rider.as_ref().filter(|rider| rider.goes_at_once()) {
+                    return Ok(rider.accepted());
+                }
                 let failure = match self.refresh(slot, progress)? {
                     Ok(state) => return Ok(state),
                     Err(failure) => failure,
                 };
+                if let Some(rider) = &rider
+                    && ride_through::leaves_open(&failure)
+                    && *progress.reach(slot)? == Reach::Unreachable
+                {
+                    return Ok(rider.accepted());
+                }
                 let cause = Cause {
                     reason,
                     refresh: Some(failure),

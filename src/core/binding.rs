@@ -28,6 +28,9 @@ pub struct SessionBinding {
     pub site: usize,
     /// The token that opened what is bound.
     pub token: Arc<Token>,
+    /// When it ends whatever is said of the session, in milliseconds since the epoch: where that has
+    /// ridden through an outage of Clerk's.
+    pub until_ms: Option<u64>,
 }
 
 /// A machine, and until when its token holds.
@@ -47,6 +50,7 @@ impl Binding {
         Self::Session(SessionBinding {
             site,
             token: Arc::clone(&session.token),
+            until_ms: session.rides_until_ms,
         })
     }
 

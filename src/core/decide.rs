@@ -206,7 +206,9 @@ impl<'r> Judge<'_, 'r> {
             let verdict = self.forward(route, None, BodyRule::Stream, progress);
             return self.admits(verdict, progress);
         }
-        let state = auth::authenticate(facts, instance, terms.accepts(), self.0.now_ms, progress)?;
+        let (now_ms, rides) = (self.0.now_ms, policy.ride_ms(&found));
+        let accepts = terms.accepts();
+        let state = auth::authenticate_riding(facts, instance, accepts, now_ms, rides, progress)?;
         let state = self.renewed(terms, state, progress)?;
         let sender = self.sender(route, &state);
         self.prepare(Stage::Admission, route, sender, progress);

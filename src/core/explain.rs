@@ -5,6 +5,7 @@
 mod explanation;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -19,6 +20,7 @@ use super::question::{MintFailure, Progress, Question, Slot, Stage, TokenAnswer,
 use super::reason::{Reason, RefreshFailure};
 use super::reply;
 use super::requirement::{Caller, Person};
+use super::ride_through::{Reach, Recollection};
 use super::verify::Signature;
 
 pub use explanation::{Explanation, Judged, Outcome, ReadingLine, Relay};
@@ -123,6 +125,14 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     self.left_out.push(question);
                     self.progress.answer_mint(Err(MintFailure::Refused));
                 }
+                // Nothing was verified here before.
+                Question::Recollection(_) => {
+                    self.progress.answer_recollection(Recollection::Unknown);
+                }
+                Question::Reach(_) => {
+                    self.left_out.push(question);
+                    self.progress.answer_reach(Reach::Unproven);
+                }
                 Question::Template(_) => {
                     // What there would be is known without it.
                     self.left_out.push(question);
@@ -189,6 +199,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
                     route: route(other.route),
                 })
                 .collect(),
+            ride_through: found.and_then(|found| policy.ride_ms(found).map(Duration::from_millis)),
             requirements: found.map(|found| self.judged(found)).unwrap_or_default(),
             standing: verdict.standing,
             user: verdict.who.as_ref().map(|who| who.user.clone()),
@@ -260,6 +271,8 @@ fn effect(question: Question) -> &'static str {
         Question::Refresh(_) => "the session would be refreshed at Clerk",
         Question::Template(_) => "a token of the route's template would be fetched from Clerk",
         Question::Machine(_) => "the token would be looked up at Clerk",
+        Question::Recollection(_) => "what is known of a token would be recalled",
+        Question::Reach(_) => "Clerk would be asked whether it is there",
         Question::Mint => "a session token would be minted at Clerk",
         Question::Journey => "a journey would be given a name",
         Question::Budget(Stage::Arrival) => "limits by address would be charged",

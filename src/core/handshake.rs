@@ -112,6 +112,7 @@ pub(super) fn consume<'r>(
             let session = SignedIn {
                 token,
                 slot: Slot::FromHandshake,
+                rides_until_ms: None,
             };
             Ok(Consumed::State(finished(
                 desk,

@@ -9,6 +9,7 @@ use super::identity::Identity;
 use super::jwt::Token;
 use super::machine::{Machine, TokenType};
 use super::reserved::Reserved;
+use super::ride_through::RIDE_THROUGH_HEADER;
 use super::signed_assertion::{ASSERTION_HEADER, AssertionPlan};
 
 /// The headers of every forwarded request, whoever sent it. Removed from what clients send.
@@ -64,6 +65,13 @@ impl HeaderPlan {
     #[must_use]
     pub fn reserving(self, others: Vec<HeaderName>) -> Self {
         Self { others, ..self }
+    }
+
+    /// The same plan where sessions may ride through an outage of Clerk's, and the application is told.
+    #[must_use]
+    pub fn telling_of_rides(mut self) -> Self {
+        self.others.push(RIDE_THROUGH_HEADER.clone());
+        self
     }
 
     /// The same plan with a signed assertion on every request.

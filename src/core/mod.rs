@@ -45,6 +45,7 @@ mod referrer;
 pub mod reply;
 pub mod requirement;
 pub mod reserved;
+pub mod ride_through;
 mod satellite;
 pub mod session_cookies;
 pub mod signed_assertion;

@@ -105,6 +105,20 @@ impl Policy {
         self
     }
 
+    /// How long a session may ride through an outage of Clerk's on a request, in milliseconds.
+    // SECURITY: only where every route that the path could be taken for lets it.
+    pub fn ride_ms(&self, found: &RouteMatch) -> Option<u64> {
+        let others = found.stricter.iter().map(|other| other.route);
+        let routes = std::iter::once(found.route).chain(others);
+        let each: Option<Vec<u64>> = routes.map(|index| self.route(index).ride_ms()).collect();
+        each?.into_iter().min()
+    }
+
+    /// Whether there is a route on which sessions ride through an outage of Clerk's.
+    pub fn rides(&self) -> bool {
+        self.routes.iter().any(|route| route.ride_through.is_some())
+    }
+
     /// The routes as written.
     pub fn routes(&self) -> &[Route] {
         &self.routes

@@ -16,6 +16,7 @@ use super::machine::{Machine, TokenType};
 use super::masked::CookieLines;
 use super::policy::RouteMatch;
 use super::reason::{Reason, RefreshFailure};
+use super::ride_through::{Reach, Recollection};
 use super::verify::Signature;
 
 /// Something the core wants to know.
@@ -35,6 +36,10 @@ pub enum Question {
     Mint,
     /// Effect: a new session token for the refresh cookie.
     Refresh(Slot),
+    /// Pure: what does this process know of this token, whose end has passed?
+    Recollection(Slot),
+    /// Effect: whether Clerk can be reached, by asking about the session of this token.
+    Reach(Slot),
     /// Effect: a token of the route's template for the session of this token.
     Template(Slot),
     /// Effect: whom the opaque machine token of the `Authorization` header stands for.
@@ -132,6 +137,8 @@ pub struct Progress<'r> {
     journey: Option<Journey>,
     minted: Option<Result<String, MintFailure>>,
     template: Option<Result<Arc<str>, Reason>>,
+    recollection: Option<Recollection>,
+    reach: Option<Reach>,
     charged: [Option<Charged>; STAGES],
     asked: Vec<Question>,
 }
@@ -179,6 +186,16 @@ impl<'r> Progress<'r> {
     /// Notes the token that was minted, or why none was.
     pub fn answer_mint(&mut self, minted: Result<String, MintFailure>) {
         self.minted = Some(minted);
+    }
+
+    /// Notes what is known of a token that has ended.
+    pub fn answer_recollection(&mut self, recollection: Recollection) {
+        self.recollection = Some(recollection);
+    }
+
+    /// Notes whether Clerk can be reached.
+    pub fn answer_reach(&mut self, reach: Reach) {
+        self.reach = Some(reach);
     }
 
     /// Notes what charges came to, in their order; those behind a refusal are left out.
@@ -300,6 +317,15 @@ impl<'r> Progress<'r> {
         self.minted.as_ref().ok_or(Question::Mint)
     }
 
+    pub(super) fn recollection(&self, slot: Slot) -> Result<&Recollection, Question> {
+        let recollection = self.recollection.as_ref();
+        recollection.ok_or(Question::Recollection(slot))
+    }
+
+    pub(super) fn reach(&self, slot: Slot) -> Result<&Reach, Question> {
+        self.reach.as_ref().ok_or(Question::Reach(slot))
+    }
+
     pub(super) fn template(&self, slot: Slot) -> Result<&Result<Arc<str>, Reason>, Question> {
         self.template.as_ref().ok_or(Question::Template(slot))
     }
@@ -368,6 +394,8 @@ impl fmt::Debug for Progress<'_> {
                     .as_ref()
                     .map(|answer| answer.as_ref().map(|_| "…")),
             )
+            .field("recollection", &self.recollection)
+            .field("reach", &self.reach)
             .field("charged", &self.charged)
             .field("asked", &self.asked)
             .finish()

@@ -220,6 +220,8 @@ pub enum RefreshFailure {
     NoSessionId,
     /// Clerk could not be reached.
     Unreachable,
+    /// Clerk said that it has failed itself, with its code for that, if it has one: as in [`Self::Code`].
+    Failed(Option<String>),
     /// Clerk answered with something that is no answer.
     Unintelligible,
     /// Clerk answered without any cookie.
@@ -284,7 +286,8 @@ impl RefreshFailure {
             Self::BudgetSpent => "budget-spent",
             Self::Ended => "session-ended",
             Self::SwitchedOff => "switched-off",
-            Self::Code(code) => code,
+            Self::Failed(None) => Self::Unintelligible.code(),
+            Self::Failed(Some(code)) | Self::Code(code) => code,
         }
     }
 }

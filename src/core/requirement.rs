@@ -135,6 +135,21 @@ impl Requirement {
         }
     }
 
+    /// Whether it asks somewhere in it how young something is: a token, or the proof of who somebody is.
+    pub fn asks_for_freshness(&self) -> bool {
+        match self {
+            Self::MaxAge(_) | Self::MaxTokenAge(_) => true,
+            Self::Has(asked) => asked.reverification.is_some(),
+            Self::All(each) | Self::Any(each) => each.iter().any(Self::asks_for_freshness),
+            Self::Public
+            | Self::SignedIn
+            | Self::Claim(_)
+            | Self::NotImpersonated
+            | Self::Token(_)
+            | Self::Scope(_) => false,
+        }
+    }
+
     /// Each scope that is asked for somewhere in it.
     pub fn scopes(&self) -> Vec<&str> {
         match self {

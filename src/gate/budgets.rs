@@ -45,6 +45,11 @@ impl Budgets {
         }
     }
 
+    /// Whether what is counted elsewhere can be reached, as far as is known.
+    pub(super) fn are_up(&self) -> bool {
+        self.store.is_up()
+    }
+
     /// Makes charges in their order, up to the first that refuses. What is in flight comes first: a
     /// request that has no place is not counted.
     pub(super) async fn spend(

@@ -12,13 +12,16 @@ pub mod live;
 pub mod machines;
 pub mod meters;
 mod nonces;
+mod outages;
 mod refreshes;
 mod renewal;
 mod replicas;
+mod riding;
 pub mod seals;
 pub mod sessions;
 pub mod template_tokens;
 pub mod token_cache;
+mod vouched;
 pub mod webhooks;
 
 use std::sync::{Arc, OnceLock};
@@ -59,11 +62,13 @@ use live::{Live, LiveRules, Ticket};
 use machines::Machines;
 use meters::{Meters, SnapshotMeters};
 use nonces::Nonces;
+use outages::Outages;
 use refreshes::Refreshes;
 use renewal::{Renewals, Renewer, Whose};
 use seals::Seals;
 use template_tokens::TemplateTokens;
 use token_cache::TokenCache;
+use vouched::Vouched;
 use webhooks::SeenEvents;
 
 /// Everything that a request is judged by. Never changes; a new configuration is a new one.
@@ -153,6 +158,8 @@ pub struct Gate {
     denials: Arc<Denials>,
     live: Arc<Live>,
     tokens: TokenCache,
+    vouched: Vouched,
+    outages: Arc<Outages>,
     refreshes: Refreshes,
     renewals: Renewals,
     nonces: Nonces,
@@ -187,10 +194,12 @@ impl Gate {
         let meters = Meters::default();
         Self {
             live: Live::new(Arc::clone(&clock), Arc::clone(&denials)),
+            outages: Arc::new(Outages::new(Arc::clone(&clock), Arc::clone(&denials))),
             injections: Arc::default(),
             clock,
             denials,
             tokens: TokenCache::new(),
+            vouched: Vouched::new(),
             refreshes: Refreshes::new(outcomes.clone()),
             renewals: Renewals::new(outcomes),
             nonces: Nonces::new(),
@@ -251,6 +260,9 @@ impl Gate {
                             inputs.now_ms,
                         );
                         verdict.set_cookies.extend(cookie);
+                    }
+                    if snapshot.policy.rides() {
+                        self.looks_back(site, inputs, &verdict, &progress);
                     }
                     return Budgets::ruling(*verdict, &progress, &snapshot.meters, leases);
                 }
@@ -336,6 +348,14 @@ impl Gate {
                     _ => Err(MintFailure::Refused),
                 };
                 progress.answer_mint(minted);
+            }
+            Question::Recollection(slot) => {
+                let recollection = self.recollect(site, inputs.facts.site, slot, progress);
+                progress.answer_recollection(recollection);
+            }
+            Question::Reach(slot) => {
+                let reach = self.reach(site, inputs.facts.site, slot, progress).await;
+                progress.answer_reach(reach);
             }
             Question::Template(slot) => {
                 let token = self.route_token(site, inputs, slot, progress).await;

@@ -56,6 +56,9 @@ impl<'g> Counter<'g> {
         let cause = verdict.cause.as_ref();
         let reason = outcome.failure.or(cause.map(|cause| cause.reason));
         meter.note(outcome.decision, reason);
+        if matches!(&verdict.decision, Decision::Forward(permit) if permit.rides().is_some()) {
+            meter.rides.add();
+        }
         if let Some(failure) = cause.and_then(|cause| cause.refresh.as_ref()) {
             requests.note_failed_refresh(failure);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 
 use super::counter::Counter;
+use crate::core::decide::Decision;
 use crate::core::facts::RequestFacts;
 use crate::core::reason::Reason;
 use crate::gate::{Ruling, Snapshot};
@@ -48,6 +49,7 @@ pub(super) fn begun<'a>(
         user: None,
         session: None,
         org: None,
+        rides: None,
         status: 0,
         upstream_status: None,
         verdict: Duration::ZERO,
@@ -97,6 +99,10 @@ pub(super) fn judged(
         user: who.map(|who| &*who.user),
         session: who.and_then(|who| who.session.as_deref()),
         org: who.and_then(|who| who.organization.as_deref()),
+        rides: match &verdict.decision {
+            Decision::Forward(permit) => permit.rides(),
+            _ => None,
+        },
         status: outcome.status,
         upstream_status: outcome.upstream_status,
         upstream: outcome.upstream,

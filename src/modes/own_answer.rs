@@ -9,6 +9,7 @@ use crate::core::decide::{Challenge, Decision, READING, Refusal, RefusalKind, St
 use crate::core::facts::Audience;
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
+use crate::core::ride_through::{RIDE_THROUGH_HEADER, RIDES};
 use crate::gate::{Ruling, Snapshot};
 use crate::pages::Document;
 use crate::upstream::head::X_REQUEST_ID;
@@ -51,12 +52,15 @@ pub(super) fn dress(headers: &mut HeaderMap, verdict: &Verdict) {
     }
 }
 
-/// Adds what is told of budgets, and Clerk's debug headers if the operator wants them.
+/// Adds what is told of budgets and of a session that rides through an outage of Clerk's, and Clerk's debug headers if the operator wants them.
 pub(super) fn finish(headers: &mut HeaderMap, snapshot: &Snapshot, ruling: &Ruling) {
     for (name, value) in &ruling.fields {
         headers.append(name, value.clone());
     }
     let verdict = &ruling.verdict;
+    if matches!(&verdict.decision, Decision::Forward(permit) if permit.rides().is_some()) {
+        headers.insert(&RIDE_THROUGH_HEADER, RIDES);
+    }
     // SECURITY: a reason would tell that there is something behind what is hidden.
     let hidden = matches!(
         &verdict.decision,

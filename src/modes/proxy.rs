@@ -19,6 +19,7 @@ use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::Reason;
 use crate::core::reply;
+use crate::core::ride_through::RIDE_THROUGH_HEADER;
 use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::pages;
@@ -279,6 +280,8 @@ impl Desk<'_, '_> {
         } = forwarded;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         head::end_to_end(response.headers_mut(), upgraded);
+        // The gate alone says who rides through.
+        response.headers_mut().remove(&RIDE_THROUGH_HEADER);
         response
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());

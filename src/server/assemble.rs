@@ -44,6 +44,11 @@ pub(super) fn snapshot(
             .filter(|name| *name != AUTHORIZATION)
             .collect(),
     );
+    let headers = if config.policy.rides() {
+        headers.telling_of_rides()
+    } else {
+        headers
+    };
     let headers = match assertion_plan(config) {
         Some(plan) => headers.asserting(Arc::new(plan)),
         None => headers,

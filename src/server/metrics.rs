@@ -96,6 +96,11 @@ const REFRESHES: Described<1> = described(
     ["detail"],
     "Requests whose expired session was not refreshed, by the detail of the reason",
 );
+const RIDES: Described<1> = described(
+    "clerk_gate_ride_throughs",
+    ["route"],
+    "Requests of sessions that rode through an outage of Clerk's, by route",
+);
 const CALLS: Described<2> = described(
     "clerk_gate_clerk_calls",
     ["purpose", "outcome"],
@@ -317,6 +322,12 @@ fn requests(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.counters(
         &REFRESHES,
         failed.map(|(detail, total)| ([detail.into()], total)),
+    )?;
+    let rides = requests.routes();
+    let rides = rides.iter();
+    sheet.counters(
+        &RIDES,
+        rides.map(|(route, meter)| ([(&**route).into()], meter.rides.total())),
     )
 }
 

@@ -49,6 +49,14 @@ impl Store {
         }
     }
 
+    /// Whether it answers, as far as is known.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Redis(redis) => redis.is_up(),
+        }
+    }
+
     /// Charges a request to a rate; `None` where nobody could count and it goes on all the same. `now_ms`
     /// in milliseconds since the epoch.
     pub async fn spend(

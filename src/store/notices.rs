@@ -10,6 +10,7 @@ mod writing;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -79,6 +80,8 @@ struct Board {
 pub struct Hearing {
     tasks: Vec<JoinHandle<()>>,
     first: watch::Receiver<bool>,
+    /// Whether what others say is heard at the moment.
+    in_touch: Arc<AtomicBool>,
 }
 
 impl Notices {
@@ -110,11 +113,14 @@ impl Notices {
     /// gate's own are not heard, and those that say nothing that can be understood are passed over.
     pub fn hear(&self, ear: impl Fn(Notice) + Send + Sync + 'static) -> Hearing {
         let (reached, first) = watch::channel(self.0.is_none());
+        let in_touch = Arc::new(AtomicBool::new(self.0.is_none()));
         let tasks = self.0.as_ref().map(|board| {
             let outbox = Arc::clone(&board.outbox);
             let again = Arc::clone(&board.outbox);
             let writing = writing::write(Arc::clone(&board.link), outbox, board.me.clone());
-            let reading = reading::Reader::new(Arc::clone(&board.link), again, board.me.clone());
+            let told = Arc::clone(&in_touch);
+            let (link, me) = (Arc::clone(&board.link), board.me.clone());
+            let reading = reading::Reader::new(link, again, me, told);
             vec![
                 tokio::spawn(writing),
                 tokio::spawn(reading.read(ear, reached)),
@@ -123,6 +129,7 @@ impl Notices {
         Hearing {
             tasks: tasks.unwrap_or_default(),
             first,
+            in_touch,
         }
     }
 }
@@ -134,6 +141,12 @@ impl Hearing {
         let mut first = self.first.clone();
         let reached = first.wait_for(|reached| *reached);
         let _ = tokio::time::timeout(most, reached).await;
+    }
+
+    /// Whether what others say is heard: all of it up to a moment ago. A gate that is alone misses
+    /// nothing.
+    pub fn is_in_touch(&self) -> bool {
+        self.in_touch.load(Ordering::Acquire)
     }
 }
 

@@ -69,6 +69,8 @@ pub struct AccessLine<'a> {
     pub session: Option<&'a str>,
     /// The organisation.
     pub org: Option<&'a str>,
+    /// How long ago the token ended of a session that rode through an outage of Clerk's.
+    pub rides: Option<Duration>,
     /// The status of the answer.
     pub status: u16,
     /// The status of the upstream, if it was asked.
@@ -106,6 +108,7 @@ impl AccessLine<'_> {
             session = self.session,
             org = self.org,
             limit = self.limit,
+            ride_through_s = self.rides.map(|ago| ago.as_secs()),
             status = self.status,
             upstream_status = self.upstream_status,
             server = self.server,

@@ -108,6 +108,8 @@ const REASONS: usize = Reason::ALL.len() + 1;
 pub struct RouteMeter {
     decisions: Box<[Count]>,
     upstream: Times,
+    /// Requests of sessions that rode through an outage of Clerk's.
+    pub rides: Count,
 }
 
 impl RouteMeter {
@@ -116,6 +118,7 @@ impl RouteMeter {
         Self {
             decisions: (0..places).map(|_| Count::default()).collect(),
             upstream: Times::new(ANSWER_TIMES),
+            rides: Count::default(),
         }
     }
 
@@ -224,6 +227,10 @@ impl Requests {
 
     /// Counts a session that was not refreshed.
     pub fn note_failed_refresh(&self, failure: &RefreshFailure) {
+        let failure = match failure {
+            RefreshFailure::Failed(None) => &RefreshFailure::Unintelligible,
+            other => other,
+        };
         let ours = RefreshFailure::OURS.iter();
         let place = ours.take_while(|ours| *ours != failure).count();
         if let Some(count) = self.failed_refreshes.get(place) {

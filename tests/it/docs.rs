@@ -267,6 +267,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "limit",
                 "store",
                 "proxy-protocol",
+                "ride-through",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")
@@ -663,6 +664,7 @@ fn every_header_that_is_looked_at_is_in_the_reference() {
             "identity_headers.rs",
             "reply.rs",
             "signed_assertion.rs",
+            "ride_through.rs",
             "budget/fields.rs",
         ]
         .iter()
@@ -722,6 +724,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
         user: None,
         session: None,
         org: None,
+        rides: None,
         status: 400,
         upstream_status: None,
         verdict: Duration::ZERO,
@@ -743,6 +746,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
         upstream: Some(Duration::ZERO),
         server: Some("http://10.0.0.1"),
         limit: Some("api"),
+        rides: Some(Duration::ZERO),
         ..bare
     });
     let reference = read("docs/reference/log.md");

@@ -40,6 +40,7 @@ mod recorded;
 mod recorded_http;
 mod reload;
 mod renewal;
+mod ride_through;
 mod robust;
 mod satellites;
 mod secrets;

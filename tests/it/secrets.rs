@@ -25,6 +25,7 @@ use clerk_gate::core::question::{MintFailure, Progress, Question, TokenAnswer};
 use clerk_gate::core::reason::Reason;
 use clerk_gate::core::reply;
 use clerk_gate::core::requirement::Requirement;
+use clerk_gate::core::ride_through::{Reach, Recollection};
 use clerk_gate::core::template::Template;
 use clerk_gate::core::verify::Signature;
 use clerk_gate::gate::flights::Flights;
@@ -207,6 +208,10 @@ fn decided(facts: &RequestFacts<'_>, instance: &Instance, policy: &Policy) -> Ve
             }
             Step::Ask(Question::Budget(stage)) => progress.answer_budget(stage, Vec::new()),
             Step::Ask(Question::Refresh(_)) => progress.answer_refresh(Ok(new_cookies())),
+            Step::Ask(Question::Recollection(_)) => {
+                progress.answer_recollection(Recollection::Verified(Reach::Unproven));
+            }
+            Step::Ask(Question::Reach(_)) => progress.answer_reach(Reach::Unreachable),
             Step::Ask(Question::Template(_)) => progress.answer_template(Ok("hidden".into())),
         }
     }

@@ -41,6 +41,7 @@ impl<'r> Desk<'_, 'r> {
             outcome: Outcome::SignedIn(SignedIn {
                 token,
                 slot: Slot::FromMint,
+                rides_until_ms: None,
             }),
             set_cookies: self.session_cookies(view, raw),
             keepsakes: Vec::new(),

@@ -54,6 +54,7 @@ impl<'r> Desk<'_, 'r> {
                 outcome: Outcome::SignedIn(SignedIn {
                     token,
                     slot: Slot::FromRefresh,
+                    rides_until_ms: None,
                 }),
                 set_cookies: directives,
                 token_type: Some(TokenType::Session),

@@ -48,6 +48,9 @@ pub struct SignedIn {
     pub token: Arc<Token>,
     /// Where it came from.
     pub slot: Slot,
+    /// Until when it rides through an outage of Clerk's, its token having ended, in milliseconds since
+    /// the epoch; `None` where the token holds.
+    pub rides_until_ms: Option<u64>,
 }
 
 /// A redirect that authentication itself asks for.

@@ -1,5 +1,7 @@
 //! What a judgement comes to: a permit, a refusal with its challenge, an address to go to.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -17,6 +19,7 @@ use crate::core::protected_resource;
 use crate::core::question::{Progress, Question};
 use crate::core::reason::{Cause, Reason};
 use crate::core::redirect::{self, Destination};
+use crate::core::ride_through::{self, RIDE_THROUGH_HEADER, RIDES};
 use crate::core::signed_assertion::Subject;
 
 impl<'r> Judge<'_, 'r> {
@@ -35,7 +38,16 @@ impl<'r> Judge<'_, 'r> {
         let subject = session.token.identity();
         let subject = subject.map_or(Subject::Nobody, Subject::Person);
         let binding = Binding::of_session(self.0.facts.site, session);
-        self.forward_as(route, headers, subject, binding, body, progress)
+        let mut verdict = self.forward_as(route, headers, subject, binding, body, progress);
+        if session.rides_until_ms.is_some()
+            && let Decision::Forward(permit) = &mut verdict.decision
+        {
+            let ends_ms = ride_through::ends_ms(&session.token).unwrap_or_default();
+            let ago_ms = self.0.now_ms.saturating_sub(ends_ms);
+            permit.rides = Some(Duration::from_millis(ago_ms));
+            permit.identity.push((RIDE_THROUGH_HEADER.clone(), RIDES));
+        }
+        verdict
     }
 
     /// What is put into the page: only browsers that go to one get it.
@@ -113,6 +125,7 @@ impl<'r> Judge<'_, 'r> {
                     .as_ref()
                     .map(|template| template.header.clone()),
                 insertion: self.insertion(route, subject),
+                rides: None,
             }),
             cause: None,
             standing: Standing::Unasked,

@@ -94,6 +94,7 @@ pub struct Permit {
     pub(super) binding: Binding,
     pub(super) withheld: Option<HeaderName>,
     pub(super) insertion: Option<Box<Insertion>>,
+    pub(super) rides: Option<Duration>,
 }
 
 /// What becomes of the body of a forwarded request.
@@ -144,6 +145,12 @@ impl Permit {
     /// A header of the client's that stays here: one that the gate sets on this route.
     pub fn withheld(&self) -> Option<&HeaderName> {
         self.withheld.as_ref()
+    }
+
+    /// How long ago the token has ended of a session that rides through an outage of Clerk's; `None` if
+    /// none does.
+    pub fn rides(&self) -> Option<Duration> {
+        self.rides
     }
 
     /// What is put into the page, if the answer is one.

@@ -1,6 +1,7 @@
 //! An explanation: what becomes of a request and why, for people and for programs.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -143,6 +144,8 @@ pub struct Explanation {
     pub route: Option<String>,
     /// Other readings of the path that count.
     pub readings: Vec<ReadingLine>,
+    /// How long sessions ride through an outage of Clerk's here, if they do.
+    pub ride_through: Option<Duration>,
     /// Requirements, judged one by one.
     pub requirements: Vec<Judged>,
     /// How the sender stands.
@@ -179,6 +182,7 @@ impl Explanation {
             path: target.to_owned(),
             route: None,
             readings: Vec::new(),
+            ride_through: None,
             requirements: Vec::new(),
             standing: Standing::Unasked,
             user: None,
@@ -210,6 +214,7 @@ impl Explanation {
             "readings": self.readings.iter().map(|line| json!({
                 "kind": line.kind, "path": line.path, "route": line.route,
             })).collect::<Vec<_>>(),
+            "ride_through_s": self.ride_through.map(|most| most.as_secs()),
             "requirements": self.requirements.iter().map(|line| json!({
                 "route": line.route, "requirement": line.requirement, "met": line.met, "reason": line.reason,
             })).collect::<Vec<_>>(),
@@ -271,6 +276,13 @@ impl fmt::Display for Explanation {
                 Some(reason) => writeln!(f, " ({reason})")?,
                 None => writeln!(f)?,
             }
+        }
+        if let Some(most) = self.ride_through {
+            writeln!(
+                f,
+                "rides     up to {} s after the end of a token, while Clerk is out of reach",
+                most.as_secs()
+            )?;
         }
         for effect in &self.left_out {
             writeln!(f, "left out  {effect}")?;

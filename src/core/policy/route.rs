@@ -52,6 +52,9 @@ pub struct Route {
     pub budgets: Vec<Arc<Budget>>,
     /// How much each of them is charged.
     pub cost: u32,
+    /// How long sessions stay accepted after the end of their tokens while Clerk is out of reach;
+    /// `None` for not at all.
+    pub ride_through: Option<Duration>,
 }
 
 /// Whether a route looks at credentials.
@@ -133,7 +136,16 @@ impl Route {
             pages: Pages::AsTheyAre,
             budgets: Vec::new(),
             cost: 1,
+            ride_through: None,
         }
+    }
+
+    /// How long a session may ride through an outage of Clerk's here, in milliseconds: not at all where it
+    /// counts how young something is.
+    pub fn ride_ms(&self) -> Option<u64> {
+        let most = self.ride_through?;
+        (!self.requirement.asks_for_freshness())
+            .then(|| u64::try_from(most.as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn takes(&self, method: &Method, host: &str) -> bool {

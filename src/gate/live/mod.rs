@@ -207,6 +207,7 @@ impl Live {
             Some(_) => u64::MAX,
             None => self.at_most(rules.max),
         };
+        let ends_ms = session.until_ms.map_or(ends_ms, |until| ends_ms.min(until));
         let slot = Slot::new(
             self.next_place(),
             denials::issued(&session.token),
@@ -243,6 +244,7 @@ impl Live {
         let told = SessionBinding {
             site,
             token: Arc::clone(token),
+            until_ms: None,
         };
         let (Some(session), Some(user)) = (told.session(), told.user()) else {
             return;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
@@ -38,6 +39,8 @@ pub(super) struct Reader {
     newest: String,
     /// Whether all that there was has been read: from then on it waits for more.
     reached: bool,
+    /// Whether it is being read, and nothing is left to read: others look at this.
+    in_touch: Arc<AtomicBool>,
     /// Whether the log says that it cannot be read.
     told: bool,
     /// Whether the log says that an entry was not understood.
@@ -45,7 +48,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(link: Arc<Link>, outbox: Arc<Outbox>, me: Box<str>) -> Self {
+    pub(super) fn new(
+        link: Arc<Link>,
+        outbox: Arc<Outbox>,
+        me: Box<str>,
+        in_touch: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             link,
             outbox,
@@ -53,6 +61,7 @@ impl Reader {
             last: BEGINNING.to_owned(),
             newest: BEGINNING.to_owned(),
             reached: false,
+            in_touch,
             told: false,
             puzzled: false,
         }
@@ -64,6 +73,7 @@ impl Reader {
         let mut pause = shortest;
         loop {
             let Err(why) = self.read_on(&ear, &reached, &mut pause).await;
+            self.in_touch.store(false, Ordering::Release);
             reached.send_replace(true);
             if !std::mem::replace(&mut self.told, true) {
                 warn!(cause = why, "notices cannot be read from redis");
@@ -88,6 +98,7 @@ impl Reader {
             [*pause, _] = PAUSES;
             if count < AT_ONCE {
                 self.reached = true;
+                self.in_touch.store(true, Ordering::Release);
                 reached.send_replace(true);
             }
             if std::mem::take(&mut self.told) {

@@ -9,6 +9,8 @@ mod registry;
 
 use std::time::Duration;
 
+use clerk_gate::core::decide::Decision;
+use clerk_gate::gate::live::Ticket;
 use clerk_gate::standin::TestSession;
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
@@ -54,6 +56,30 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(DEADLINE, future).await;
     waited.expect("something in time")
+}
+
+/// A ticket as a request of this session for this path gets one.
+pub async fn ticket_for(world: &World, target: &str, session: &TestSession) -> Ticket {
+    let gate = &world.service.gate;
+    let snapshot = world.service.snapshot.load_full();
+    let (method, target) = (http::Method::GET, target.parse().unwrap());
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", cookies(session).parse().unwrap());
+    headers.insert("host", "localhost".parse().unwrap());
+    let wire = clerk_gate::core::facts::WireRequest {
+        method: &method,
+        target: &target,
+        version: http::Version::HTTP_11,
+        headers: &headers,
+        peer: "127.0.0.1".parse().unwrap(),
+        scheme: clerk_gate::core::origin::Scheme::Http,
+    };
+    let facts = clerk_gate::core::facts::RequestFacts::read(wire, &snapshot.edge).unwrap();
+    let verdict = gate.decide(&snapshot, &facts).await.verdict;
+    let Decision::Forward(permit) = &verdict.decision else {
+        panic!("{verdict:?}");
+    };
+    gate.ticket(&snapshot, permit).unwrap()
 }
 
 /// What a browser sends along.

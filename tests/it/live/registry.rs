@@ -1,33 +1,12 @@
 //! The registry itself: that it forgets, and that it is never late.
 
-use clerk_gate::core::decide::Decision;
 use clerk_gate::gate::live::Ticket;
 
-use super::{World, open, revoke, world};
-use crate::support::cookies;
+use super::{World, open, revoke, ticket_for, world};
 
 /// A ticket as a request of this session gets one.
 async fn ticket(world: &World, session: &super::TestSession) -> Ticket {
-    let gate = &world.service.gate;
-    let snapshot = world.service.snapshot.load_full();
-    let (method, target) = (http::Method::GET, "/members".parse().unwrap());
-    let mut headers = http::HeaderMap::new();
-    headers.insert("cookie", cookies(session).parse().unwrap());
-    headers.insert("host", "localhost".parse().unwrap());
-    let wire = clerk_gate::core::facts::WireRequest {
-        method: &method,
-        target: &target,
-        version: http::Version::HTTP_11,
-        headers: &headers,
-        peer: "127.0.0.1".parse().unwrap(),
-        scheme: clerk_gate::core::origin::Scheme::Http,
-    };
-    let facts = clerk_gate::core::facts::RequestFacts::read(wire, &snapshot.edge).unwrap();
-    let verdict = gate.decide(&snapshot, &facts).await.verdict;
-    let Decision::Forward(permit) = &verdict.decision else {
-        panic!("{verdict:?}");
-    };
-    gate.ticket(&snapshot, permit).unwrap()
+    ticket_for(world, "/members", session).await
 }
 
 #[tokio::test]

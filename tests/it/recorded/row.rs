@@ -245,9 +245,12 @@ impl<'a> Row<'a> {
                 progress.answer_payload(payload);
             }
             // As with the SDK, which has none of it.
-            Question::OwnCookies | Question::Journey | Question::Mint | Question::Budget(_) => {
-                panic!("{question:?} was asked")
-            }
+            Question::OwnCookies
+            | Question::Journey
+            | Question::Mint
+            | Question::Budget(_)
+            | Question::Recollection(_)
+            | Question::Reach(_) => panic!("{question:?} was asked"),
             Question::Machine(kind) => {
                 let token = progress.raw(Slot::Bearer).unwrap();
                 progress.answer_machine(self.machine(kind, token).map(Arc::new));

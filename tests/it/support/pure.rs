@@ -26,6 +26,7 @@ use clerk_gate::core::question::{
 };
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::requirement::Requirement;
+use clerk_gate::core::ride_through::{Reach, Recollection};
 use clerk_gate::core::verify::Signature;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -141,6 +142,8 @@ pub struct Oracle<'o> {
     pub own: OwnCookies,
     pub minted: Result<String, MintFailure>,
     pub template: Result<Arc<str>, Reason>,
+    pub recollection: Recollection,
+    pub reach: Reach,
 }
 
 impl Oracle<'_> {
@@ -155,6 +158,8 @@ impl Oracle<'_> {
             own: OwnCookies::default(),
             minted: Err(MintFailure::Unavailable),
             template: Err(Reason::TemplateUnavailable),
+            recollection: Recollection::Unknown,
+            reach: Reach::Unproven,
         }
     }
 }
@@ -199,6 +204,8 @@ pub fn judge(inputs: Inputs<'_, '_>, oracle: &Oracle<'_>) -> Result<Verdict, Str
             Question::Machine(_) => progress.answer_machine(oracle.machine.clone()),
             Question::Budget(stage) => progress.answer_budget(stage, Vec::new()),
             Question::Refresh(_) => progress.answer_refresh(oracle.refresh.clone()),
+            Question::Recollection(_) => progress.answer_recollection(oracle.recollection),
+            Question::Reach(_) => progress.answer_reach(oracle.reach),
             Question::Template(_) => progress.answer_template(oracle.template.clone()),
         }
     }
