@@ -14,6 +14,7 @@ import puppeteer from 'puppeteer-core';
 import { startApplication } from './afternoon/application.mjs';
 import { isWalkedByTab, looksRight, namesEveryControl } from './look.mjs';
 import { ADA, DEVICES, MEL, openGallery, sessionsOf } from './people/gallery.mjs';
+import { likenesses, likenessOf } from './people/likeness.mjs';
 import { eventually, startDev, within } from './support.mjs';
 
 /** A token of these is good for so many seconds, and five more, the tolerated clock skew. */
@@ -311,4 +312,21 @@ test('every page of the gate can be read and used by everybody', async (t) => {
     });
   }
   assert.ok(controls >= 15, `${controls} controls`);
+});
+
+test('the pictures in the documents are of the pages as they are', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pictures-'));
+  const gallery = await openGallery(folder);
+  t.after(async () => {
+    await gallery.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const now = {};
+  for (const { name, open: show } of gallery.pages) {
+    const context = await browser.createBrowserContext();
+    const { page } = await show(context);
+    now[name] = await likenessOf(page);
+    await context.close();
+  }
+  assert.deepEqual(now, likenesses(), 'pages have changed since: run `make screenshots`');
 });

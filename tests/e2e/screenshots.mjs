@@ -1,5 +1,6 @@
 // Takes the pictures of the gate's own pages that the documents show: `make screenshots`. Each page in light, in
-// dark and on a telephone goes to docs/images/.
+// dark and on a telephone goes to docs/images/, and beside them what each page was, so that a test can tell whether
+// they are still like it.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 
 import { openGallery } from './people/gallery.mjs';
+import { LIKENESSES, likenessOf } from './people/likeness.mjs';
 import { withPalette } from './people/palette.mjs';
 import { ROOT } from './support.mjs';
 
@@ -28,9 +30,11 @@ try {
   gallery = await openGallery(folder);
   mkdirSync(IMAGES, { recursive: true });
   let total = 0;
+  const likenesses = {};
   for (const { name, open } of gallery.pages) {
     const context = await browser.createBrowserContext();
     const { page, again } = await open(context);
+    likenesses[name] = await likenessOf(page);
     for (const [view, scheme, viewport] of VIEWS) {
       await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
       await page.setViewport(viewport);
@@ -44,6 +48,7 @@ try {
     }
     await context.close();
   }
+  writeFileSync(LIKENESSES, `${JSON.stringify(likenesses, null, 2)}\n`);
   console.log(`${gallery.pages.length * VIEWS.length} pictures, ${Math.ceil(total / 1024)} KiB`);
 } finally {
   await browser.close();

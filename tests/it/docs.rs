@@ -4,6 +4,7 @@
 mod blocks;
 mod commands;
 mod migrations;
+mod pictures;
 
 use std::collections::BTreeSet;
 use std::fs;
