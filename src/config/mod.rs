@@ -53,8 +53,8 @@ pub use listen::ListenAddress;
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
-    IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel, RedisConfig,
-    UpstreamConfig,
+    IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel, Protocol,
+    RedisConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

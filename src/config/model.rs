@@ -153,6 +153,8 @@ pub struct UpstreamConfig {
     pub further: Vec<ServerAddress>,
     /// How the servers share its requests.
     pub group: GroupRules,
+    /// What it is spoken to in.
+    pub protocol: Protocol,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// How long the head of an answer may take.
@@ -205,6 +207,15 @@ pub struct AssertionConfig {
     pub issuer: Option<String>,
     /// How long an assertion holds.
     pub lifetime: Duration,
+}
+
+/// What an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// Which `Host` an upstream sees.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address;
 use super::clerk::ReadFile;
 use super::group;
-use super::model::{HostHeader, UpstreamConfig};
+use super::model::{HostHeader, Protocol, UpstreamConfig};
 use super::report::{Place, Problem, Problems};
 use super::routes;
 use super::section::{Placed, Section, wrong_kind};
@@ -243,6 +243,10 @@ fn upstream(
     let response = section.duration("response-timeout", long);
     let idle = section.duration("idle-timeout", short);
     let reuse = section.choice("reuse", &[("safe", Reuse::Safe), ("always", Reuse::Always)]);
+    let protocol = section.choice(
+        "protocol",
+        &[("http1", Protocol::Http1), ("http2", Protocol::Http2)],
+    );
     let host = section.choice(
         "host",
         &[
@@ -269,6 +273,7 @@ fn upstream(
         connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
         response_timeout: response.unwrap_or(Duration::from_mins(1)),
         idle_timeout: idle.unwrap_or(Duration::from_secs(4)),
+        protocol: protocol.map_or(Protocol::Http1, |protocol| protocol.value),
         reuse: reuse.map_or(Reuse::Safe, |reuse| reuse.value),
         host: host.map_or(HostHeader::Preserve, |host| host.value),
         ca_file: trust.ca_file,

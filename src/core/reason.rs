@@ -192,6 +192,8 @@ reasons! {
     UpstreamUnreachable => "upstream-unreachable", "the application cannot be reached";
     /// The upstream did not answer in time.
     UpstreamTimeout => "upstream-timeout", "the application did not answer in time";
+    /// The upstream does not speak the protocol that it is said to.
+    UpstreamProtocol => "upstream-protocol", "the application speaks another protocol than it is said to";
     /// The upstream's answer is no HTTP.
     UpstreamMalformed => "upstream-malformed", "the application gave an answer that cannot be understood";
     /// Each server of the upstream has as many requests as it takes.

@@ -249,7 +249,9 @@ fn request_status(reason: Reason) -> StatusCode {
         }
         Reason::RateLimited | Reason::TooManyInFlight => StatusCode::TOO_MANY_REQUESTS,
         Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Reason::UpstreamUnreachable | Reason::UpstreamMalformed => StatusCode::BAD_GATEWAY,
+        Reason::UpstreamUnreachable | Reason::UpstreamProtocol | Reason::UpstreamMalformed => {
+            StatusCode::BAD_GATEWAY
+        }
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::ShuttingDown
         | Reason::UpstreamFull

@@ -385,6 +385,7 @@ fn kind_of(error: UpstreamError) -> RefusalKind {
         UpstreamError::Ended(_) => RefusalKind::SignedOut,
         UpstreamError::Unreachable
         | UpstreamError::Timeout
+        | UpstreamError::Protocol
         | UpstreamError::Malformed
         | UpstreamError::Full
         | UpstreamError::Client(_) => RefusalKind::Request,

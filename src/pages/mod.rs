@@ -156,7 +156,9 @@ pub fn relay_failure(error: UpstreamError) -> Document {
     let message = match error {
         UpstreamError::Unreachable => "clerk's frontend api cannot be reached",
         UpstreamError::Timeout => "clerk's frontend api did not answer in time",
-        UpstreamError::Malformed => "the answer of clerk's frontend api cannot be understood",
+        UpstreamError::Protocol | UpstreamError::Malformed => {
+            "the answer of clerk's frontend api cannot be understood"
+        }
         UpstreamError::Full => "clerk's frontend api takes no more requests at the moment",
         UpstreamError::Client(reason) | UpstreamError::Ended(reason) => reason.message(),
     };

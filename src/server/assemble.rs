@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use super::reload::Before;
 use super::sites;
 use crate::clock::SharedClock;
-use crate::config::{self, ClerkConfig, Config, HostHeader, UpstreamConfig};
+use crate::config::{self, ClerkConfig, Config, HostHeader, Protocol, UpstreamConfig};
 use crate::core::edge::PublicAddress;
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Origin;
@@ -149,7 +149,11 @@ fn upstream(
         };
         let known = (name.clone(), standings.of(&name));
         let address = (address.clone(), tls);
-        Ok(Server::new(known, address, host, times, upstream.reuse))
+        let server = Server::new(known, address, host, times, upstream.reuse);
+        Ok(match upstream.protocol {
+            Protocol::Http1 => server,
+            Protocol::Http2 => server.in_http2(times),
+        })
     });
     let servers = servers.collect::<anyhow::Result<_>>()?;
     let signer = config.assertion.as_ref();

@@ -3,24 +3,28 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::ServerAddress;
 
 /// Opens connections to one upstream.
+#[derive(Clone)]
 pub(super) struct Connector {
     to: ServerAddress,
     tls: Option<Tls>,
+    /// The protocol that the other end has to choose, where there is TLS.
+    protocol: Option<&'static [u8]>,
     timeout: Duration,
 }
 
@@ -39,6 +43,8 @@ pub(super) struct Stream {
     wear: Wear,
     /// Bytes read since others had their turn.
     at_a_stretch: usize,
+    /// Whether something was read of which nobody knows yet whether it was understood.
+    unread: bool,
 }
 
 /// How many bytes are read before others have their turn.
@@ -55,7 +61,15 @@ enum Transport {
 
 /// What a connection has been used for, as far as that can be told from outside.
 #[derive(Clone, Debug)]
-pub(super) struct Wear(Arc<AtomicU8>);
+pub(super) struct Wear(Arc<Worn>);
+
+#[derive(Debug)]
+struct Worn {
+    stage: AtomicU8,
+    /// How often something was read, and more was then asked for.
+    reads: AtomicU64,
+    told: Notify,
+}
 
 /// Nothing was asked yet.
 const FRESH: u8 = 0;
@@ -70,19 +84,43 @@ impl Wear {
     /// Whether the connection had served before, and nothing came back for the request that went
     /// out last: if it failed, it was most likely closing already then.
     pub(super) fn is_stale(&self) -> bool {
-        self.0.load(Acquire) == ASKED_AGAIN
+        self.0.stage.load(Acquire) == ASKED_AGAIN
+    }
+
+    /// Whether nothing has ever come back.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.0.stage.load(Acquire), FRESH | ASKED)
+    }
+
+    /// How often something was read, and more was then asked for.
+    pub(super) fn reads(&self) -> u64 {
+        self.0.reads.load(Acquire)
+    }
+
+    /// Waits until something was read and what to make of it is settled; for one who waits.
+    pub(super) async fn told(&self) {
+        self.0.told.notified().await;
+    }
+
+    /// Wakes who waits.
+    pub(super) fn tell(&self) {
+        self.0.told.notify_one();
+    }
+
+    fn understood(&self) {
+        self.0.reads.fetch_add(1, AcqRel);
+        self.tell();
     }
 
     fn wrote(&self) {
-        let _ = self.0.compare_exchange(FRESH, ASKED, AcqRel, Acquire);
-        let _ = self
-            .0
-            .compare_exchange(ANSWERED, ASKED_AGAIN, AcqRel, Acquire);
+        let stage = &self.0.stage;
+        let _ = stage.compare_exchange(FRESH, ASKED, AcqRel, Acquire);
+        let _ = stage.compare_exchange(ANSWERED, ASKED_AGAIN, AcqRel, Acquire);
     }
 
     fn read(&self) {
-        if self.0.load(Acquire) != FRESH {
-            self.0.store(ANSWERED, Release);
+        if self.0.stage.load(Acquire) != FRESH {
+            self.0.stage.store(ANSWERED, Release);
         }
     }
 }
@@ -91,10 +129,42 @@ impl Connector {
     /// A connector that gives up after `timeout`, name look-up and TLS handshake included. Without
     /// `tls` it speaks plain text.
     pub(super) fn new(to: ServerAddress, tls: Option<Tls>, timeout: Duration) -> Self {
-        Self { to, tls, timeout }
+        Self {
+            to,
+            tls,
+            protocol: None,
+            timeout,
+        }
     }
 
-    /// Opens a connection.
+    /// The same, where the other end has to choose this protocol if there is TLS (RFC 7301).
+    pub(super) fn choosing(self, protocol: &'static [u8]) -> Self {
+        let tls = self.tls.map(|tls| {
+            let mut config = ClientConfig::clone(&tls.config);
+            config.alpn_protocols = vec![protocol.to_vec()];
+            Tls {
+                config: Arc::new(config),
+                ..tls
+            }
+        });
+        Self {
+            tls,
+            protocol: Some(protocol),
+            ..self
+        }
+    }
+
+    /// How long a connection may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether there is TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Opens a connection. [`io::ErrorKind::Unsupported`] is that the other end speaks something else.
     pub(super) async fn connect(&self) -> io::Result<Stream> {
         tokio::time::timeout(self.timeout, self.open())
             .await
@@ -124,8 +194,24 @@ impl Connector {
         };
         let stream = TlsConnector::from(Arc::clone(&tls.config))
             .connect(name, tcp)
-            .await?;
+            .await
+            .map_err(refused)?;
+        let chosen = stream.get_ref().1.alpn_protocol();
+        if self.protocol.is_some_and(|wanted| chosen != Some(wanted)) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Stream::over(Transport::Tls(Box::new(stream))))
+    }
+}
+
+/// A handshake that failed, told apart where the other end knows none of the protocols.
+fn refused(error: io::Error) -> io::Error {
+    let why = error.get_ref().and_then(|why| why.downcast_ref());
+    match why {
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            io::ErrorKind::Unsupported.into()
+        }
+        _ => error,
     }
 }
 
@@ -133,8 +219,13 @@ impl Stream {
     fn over(transport: Transport) -> Self {
         Self {
             transport,
-            wear: Wear(Arc::new(AtomicU8::new(FRESH))),
+            wear: Wear(Arc::new(Worn {
+                stage: AtomicU8::new(FRESH),
+                reads: AtomicU64::new(0),
+                told: Notify::new(),
+            })),
             at_a_stretch: 0,
+            unread: false,
         }
     }
 
@@ -151,6 +242,9 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if std::mem::take(&mut this.unread) {
+            this.wear.understood();
+        }
         // SECURITY: interim answers without end are read and passed over in one go for as long as
         // there is something to read, while nobody else is served by this thread.
         if this.at_a_stretch >= STRETCH {
@@ -167,6 +261,7 @@ impl AsyncRead for Stream {
         let count = buf.filled().len() - before;
         if count > 0 {
             this.wear.read();
+            this.unread = true;
         }
         this.at_a_stretch = match outcome {
             Poll::Pending => 0,

@@ -1,6 +1,5 @@
 //! One request and the head of its answer: at a server, and where that is harmless at another one.
 
-use std::error::Error;
 use std::time::Duration;
 
 use http::{Method, Request, Response, Version};
@@ -11,7 +10,7 @@ use super::group::{MOST_TRIES, Picked, Server};
 use super::pool::{SendError, UpstreamBody};
 use super::reuse::ClientLine;
 use super::standing::{Outcome, ServerName};
-use super::{BRIEF, Ending, Upstream, UpstreamError, head};
+use super::{BRIEF, Ending, Upstream, UpstreamError, failure, head};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 
 /// Who waits for the head of an answer, how long it may take, and what may end the wait.
@@ -88,7 +87,7 @@ async fn ask(
     let limit = patience.limit;
     let began = Instant::now();
     let mut end = began + limit;
-    let mut answer = std::pin::pin!(server.pool.send(request, patience.client));
+    let mut answer = std::pin::pin!(server.send(request, patience.client));
     // Most answers are there before anybody could have taken the leave for them back.
     let brief = tokio::time::timeout_at(end.min(began + BRIEF), answer.as_mut());
     if let Ok(answer) = brief.await {
@@ -130,11 +129,11 @@ fn settled(
         None => Err(UpstreamError::Timeout),
         Some(Err(SendError::Ended(reason))) => Err(UpstreamError::Ended(reason)),
         Some(Err(SendError::Connect { error, unsent })) => {
-            return (Err(of_io(&error)), Some(unsent.into_body()));
+            return (Err(failure::of_io(error.kind())), Some(unsent.into_body()));
         }
         Some(Err(SendError::Exchange { error, .. })) => {
             let fault = watch.and_then(|watch| watch.fault.reason());
-            Err(fault.map_or_else(|| kind(&error), UpstreamError::Client))
+            Err(fault.map_or_else(|| failure::of_exchange(&error), UpstreamError::Client))
         }
         Some(Ok(response)) if !head::is_framed_in_one_way(response.headers()) => {
             // SECURITY: what such an upstream takes for the rest of this answer would be taken
@@ -157,28 +156,4 @@ fn is_repeatable(facts: &RequestFacts<'_>) -> bool {
     matches!(*facts.method, Method::GET | Method::HEAD)
         && facts.body == BodyLength::None
         && facts.upgrade == Upgrade::None
-}
-
-/// What kind of failure it is that a connection brought no answer.
-fn kind(error: &hyper::Error) -> UpstreamError {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return of_io(io);
-        }
-        if let Some(hyper) = inner.downcast_ref::<hyper::Error>()
-            && (hyper.is_parse() || hyper.is_incomplete_message())
-        {
-            return UpstreamError::Malformed;
-        }
-        source = inner.source();
-    }
-    UpstreamError::Malformed
-}
-
-fn of_io(error: &std::io::Error) -> UpstreamError {
-    match error.kind() {
-        std::io::ErrorKind::TimedOut => UpstreamError::Timeout,
-        _ => UpstreamError::Unreachable,
-    }
 }

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header::UPGRADE;
+use http::{Request, Response};
 use tracing::warn;
 
 use super::address::ServerAddress;
+use super::body::ClientBody;
 use super::connector::{Connector, Tls};
 use super::head::HostRule;
-use super::pool::Pool;
-use super::reuse::Reuse;
+use super::pool::{Pool, SendError, UpstreamBody};
+use super::reuse::{ClientLine, Reuse};
 use super::standing::{Outcome, Place, ServerName, Standing};
+use super::streams::Streams;
 use super::{UpstreamError, UpstreamTimes};
 
 /// The most servers that a request is tried at.
@@ -72,7 +76,10 @@ impl Default for Ejection {
 pub struct Server {
     name: ServerName,
     pub(super) host: HostRule,
-    pub(super) pool: Pool,
+    /// Connections that carry one request at a time.
+    pool: Pool,
+    /// Those that carry several, where it speaks HTTP/2.
+    streams: Option<Streams>,
     standing: Arc<Standing>,
 }
 
@@ -90,7 +97,35 @@ impl Server {
             name,
             host,
             pool: Pool::new(connector, times.idle, reuse),
+            streams: None,
             standing,
+        }
+    }
+
+    /// The same server, spoken to in HTTP/2: over TLS it has to choose that, in plain text it is known
+    /// to. WebSockets go to it in HTTP/1.1.
+    #[must_use]
+    pub fn in_http2(self, times: UpstreamTimes) -> Self {
+        let (connector, pool) = self.pool.choosing(b"http/1.1");
+        let streams = Streams::new(connector.choosing(b"h2"), times.idle);
+        Self {
+            pool,
+            streams: Some(streams),
+            ..self
+        }
+    }
+
+    /// Sends a request of `client` on a connection that fits it.
+    pub(super) async fn send(
+        &self,
+        request: Request<ClientBody>,
+        client: ClientLine,
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        match &self.streams {
+            Some(streams) if !request.headers().contains_key(UPGRADE) => {
+                streams.send(request).await
+            }
+            _ => self.pool.send(request, client).await,
         }
     }
 
@@ -186,9 +221,10 @@ impl Group {
         let failed = match outcome {
             Outcome::Answered(status) => rule.statuses.contains(&status),
             Outcome::Failed(error) => match error {
-                UpstreamError::Unreachable | UpstreamError::Timeout | UpstreamError::Malformed => {
-                    true
-                }
+                UpstreamError::Unreachable
+                | UpstreamError::Timeout
+                | UpstreamError::Protocol
+                | UpstreamError::Malformed => true,
                 // Nobody can tell what the server would have answered.
                 UpstreamError::Client(_) | UpstreamError::Ended(_) | UpstreamError::Full => return,
             },

@@ -6,6 +6,7 @@ pub mod alter;
 pub mod body;
 mod connector;
 mod exchange;
+mod failure;
 pub mod frames;
 pub mod group;
 pub mod head;
@@ -14,6 +15,7 @@ pub mod relay;
 mod reuse;
 pub mod signer;
 pub mod standing;
+mod streams;
 pub mod tunnel;
 
 use std::net::IpAddr;
@@ -77,6 +79,9 @@ pub enum UpstreamError {
     /// No answer in time.
     #[error("the upstream did not answer in time")]
     Timeout,
+    /// It speaks another protocol.
+    #[error("the upstream speaks another protocol")]
+    Protocol,
     /// An answer that is no HTTP, or that was not asked for.
     #[error("the answer of the upstream cannot be understood")]
     Malformed,
@@ -97,6 +102,7 @@ impl UpstreamError {
         match self {
             Self::Unreachable => Reason::UpstreamUnreachable,
             Self::Timeout => Reason::UpstreamTimeout,
+            Self::Protocol => Reason::UpstreamProtocol,
             Self::Malformed => Reason::UpstreamMalformed,
             Self::Full => Reason::UpstreamFull,
             Self::Client(reason) | Self::Ended(reason) => reason,

@@ -1,4 +1,4 @@
-//! The connections to one upstream: those that rest between two requests, and new ones.
+//! The connections to one upstream over HTTP/1.1: those that rest between two requests, and new ones.
 //!
 //! A request takes the connection that rested last of those that may serve it, or opens one; it never
 //! waits for another request to finish. The connection goes back when the body of the answer has been
@@ -25,19 +25,20 @@ use super::body::ClientBody;
 use super::connector::{Connector, Wear};
 use super::reuse::{ClientLine, Reuse};
 use super::standing::Place;
+use super::streams::Share;
 use crate::core::reason::Reason;
 
 /// The most that is read ahead on a connection to an upstream, in bytes. A head of an answer that is
 /// not whole by then is too large; what came along with it may be as much again.
 ///
 /// A client that reads nothing of a large answer holds a few times as much of this process.
-const READ_AHEAD: usize = 64 * 1024;
+pub(super) const READ_AHEAD: usize = 64 * 1024;
 
 /// The most connections that rest; a further one takes the place of the one that rests longest.
 const MAX_RESTING: usize = 256;
 
 /// At least this long between two looks for connections that have rested too long.
-const SHORTEST_ROUND: Duration = Duration::from_millis(100);
+pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 
 /// The connections to one upstream.
 pub(super) struct Pool {
@@ -81,7 +82,8 @@ pub(super) enum SendError {
         /// How.
         error: hyper::Error,
         /// Whether the connection had served before and closed without a byte of an answer: most
-        /// likely it was closing already when the request went out.
+        /// likely it was closing already when the request went out. Or the other end has said that it
+        /// did not look at the request.
         stale: bool,
     },
     /// Who asked may not go on.
@@ -100,6 +102,20 @@ impl Pool {
             }),
             watched: AtomicBool::new(false),
         }
+    }
+
+    /// The same pool, of connections on which the other end has to choose this protocol, and what opens
+    /// connections to it however they are spoken on.
+    pub(super) fn choosing(self, protocol: &'static [u8]) -> (Connector, Self) {
+        let connector = self.connector.clone();
+        let own = self.connector.choosing(protocol);
+        (
+            connector,
+            Self {
+                connector: own,
+                ..self
+            },
+        )
     }
 
     /// Sends a request of `client`, in origin form and with its `Host`, and gives the head of the answer.
@@ -161,11 +177,11 @@ impl Pool {
     ) -> Response<UpstreamBody> {
         response.map(|inner| UpstreamBody {
             inner,
-            lease: Lease {
+            lease: Lease::Whole(Loan {
                 line: Some(line),
                 client,
                 resting: Arc::clone(&self.resting),
-            },
+            }),
             place: None,
         })
     }
@@ -245,19 +261,38 @@ pub struct UpstreamBody {
 }
 
 impl UpstreamBody {
+    /// An answer beside others on one connection.
+    pub(super) fn sharing(inner: Incoming, share: Share) -> Self {
+        Self {
+            inner,
+            lease: Lease::Shared { _share: share },
+            place: None,
+        }
+    }
+
     /// Gives the connection up together with the answer: nobody knows where it ends.
     pub(super) fn abandon(mut self) {
-        self.lease.line = None;
+        if let Lease::Whole(loan) = &mut self.lease {
+            loan.line = None;
+        }
     }
 }
 
-struct Lease {
+/// What an answer holds of its connection.
+enum Lease {
+    /// All of it.
+    Whole(Loan),
+    /// A place on it.
+    Shared { _share: Share },
+}
+
+struct Loan {
     line: Option<Line>,
     client: ClientLine,
     resting: Arc<Resting>,
 }
 
-impl Drop for Lease {
+impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(line) = self.line.take() {
             self.resting.put(line, self.client);

@@ -127,7 +127,7 @@ impl Outcome {
             Self::Answered(500..) => 4,
             Self::Failed(UpstreamError::Unreachable) => 5,
             Self::Failed(UpstreamError::Timeout) => 6,
-            Self::Failed(UpstreamError::Malformed) => 7,
+            Self::Failed(UpstreamError::Protocol | UpstreamError::Malformed) => 7,
             Self::Failed(
                 UpstreamError::Client(_) | UpstreamError::Ended(_) | UpstreamError::Full,
             ) => return None,

@@ -54,6 +54,7 @@ mod streaming;
 mod strictest;
 mod support;
 mod upstream_connections;
+mod upstream_http2;
 mod upstreams;
 mod webhooks;
 mod websocket_origins;

@@ -21,7 +21,7 @@ use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig, KeySource, Limits,
-    ListenAddress, Listening, LogConfig, LogFormat, LogLevel, UpstreamConfig,
+    ListenAddress, Listening, LogConfig, LogFormat, LogLevel, Protocol, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -341,6 +341,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             further: Vec::new(),
             group: GroupRules::default(),
             url: Origin::parse(&format!("http://{upstream}")).unwrap().into(),
+            protocol: Protocol::Http1,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
@@ -77,7 +77,18 @@ impl RecordingUpstream {
             .await;
     }
 
-    pub async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// The same in HTTP/2.
+    pub async fn serve_http2(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = service_fn(move |request| {
+            let upstream = self.clone();
+            async move { Ok::<_, Infallible>(upstream.take(request).await) }
+        });
+        let _ = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         // A body that breaks off must not be taken for a whole one.
         let (body, trailers) = match body.collect().await {
