@@ -87,9 +87,9 @@ test-clerkjs: binary ## Clerk's script for browsers and the gate see the same pe
 	$(call node-test,--test-concurrency=1 tests/e2e/clerkjs.test.mjs tests/e2e/inject.test.mjs)
 
 .PHONY: test-app
-test-app: binary ## an application of somebody else's learns who its user is, and parsers of others read metrics and schema
+test-app: binary ## an application of somebody else's learns who its user is, and parsers of others read metrics, traces and schema
 	tests/deps.sh app
-	$(call node-test,tests/e2e/app.test.mjs tests/e2e/metrics.test.mjs tests/e2e/schema.test.mjs)
+	$(call node-test,tests/e2e/app.test.mjs tests/e2e/metrics.test.mjs tests/e2e/traces.test.mjs tests/e2e/schema.test.mjs)
 
 .PHONY: test-assertion
 test-assertion: binary ## the programs in the documents verify what the gate signs

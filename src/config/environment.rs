@@ -4,6 +4,7 @@ use super::load;
 use super::report::Problems;
 use super::shape::Shape;
 use super::survey::Tables;
+use super::traces;
 use super::tree::{Node, Table};
 
 /// The variables of the process, handed in.
@@ -20,8 +21,9 @@ pub struct FlagValue {
     pub value: String,
 }
 
-/// Names that Clerk's own SDKs read, and the keys they stand for.
-const CLERK_NAMES: [(&str, &str); 14] = [
+/// Names that Clerk's own SDKs and those of OpenTelemetry read, and the keys they stand for. Of two for one
+/// key, the later counts.
+const OTHER_NAMES: [(&str, &str); 18] = [
     ("CLERK_PUBLISHABLE_KEY", "clerk.publishable-key"),
     ("CLERK_SECRET_KEY", "clerk.secret-key"),
     ("CLERK_MACHINE_SECRET_KEY", "clerk.machine-secret-key"),
@@ -36,12 +38,16 @@ const CLERK_NAMES: [(&str, &str); 14] = [
     ("CLERK_SIGN_UP_URL", "clerk.sign-up-url"),
     ("CLERK_AUTHORIZED_PARTIES", "clerk.authorized-parties"),
     ("CLERK_WEBHOOK_SIGNING_SECRET", "webhooks.secret"),
+    (traces::COLLECTOR, "traces.endpoint"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "traces.endpoint"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "traces.headers"),
+    ("OTEL_SERVICE_NAME", "traces.service-name"),
 ];
 
 /// Every key has a variable of its own below this name.
 const PREFIX: &str = "CLERK_GATE_";
 
-/// Puts variables over the file and flags over both. Clerk's own names count less than ours, and an
+/// Puts variables over the file and flags over both. Names of others count less than ours, and an
 /// empty variable is none.
 pub(super) fn overlay(
     table: &mut Table,
@@ -54,7 +60,7 @@ pub(super) fn overlay(
         .filter(|(_, value)| !value.is_empty())
         .collect();
     variables.sort();
-    for (variable, key) in CLERK_NAMES {
+    for (variable, key) in OTHER_NAMES {
         if let Some((name, value)) = variables.iter().find(|(name, _)| name == variable) {
             let keys = key.split('.').map(str::to_owned);
             let path: Vec<String> = keys.collect();
@@ -91,7 +97,7 @@ pub fn names_in(environment: &Environment) -> Vec<&str> {
         .filter(|name| {
             let ours = name.strip_prefix(PREFIX).is_some_and(is_ours);
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            (ours && name.bytes().all(plain)) || CLERK_NAMES.iter().any(|(known, _)| known == name)
+            (ours && name.bytes().all(plain)) || OTHER_NAMES.iter().any(|(known, _)| known == name)
         })
         .collect();
     names.sort_unstable();

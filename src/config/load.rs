@@ -125,7 +125,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let identity = settings::identity(root.section("identity"));
     let inject = inject::read(root.section("inject"));
     let store = store::read(root.section("store"), files);
-    let process = settings::process(&mut root);
+    let process = settings::process(&mut root, files);
     let carried = identity.headers.iter();
     let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
     let templates = templates::read(root.sections("template"), &claims);
@@ -191,6 +191,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         pages_prefix,
         webhooks,
         store,
+        traces: process.traces,
         log: process.log,
         drain: process.drain,
         watch: process.watch,

@@ -43,6 +43,7 @@ mod store;
 mod survey;
 mod table;
 mod templates;
+mod traces;
 mod tree;
 mod trust;
 mod upstream;
@@ -54,7 +55,7 @@ pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
     IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel, Protocol,
-    RedisConfig, UpstreamConfig,
+    RedisConfig, TracesConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -19,6 +19,7 @@ use crate::core::origin::Origin;
 use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
+use crate::telemetry::traces::{Destination, Share};
 use crate::upstream::Reuse;
 use crate::upstream::address::ServerAddress;
 use crate::upstream::group::GroupRules;
@@ -60,6 +61,8 @@ pub struct Config {
     pub webhooks: Option<WebhookSecrets>,
     /// Where counts are kept, if that is not the gate's own memory.
     pub store: Option<RedisConfig>,
+    /// What is written down of requests for others to look at; `None` if nothing is.
+    pub traces: Option<Box<TracesConfig>>,
     /// How we log.
     pub log: LogConfig,
     /// How long open requests may take after the order to stop.
@@ -273,6 +276,15 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// What happens while it does not.
     pub on_error: OnError,
+}
+
+/// Traces.
+#[derive(Clone, Debug)]
+pub struct TracesConfig {
+    /// Where they go.
+    pub destination: Destination,
+    /// The share of requests that are written down.
+    pub share: Share,
 }
 
 /// How we log.

@@ -124,6 +124,7 @@ fn value(shape: &Shape) -> Json {
         Shape::Integer(range) => {
             json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() })
         }
+        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Shape::Plain => json!({ "type": ["string", "number", "boolean"] }),
         Shape::Anything => json!({}),
         Shape::Table(name) => json!({ "$ref": reference_to(name) }),

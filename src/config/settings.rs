@@ -7,14 +7,16 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::address;
+use super::clerk::ReadFile;
 use super::listen::{self, ListenAddress};
 use super::model::{
-    ClerkCookies, IdentityConfig, Limits, Listening, LogConfig, LogFormat, LogLevel,
+    ClerkCookies, IdentityConfig, Limits, Listening, LogConfig, LogFormat, LogLevel, TracesConfig,
 };
 use super::report::{Place, Problem, Problems};
 use super::requirement::{claim_path, claim_shape};
 use super::section::{Placed, Section};
 use super::shape::Shape;
+use super::traces;
 use super::tree::{Node, Table, Value};
 use crate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use crate::core::origin::{Origin, Scheme};
@@ -264,7 +266,7 @@ const OF_PERSONS: [&str; 4] = [
 
 /// A header that a claim may stand in.
 pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
-    const OTHERS: [&str; 16] = [
+    const OTHERS: [&str; 18] = [
         "authorization",
         "connection",
         "contentlength",
@@ -276,6 +278,8 @@ pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
         "keepalive",
         "setcookie",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transferencoding",
         "upgrade",
@@ -311,14 +315,16 @@ pub(super) fn squashed(name: &str) -> String {
 
 /// What is said of the process itself.
 pub(super) struct Process {
+    pub(super) traces: Option<Box<TracesConfig>>,
     pub(super) log: LogConfig,
     pub(super) drain: Duration,
     pub(super) watch: bool,
 }
 
-/// Reads `[log]`, `[shutdown]` and `[reload]`.
-pub(super) fn process(root: &mut Section<'_>) -> Process {
+/// Reads `[traces]`, `[log]`, `[shutdown]` and `[reload]`.
+pub(super) fn process(root: &mut Section<'_>, files: ReadFile<'_>) -> Process {
     Process {
+        traces: traces::read(root.section("traces"), files).map(Box::new),
         log: log(root.section("log")),
         drain: drain(root.section("shutdown")),
         watch: watch(root.section("reload")),

@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Flag,
     /// A whole number.
     Integer(RangeInclusive<i64>),
+    /// A number from 0 to 1.
+    Share,
     /// A text, a number, `true` or `false`.
     Plain,
     /// Whatever TOML has.

@@ -79,10 +79,17 @@ impl std::fmt::Debug for Source {
 /// A line of which a key, alone or in an inline table, tells that a secret follows, cut behind its `=`.
 fn secret_value(line: &str) -> Option<(&str, &str)> {
     let (at, _) = line.match_indices('=').find(|(at, _)| {
-        let before = line.split_at(*at).0.trim_end();
+        let (before, value) = line.split_at(*at);
+        let before = before.trim_end();
         let key = before.rsplit(['{', ',', '=', ' ', '\t']).next();
         let key = key.unwrap_or_default();
-        (key.contains("secret") || key.contains("seal-key")) && !key.contains("-file")
+        // Of `[traces]`, and not the table of `[identity]` or the switch of a limit.
+        let headers = key == "headers" || key.ends_with(".headers");
+        let text = value
+            .trim_start_matches(['=', ' ', '\t'])
+            .starts_with(['"', '\'']);
+        (key.contains("secret") || key.contains("seal-key") || (headers && text))
+            && !key.contains("-file")
     })?;
     Some(line.split_at(at + 1))
 }
@@ -195,6 +202,12 @@ mod tests {
                 "webhooks = { secret-file = \"/run/s\", secret=\"***\" *",
             ),
             ("webhooks.secret = \"abc\"", "webhooks.secret = \"***\""),
+            ("traces.headers = \"k=abc\"", "traces.headers = \"*****\""),
+            (
+                "traces = { sample = 1, headers = \"k=abc\" }",
+                "traces = { sample = 1, headers = \"*****\" *",
+            ),
+            ("headers = false", "headers = false"),
             ("'seal-key' = \"abc\"", "'seal-key' = \"***\""),
         ] {
             assert_eq!(Source::new("x", written).shown(), shown);

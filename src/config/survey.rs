@@ -124,6 +124,7 @@ fn empty(shape: &Shape) -> Option<Value> {
         | Shape::Word(_)
         | Shape::Flag
         | Shape::Integer(_)
+        | Shape::Share
         | Shape::Plain
         | Shape::Anything => None,
     }

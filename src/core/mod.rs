@@ -51,5 +51,6 @@ pub mod session_cookies;
 pub mod signed_assertion;
 pub mod step_up;
 pub mod template;
+pub mod trace_context;
 pub mod verify;
 mod wording;

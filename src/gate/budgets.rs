@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tracing::info;
 
+use super::effects::Effect;
 use super::meters::SnapshotMeters;
 use crate::core::budget::{self, Charge, Counts, Enforcement, Spending};
 use crate::core::decide::{self, Verdict};
@@ -20,6 +21,8 @@ pub struct Ruling {
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// The budget that refused the request, or with `dry-run` would have.
     pub limit: Option<Arc<str>>,
+    /// What the verdict waited for, in order.
+    pub effects: Vec<Effect>,
     /// What has to be kept until the exchange has ended.
     pub hold: Option<Arc<Hold>>,
 }
@@ -121,6 +124,7 @@ impl Budgets {
             verdict,
             fields,
             limit,
+            effects: Vec::new(),
             hold: (!leases.is_empty()).then(|| Arc::new(Hold { _leases: leases })),
         }
     }

@@ -8,6 +8,7 @@ use crate::core::budget::{Charge, Spending};
 use crate::core::policy::{Policy, RouteMatch};
 use crate::telemetry::meters::{Count, Lookups};
 use crate::telemetry::requests::{Named, Requests, RouteMeter};
+use crate::telemetry::traces::SpanCounts;
 use crate::upstream::standing::Standings;
 
 /// All that a gate counts.
@@ -27,6 +28,8 @@ pub struct Meters {
     pub servers: Standings,
     /// Configurations that were read while the gate ran, and not gone by.
     pub rejected_configurations: Count,
+    /// What became of spans.
+    pub spans: Arc<SpanCounts>,
     limits: Named<LimitMeter>,
     generation: AtomicU64,
 }

@@ -5,6 +5,7 @@
 
 mod budgets;
 pub mod denials;
+mod effects;
 mod ends;
 pub mod flights;
 mod lately;
@@ -28,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use crate::clerk::backend::{self, BackendApi, RefreshCall};
 use crate::clerk::browsers::{BrowserApi, HeldSession};
@@ -50,9 +52,11 @@ use crate::rewrite::Tally;
 use crate::store::notices::{Hearing, Notices};
 use crate::store::outcomes::OutcomeKeys;
 use crate::store::{Lease, Memory, Store};
+use crate::telemetry::traces::Traces;
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
 pub use budgets::{Hold, Ruling};
+pub use effects::Effect;
 
 use budgets::Budgets;
 use denials::Denials;
@@ -154,6 +158,8 @@ pub struct Gate {
     pub injections: Arc<Tally>,
     /// What is counted of everything else.
     pub meters: Meters,
+    /// What is written down of requests, for others to look at.
+    pub traces: Traces,
     clock: SharedClock,
     denials: Arc<Denials>,
     live: Arc<Live>,
@@ -213,7 +219,19 @@ impl Gate {
             hearing: OnceLock::new(),
             followed_keys: Arc::default(),
             meters,
+            traces: Traces::default(),
         }
+    }
+
+    /// The same, with traces of its requests.
+    #[must_use]
+    pub fn traced_by(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// What time it is.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// Sessions and people that are out.
@@ -249,6 +267,7 @@ impl Gate {
         };
         let mut progress = Progress::default();
         let mut leases = Vec::new();
+        let mut effects = Vec::new();
         loop {
             match decide::decide(inputs, &mut progress) {
                 Step::Done(mut verdict) => {
@@ -264,11 +283,19 @@ impl Gate {
                     if snapshot.policy.rides() {
                         self.looks_back(site, inputs, &verdict, &progress);
                     }
-                    return Budgets::ruling(*verdict, &progress, &snapshot.meters, leases);
+                    let meters = &snapshot.meters;
+                    let ruling = Budgets::ruling(*verdict, &progress, meters, leases);
+                    return Ruling { effects, ..ruling };
                 }
                 Step::Ask(question) => {
+                    let began = effects::takes_time(question).then(Instant::now);
                     self.find_out(question, site, inputs, &mut progress, &mut leases)
                         .await;
+                    effects.extend(began.map(|began| Effect {
+                        question,
+                        began,
+                        took: began.elapsed(),
+                    }));
                 }
             }
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::log_line::Outcome;
-use crate::core::decide::Decision;
+use crate::core::decide::{Decision, Verdict};
 use crate::core::facts::RequestFacts;
 use crate::core::reason::Reason;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::telemetry::access::Action;
-use crate::telemetry::requests::{Mode, Requests};
+use crate::telemetry::requests::{Mode, NO_ROUTE, OWN_PAGES, Requests};
 
 /// What counts the requests that come in one way.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +44,9 @@ impl<'g> Counter<'g> {
         let (requests, verdict) = (self.requests, &ruling.verdict);
         requests.note(self.mode, outcome.status);
         requests.note_verdict(self.mode, took);
-        let is_own = || {
-            matches!(verdict.decision, Decision::Page(_) | Decision::Serve(_))
-                || facts.path.as_str().starts_with(&snapshot.pages_prefix)
-        };
         let meter = match &verdict.route {
             Some(found) => snapshot.meters.route(found),
-            None if is_own() => &requests.own_pages,
+            None if is_own(snapshot, facts, verdict) => &requests.own_pages,
             None => &requests.no_route,
         };
         let cause = verdict.cause.as_ref();
@@ -68,4 +64,23 @@ impl<'g> Counter<'g> {
             (None, _) => {}
         }
     }
+}
+
+/// The name of the route of a request, or what stands for it.
+pub(super) fn route_name<'s>(
+    snapshot: &'s Snapshot,
+    facts: &RequestFacts<'_>,
+    verdict: &Verdict,
+) -> &'s str {
+    match &verdict.route {
+        Some(found) => &snapshot.policy.route(found.route).name,
+        None if is_own(snapshot, facts, verdict) => OWN_PAGES,
+        None => NO_ROUTE,
+    }
+}
+
+/// Whether a request is for a page of the gate's own.
+fn is_own(snapshot: &Snapshot, facts: &RequestFacts<'_>, verdict: &Verdict) -> bool {
+    matches!(verdict.decision, Decision::Page(_) | Decision::Serve(_))
+        || facts.path.as_str().starts_with(&snapshot.pages_prefix)
 }

@@ -24,8 +24,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_prost::ProstCodec;
 
+use super::account::Account;
 use super::asked::{self, Asked};
-use super::counter::Counter;
 use super::forward_auth::Admission;
 use super::{log_line, request_id};
 use crate::core::door::{Attributes, HeadLimits, Original, Wording};
@@ -33,6 +33,7 @@ use crate::core::facts::{self, Audience};
 use crate::core::reason::Reason;
 use crate::gate::{Gate, Snapshot};
 use crate::telemetry::requests::Mode;
+use crate::telemetry::traces::Sender;
 use proto::{CheckRequest, CheckResponse};
 
 /// The body of an answer.
@@ -261,7 +262,8 @@ async fn judge(
         .map_or(&none, |original| original.wire().headers);
     let request_id = request_id::of(headers);
     let method = said.method();
-    let counter = Counter::of(gate, Mode::ExtAuthz);
+    let sender = Sender::of(snapshot.edge.trusts(peer));
+    let account = Account::open(gate, Mode::ExtAuthz, began, headers, sender);
     let mut line = log_line::begun(&request_id, &method, peer);
     let read = original
         .as_ref()
@@ -276,7 +278,7 @@ async fn judge(
                 Err(_) => Audience::Program,
             };
             let no = asked::refusal(reason, audience, line.request_id);
-            log_line::unread(counter, line, reason, no.status.as_u16());
+            account.unread(&line, &method, snapshot, reason, no.status.as_u16());
             return answer::no(no, &request_id, reason.code());
         }
     };
@@ -294,11 +296,11 @@ async fn judge(
     };
     match yes {
         Ok(yes) => {
-            log_line::judged(counter, &line, snapshot, &facts, &ruling, &asked::goes_on());
+            account.judged(&line, snapshot, &facts, &ruling, &asked::goes_on());
             yes
         }
         Err(no) => {
-            log_line::judged(counter, &line, snapshot, &facts, &ruling, &no.outcome);
+            account.judged(&line, snapshot, &facts, &ruling, &no.outcome);
             let cause = ruling.verdict.cause.as_ref().map(|cause| cause.reason);
             let reason = no.outcome.failure.or(cause).map_or("", Reason::code);
             answer::no(no.document, &request_id, reason)

@@ -15,9 +15,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::answer_body::AnswerBody;
 use super::asked::{self, Asked};
-use super::counter::Counter;
 use super::log_line::{self, Outcome};
 use super::proxy::Peer;
 use super::{own_answer, request_id};
@@ -28,6 +28,7 @@ use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
 use crate::gate::{Gate, Snapshot};
 use crate::pages::Document;
+use crate::telemetry::traces::Sender;
 use crate::upstream::head::X_REQUEST_ID;
 pub use admission::Admission;
 
@@ -49,7 +50,8 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (parts, _) = request.into_parts();
-    let counter = Counter::of(gate, dialect.into());
+    let sender = Sender::of(snapshot.edge.trusts(peer.address));
+    let account = Account::open(gate, dialect.into(), began, &parts.headers, sender);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let original = Original::read(dialect, peer.wire(&parts), &snapshot.reserved);
     let read = original
@@ -62,7 +64,8 @@ pub async fn answer(
             let method = original.as_ref().map(|original| original.wire().method);
             let audience = facts::audience(method.unwrap_or(&parts.method), &parts.headers);
             let no = asked::refusal(reason, audience, line.request_id);
-            log_line::unread(counter, line, reason, no.status.as_u16());
+            let asked = method.unwrap_or(&parts.method);
+            account.unread(&line, asked, snapshot, reason, no.status.as_u16());
             let mut response = self::no(dialect, no, &request_id);
             if reason == Reason::FramingAmbiguous {
                 // SECURITY: nobody can tell where the next question begins.
@@ -81,7 +84,7 @@ pub async fn answer(
         request_id: &request_id,
     };
     let (response, outcome) = Desk { dialect, asked }.carry_out();
-    log_line::judged(counter, &line, snapshot, &facts, &ruling, &outcome);
+    account.judged(&line, snapshot, &facts, &ruling, &outcome);
     // What the ruling holds ends here: nobody says when the request itself does.
     response
 }

@@ -1,4 +1,4 @@
-//! What a mode writes down about a request: its line in the log, and its place among the counts.
+//! The line of a request in the log.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::counter::Counter;
 use crate::core::decide::Decision;
 use crate::core::facts::RequestFacts;
 use crate::core::reason::Reason;
@@ -59,24 +58,24 @@ pub(super) fn begun<'a>(
     }
 }
 
-/// Counts a request that was not judged, and writes a line about it.
-pub(super) fn unread(counter: Counter<'_>, mut line: AccessLine<'_>, reason: Reason, status: u16) {
-    counter.unread(reason, status);
-    line.reason = Some(reason.code());
-    line.status = status;
+/// Writes the line of a request that was not judged.
+pub(super) fn unread(line: &AccessLine<'_>, reason: Reason, status: u16) {
+    let line = AccessLine {
+        reason: Some(reason.code()),
+        status,
+        ..*line
+    };
     line.write();
 }
 
-/// Counts a request that was judged, and writes a line about it, if anybody reads it.
+/// Writes the line of a request that was judged, if anybody reads it.
 pub(super) fn judged(
-    counter: Counter<'_>,
     line: &AccessLine<'_>,
     snapshot: &Snapshot,
     facts: &RequestFacts<'_>,
     ruling: &Ruling,
     outcome: &Outcome,
 ) {
-    counter.judged(line.verdict, snapshot, facts, ruling, outcome);
     if !AccessLine::is_wanted() {
         return;
     }

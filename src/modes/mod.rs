@@ -3,6 +3,7 @@
 //! Modes decide nothing. They read a request into facts, let the gate decide, and write down what
 //! it came to.
 
+mod account;
 pub mod answer_body;
 mod asked;
 mod counter;

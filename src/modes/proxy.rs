@@ -9,8 +9,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::answer_body::{AnswerBody, HeldBody};
-use super::counter::Counter;
 use super::live::{self, LiveBody};
 use super::log_line::{self, Outcome};
 use super::{own_answer, request_id, serve};
@@ -20,12 +20,14 @@ use crate::core::origin::Scheme;
 use crate::core::reason::Reason;
 use crate::core::reply;
 use crate::core::ride_through::RIDE_THROUGH_HEADER;
+use crate::core::trace_context;
 use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::pages;
 use crate::rewrite;
 use crate::telemetry::access::Action;
 use crate::telemetry::requests::Mode;
+use crate::telemetry::traces::Sender;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
 use crate::upstream::{
@@ -77,7 +79,8 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (parts, body) = request.into_parts();
-    let counter = Counter::of(gate, Mode::Proxy);
+    let sender = Sender::of(snapshot.edge.trusts(peer.address));
+    let account = Account::open(gate, Mode::Proxy, began, &parts.headers, sender);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let facts = match RequestFacts::read(peer.wire(&parts), &snapshot.edge) {
         Ok(facts) => facts,
@@ -90,7 +93,8 @@ pub async fn answer(
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
-            log_line::unread(counter, line, reason, response.status().as_u16());
+            let status = response.status().as_u16();
+            account.unread(&line, &parts.method, snapshot, reason, status);
             return response;
         }
     };
@@ -106,6 +110,7 @@ pub async fn answer(
         ruling: &ruling,
         verdict,
         request_id: &request_id,
+        trace: account.told(),
         peer,
         server: AskedServer::default(),
     };
@@ -125,7 +130,7 @@ pub async fn answer(
         upstream: asked.as_ref().and_then(|asked| asked.took),
         server: desk.server.address(),
     };
-    log_line::judged(counter, &line, snapshot, &facts, &ruling, &outcome);
+    account.judged(&line, snapshot, &facts, &ruling, &outcome);
     response
 }
 
@@ -145,6 +150,8 @@ struct Desk<'a, 'r> {
     ruling: &'a Ruling,
     verdict: &'a Verdict,
     request_id: &'a HeaderValue,
+    /// What the upstream is told of the trace.
+    trace: Option<&'a trace_context::Outbound>,
     peer: Peer,
     server: AskedServer,
 }
@@ -269,6 +276,7 @@ impl Desk<'_, '_> {
             peer: self.peer.address,
             client: self.peer.line,
             request_id: self.request_id,
+            trace: self.trace,
             max_body: limit,
             ending: &|| self.ticket(permit).as_ref().map(ending),
             asked: &self.server,

@@ -19,6 +19,7 @@ use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
 use crate::gate::meters::Meters;
 use crate::store::{Memory, Redis, Store};
+use crate::telemetry::traces::{Exporter, Traces};
 use crate::tls::{self, ClientIdentity, ExtraRoots};
 use crate::upstream::group::Server;
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
@@ -89,6 +90,19 @@ pub(super) fn store(config: &Config) -> anyhow::Result<Store> {
     let redis = made.map_err(anyhow::Error::msg)?;
     redis.connect();
     Ok(Store::Redis(Box::new(redis)))
+}
+
+/// What writes requests down, and what sends that away, if anything is to be. Connects to nothing yet.
+pub(super) fn traces(
+    config: &Config,
+    meters: &Meters,
+) -> anyhow::Result<(Traces, Option<Exporter>)> {
+    let Some(traces) = &config.traces else {
+        return Ok((Traces::default(), None));
+    };
+    let made = Traces::to(&traces.destination, traces.share, &meters.spans);
+    let (traces, exporter) = made.context("traces (`[traces]`)")?;
+    Ok((traces, Some(exporter)))
 }
 
 /// What signed assertions say, by site and by upstream, in the order in which requests number them.

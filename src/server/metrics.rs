@@ -162,6 +162,11 @@ const LIVE_OWNERS: Described<0> = described(
     [],
     "Sessions and machines that these are bound to",
 );
+const SPANS: Described<1> = described(
+    "clerk_gate_spans",
+    ["outcome"],
+    "Spans of traces, by what became of them",
+);
 const INJECTIONS: Described<1> = described(
     "clerk_gate_injections",
     ["outcome"],
@@ -187,6 +192,9 @@ impl Collector for Readings {
         self.sites(&mut sheet)?;
         spending(&self.0.gate.meters, &mut sheet)?;
         self.connections(&mut sheet)?;
+        let spans = self.0.gate.meters.spans.outcomes();
+        let spans = spans.map(|(outcome, total)| ([outcome.into()], total));
+        sheet.counters(&SPANS, spans)?;
         let tally = &self.0.gate.injections;
         let pages = Outcome::ALL.map(|outcome| ([outcome.name().into()], tally.of(outcome)));
         sheet.counters(&INJECTIONS, pages)

@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -34,6 +35,7 @@ use crate::gate::meters::Meters;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::Admission;
+use crate::telemetry::traces::Exporter;
 use crate::upstream::Tunnels;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
 use listen::Listener;
@@ -50,12 +52,15 @@ pub struct Bound {
     check: Option<(Listener, Arc<Door>)>,
     service: Arc<Service>,
     reloader: Arc<Reloader>,
+    exporter: Option<Exporter>,
     drain: Duration,
 }
 
 /// Makes everything that `config` asks for and opens the ports.
 pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
     let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
+    let (traces, exporter) = assemble::traces(config, &gate.meters)?;
+    let gate = gate.traced_by(traces);
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
     let bind = |address| Listener::open(address, config.listen.unix_mode);
     let mut listeners = Vec::new();
@@ -119,6 +124,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         check,
         service,
         reloader: Arc::new(reloader),
+        exporter,
         drain: config.drain,
     })
 }
@@ -127,6 +133,9 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
 pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot> {
     assemble::snapshot(config, clock, None, &Meters::default())
 }
+
+/// How long what is left is closed for, where the deadline has passed.
+const CLOSING: Duration = Duration::from_secs(1);
 
 impl Bound {
     /// The first address and port where requests are accepted: the real port where 0 was asked for.
@@ -165,7 +174,8 @@ impl Bound {
     /// Serves until `stop` is called off, then drains.
     ///
     /// No new connection is accepted while draining; requests in flight finish, idle connections
-    /// are closed, tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off.
+    /// are closed, tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off. What is left of
+    /// traces is sent away in the time that is left, or in a second.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             listeners,
@@ -174,12 +184,15 @@ impl Bound {
             check,
             service,
             reloader: _,
+            exporter,
             drain: deadline,
         } = self;
         let ready = Readiness::default();
         let drain = CancellationToken::new();
         let done = CancellationToken::new();
         let open = TaskTracker::new();
+        let flush = CancellationToken::new();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(flush.clone())));
         let addresses: Vec<String> = listeners
             .iter()
             .map(|listener| listener.address().to_string())
@@ -238,6 +251,7 @@ impl Bound {
         );
         drain.cancel();
         open.close();
+        let end = Instant::now() + deadline;
         let finished = tokio::time::timeout(deadline, async {
             for accepting in accepting {
                 let _ = accepting.await;
@@ -250,7 +264,11 @@ impl Bound {
                 "the deadline has passed with requests in flight"
             );
         }
-        let _ = tokio::time::timeout(Duration::from_secs(1), service.tunnels.close()).await;
+        let _ = tokio::time::timeout(CLOSING, service.tunnels.close()).await;
+        flush.cancel();
+        if let Some(exporting) = exporting {
+            let _ = tokio::time::timeout_at(end.max(Instant::now() + CLOSING), exporting).await;
+        }
         done.cancel();
         if let Some(window) = window {
             let _ = window.await;

@@ -9,7 +9,7 @@ use tracing::info;
 use super::accept::Service;
 use super::assemble;
 use crate::clock::SharedClock;
-use crate::config::{ClerkConfig, Config, DoorConfig, RedisConfig};
+use crate::config::{ClerkConfig, Config, DoorConfig, RedisConfig, TracesConfig};
 use crate::gate::Snapshot;
 use crate::store::redis::Servers;
 
@@ -88,7 +88,7 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 16] = [
+const FIXED: [(&str, Stays); 17] = [
     ("`listen`", |a, b| a.listen.addresses == b.listen.addresses),
     ("`unix-mode`", |a, b| {
         a.listen.unix_mode == b.listen.unix_mode
@@ -121,6 +121,9 @@ const FIXED: [(&str, Stays); 16] = [
     ("`[limits] connections`", |a, b| {
         a.limits.connections == b.limits.connections
     }),
+    ("`[traces]`", |a, b| {
+        traces(a.traces.as_deref()) == traces(b.traces.as_deref())
+    }),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] drain`", |a, b| a.drain == b.drain),
     ("`[reload]`", |a, b| a.watch == b.watch),
@@ -151,6 +154,16 @@ fn store(store: Option<&RedisConfig>) -> impl PartialEq {
         let urls: Vec<String> = urls.collect();
         let roots = redis.addresses.roots.clone();
         (way, urls, roots, redis.timeout, redis.on_error)
+    })
+}
+
+fn traces(traces: Option<&TracesConfig>) -> impl PartialEq {
+    traces.map(|TracesConfig { destination, share }| {
+        let headers = destination.headers.iter();
+        let headers = headers.map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
+        let headers: Vec<_> = headers.collect();
+        let (endpoint, service) = (destination.endpoint.clone(), destination.service.clone());
+        (endpoint, headers, service, *share)
     })
 }
 

@@ -17,6 +17,11 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many times more.
+    pub fn add_many(&self, times: u64) {
+        self.0.fetch_add(times, Ordering::Relaxed);
+    }
+
     /// How often it was until now.
     pub fn total(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
 //! Logs: their format, and the one line that each request gets. Metrics: what is counted, and how that
-//! is written down.
+//! is written down. Traces: what is sent away of a share of requests.
 //!
 //! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one. What
 //! is counted is told apart by names of the configuration and codes of the source alone.
@@ -9,6 +9,7 @@ pub mod exposition;
 pub mod json;
 pub mod meters;
 pub mod requests;
+pub mod traces;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Upstream;
-use super::head::{CLERK_PARAMETERS, HostRule};
+use super::head::{CLERK_PARAMETERS, HostRule, Met};
 use crate::core::decide::Permit;
 use crate::core::facts::RequestFacts;
 use crate::core::signed_assertion::ASSERTION_HEADER;
@@ -58,9 +58,15 @@ impl Upstream {
         request_id: &HeaderValue,
         ours: impl Iterator<Item = &'n HeaderName>,
     ) -> Option<Alterations> {
+        let met = Met {
+            peer,
+            request_id,
+            // Whoever forwards is the next in the trace, not the gate.
+            trace: None,
+        };
         // Which host the next one is told is the affair of whoever forwards.
         let host = &HostRule::Preserve;
-        let mut wanted = self.rules.request(facts, permit, host, peer, request_id);
+        let mut wanted = self.rules.request(facts, permit, host, &met);
         if let Some(assertion) = permit.assertion() {
             let signed = self.signer.as_ref()?.sign(assertion)?;
             wanted.insert(&ASSERTION_HEADER, signed);

@@ -21,6 +21,7 @@ use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::origin::Host;
 use crate::core::peers;
 use crate::core::reserved::Reserved;
+use crate::core::trace_context;
 pub use answer::{Privacy, answer_trailers, end_to_end, is_framed_in_one_way, set_cookies};
 use names::is_one_of;
 pub use names::{CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, SECRET_COOKIES, STATE_COOKIES};
@@ -36,6 +37,17 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct HeaderRules {
     reserved: Arc<Reserved>,
     cookies: ClerkCookies,
+}
+
+/// What the gate says of the way that a request has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Met<'a> {
+    /// The peer it came from.
+    pub peer: IpAddr,
+    /// The id that it goes by.
+    pub request_id: &'a HeaderValue,
+    /// The trace that it is part of; where there are no traces, what the client says of one goes on.
+    pub trace: Option<&'a trace_context::Outbound>,
 }
 
 /// What becomes of Clerk's cookies.
@@ -65,8 +77,7 @@ impl HeaderRules {
         facts: &RequestFacts<'_>,
         permit: &Permit,
         host: &HostRule,
-        peer: IpAddr,
-        request_id: &HeaderValue,
+        met: &Met<'_>,
     ) -> HeaderMap {
         let mut headers = passing(facts.headers, |name| self.reserved.contains(name));
         if let Some(cookies) = self.cookies(facts.headers) {
@@ -96,7 +107,7 @@ impl HeaderRules {
                 headers.insert(name, value);
             }
         };
-        let own = peers::has_address(peer).then(|| peer.to_string());
+        let own = peers::has_address(met.peer).then(|| met.peer.to_string());
         let chain = facts.forwarded_for.iter().chain(&own);
         let chain: Vec<&str> = chain.map(String::as_str).collect();
         if !chain.is_empty() {
@@ -107,7 +118,10 @@ impl HeaderRules {
             HostRule::Preserve => set(HOST, facts.host.to_string()),
             HostRule::Upstream(own) => set(HOST, own.to_string()),
         }
-        headers.insert(X_REQUEST_ID, request_id.clone());
+        headers.insert(X_REQUEST_ID, met.request_id.clone());
+        if let Some(trace) = met.trace {
+            trace.write(&mut headers);
+        }
         // SECURITY: what the gate says in this header, or leaves unsaid, no client says.
         if let Some(name) = permit.withheld() {
             headers.remove(name);

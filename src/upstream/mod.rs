@@ -33,11 +33,12 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
+use crate::core::trace_context;
 use body::ClientBody;
 pub use connector::Tls;
 use exchange::Patience;
 use group::{Group, GroupRules, Server};
-use head::HeaderRules;
+use head::{HeaderRules, Met};
 pub use pool::UpstreamBody;
 pub use reuse::{ClientLine, Reuse};
 use signer::Signer;
@@ -125,6 +126,8 @@ pub struct Outbound<'a, 'r> {
     pub client: ClientLine,
     /// The id that it goes by.
     pub request_id: &'a HeaderValue,
+    /// What is told of the trace that it is part of, where there are traces.
+    pub trace: Option<&'a trace_context::Outbound>,
     /// The largest body in bytes, if there is a limit.
     pub max_body: Option<u64>,
     /// What ends a request that takes its time, if anything does; asked for only then.
@@ -277,13 +280,14 @@ impl Upstream {
         // The very path that was matched.
         *head.uri_mut() = target(facts.path.as_str(), query.as_deref())?;
         *head.version_mut() = Version::HTTP_11;
-        *head.headers_mut() = self.rules.request(
-            facts,
-            outbound.permit,
-            &server.host,
-            outbound.peer,
-            outbound.request_id,
-        );
+        let met = Met {
+            peer: outbound.peer,
+            request_id: outbound.request_id,
+            trace: outbound.trace,
+        };
+        *head.headers_mut() = self
+            .rules
+            .request(facts, outbound.permit, &server.host, &met);
         if let Some(assertion) = outbound.permit.assertion() {
             // SECURITY: last, and always: an upstream has to be able to rely on it.
             let signed = self.signer.as_ref()?.sign(assertion)?;

@@ -256,6 +256,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "pages",
                 "webhooks",
                 "identity",
+                "traces",
                 "log",
                 "shutdown",
                 "reload",

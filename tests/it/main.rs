@@ -53,6 +53,7 @@ mod step_up;
 mod streaming;
 mod strictest;
 mod support;
+mod traces;
 mod upstream_connections;
 mod upstream_http2;
 mod upstreams;

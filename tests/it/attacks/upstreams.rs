@@ -218,10 +218,16 @@ async fn walk(clients: impl Fn(&World) -> [Client; 2]) {
 
 #[tokio::test]
 async fn whatever_an_application_sends_to_nobody_the_next_client_gets_its_own_answer() {
-    walk(|world| [Client::nobody(), Client::member(world, "mel")]).await;
+    Box::pin(walk(|world| {
+        [Client::nobody(), Client::member(world, "mel")]
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn whatever_an_application_sends_to_a_member_the_next_client_gets_its_own_answer() {
-    walk(|world| [Client::member(world, "mel"), Client::member(world, "ada")]).await;
+    Box::pin(walk(|world| {
+        [Client::member(world, "mel"), Client::member(world, "ada")]
+    }))
+    .await;
 }

@@ -42,7 +42,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 29);
+    assert_eq!(exported.len(), 30);
 }
 
 /// Words in order, with commas between them.
@@ -85,6 +85,7 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
         ("cache_lookups_total", "cache"),
         ("cache_lookups_total", "outcome"),
         ("limit_charges_total", "outcome"),
+        ("spans_total", "outcome"),
         ("connections", "listener"),
     ] {
         let exported = page.values(&format!("clerk_gate_{metric}"), label);
@@ -92,7 +93,7 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
     }
     let outcomes = clerk_gate::upstream::standing::Outcome::NAMES;
     assert_eq!(of("upstream_requests_total", "outcome"), outcomes);
-    assert_eq!(documented.len(), 9);
+    assert_eq!(documented.len(), 10);
 }
 
 /// The names of metrics in an expression of `PromQL`.

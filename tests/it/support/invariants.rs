@@ -12,7 +12,7 @@ use clerk_gate::core::jwt::Token;
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::proxy_path::ProxyPath;
-use clerk_gate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
+use clerk_gate::upstream::head::{ClerkCookies, HeaderRules, HostRule, Met};
 use http::header::{CONNECTION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::Value;
@@ -53,8 +53,12 @@ pub fn forwarded_head(inputs: Inputs<'_, '_>, verdict: &Verdict) -> Option<Heade
     };
     let rules = HeaderRules::new(Arc::new(inputs.headers.reserved()), ClerkCookies::Strip);
     let id = HeaderValue::from_static("request-1");
-    let peer = inputs.facts.client;
-    Some(rules.request(inputs.facts, permit, &HostRule::Preserve, peer, &id))
+    let met = Met {
+        peer: inputs.facts.client,
+        request_id: &id,
+        trace: None,
+    };
+    Some(rules.request(inputs.facts, permit, &HostRule::Preserve, &met))
 }
 
 fn letters(name: &str) -> String {

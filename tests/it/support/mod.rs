@@ -369,6 +369,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         pages_prefix: "/_gate/".to_owned(),
         webhooks: None,
         store: None,
+        traces: None,
         log: LogConfig {
             format: LogFormat::Json,
             level: LogLevel::Info,

@@ -1,0 +1,173 @@
+//! The account of a request: its line in the log, its place among the counts, and its trace.
+
+use http::{HeaderMap, Method};
+use tokio::time::Instant;
+
+use super::counter::{self, Counter};
+use super::log_line::{self, Outcome};
+use crate::core::decide::Decision;
+use crate::core::facts::RequestFacts;
+use crate::core::question::Question;
+use crate::core::reason::Reason;
+use crate::core::trace_context::Outbound;
+use crate::gate::{Gate, Ruling, Snapshot};
+use crate::telemetry::access::{AccessLine, Action};
+use crate::telemetry::requests::{Mode, UNREAD};
+use crate::telemetry::traces::{Kind, Part, Sender, Summary, Trace, Within};
+
+/// What is written down of a request that is under way.
+#[derive(Debug)]
+pub(super) struct Account<'g> {
+    counter: Counter<'g>,
+    mode: Mode,
+    began: Instant,
+    trace: Option<Trace<'g>>,
+}
+
+impl<'g> Account<'g> {
+    /// Opens the account of a request that came in this way and at this moment, with these headers, of this
+    /// sender.
+    pub(super) fn open(
+        gate: &'g Gate,
+        mode: Mode,
+        began: Instant,
+        headers: &HeaderMap,
+        sender: Sender,
+    ) -> Self {
+        Self {
+            counter: Counter::of(gate, mode),
+            mode,
+            began,
+            trace: gate.traces.begin(headers, sender, began, || gate.now_ms()),
+        }
+    }
+
+    /// What whoever is asked next is told of the trace.
+    pub(super) fn told(&self) -> Option<&Outbound> {
+        self.trace.as_ref().map(Trace::told)
+    }
+
+    /// Closes the account of a request that was not judged.
+    pub(super) fn unread(
+        self,
+        line: &AccessLine<'_>,
+        method: &Method,
+        snapshot: &Snapshot,
+        reason: Reason,
+        status: u16,
+    ) {
+        self.counter.unread(reason, status);
+        log_line::unread(line, reason, status);
+        if let Some(trace) = self.trace.filter(Trace::is_written) {
+            let summary = Summary {
+                method: known(method),
+                route: UNREAD.to_owned(),
+                mode: self.mode.name(),
+                decision: Action::Refuse.name(),
+                reason: Some(reason.code().to_owned()),
+                status,
+                request_id: line.request_id.to_owned(),
+                generation: snapshot.meters.generation,
+            };
+            trace.end(summary, Vec::new());
+        }
+    }
+
+    /// Closes the account of a request that was judged.
+    pub(super) fn judged(
+        self,
+        line: &AccessLine<'_>,
+        snapshot: &Snapshot,
+        facts: &RequestFacts<'_>,
+        ruling: &Ruling,
+        outcome: &Outcome,
+    ) {
+        self.counter
+            .judged(line.verdict, snapshot, facts, ruling, outcome);
+        log_line::judged(line, snapshot, facts, ruling, outcome);
+        if let Some(trace) = self.trace.filter(Trace::is_written) {
+            let cause = ruling.verdict.cause.as_ref();
+            let failure = outcome.failure.map(|reason| reason.code().to_owned());
+            let summary = Summary {
+                method: known(facts.method),
+                route: counter::route_name(snapshot, facts, &ruling.verdict).to_owned(),
+                mode: self.mode.name(),
+                decision: outcome.decision.name(),
+                reason: failure.or_else(|| cause.map(ToString::to_string)),
+                status: outcome.status,
+                request_id: line.request_id.to_owned(),
+                generation: snapshot.meters.generation,
+            };
+            trace.end(summary, parts(self.began, line, ruling, outcome));
+        }
+    }
+}
+
+/// What was done for a request: the verdict, what it waited for, and whoever was asked then.
+fn parts(began: Instant, line: &AccessLine<'_>, ruling: &Ruling, outcome: &Outcome) -> Vec<Part> {
+    let verdict = Part {
+        name: "verdict",
+        kind: Kind::Internal,
+        within: Within::Request,
+        began,
+        took: line.verdict,
+        status: None,
+        failure: None,
+    };
+    let mut parts = vec![verdict];
+    parts.extend(ruling.effects.iter().map(|effect| {
+        let (name, kind) = named(effect.question);
+        Part {
+            name,
+            kind,
+            within: Within::FirstPart,
+            began: effect.began,
+            took: effect.took,
+            status: None,
+            failure: None,
+        }
+    }));
+    parts.extend(outcome.upstream.map(|took| Part {
+        name: match &ruling.verdict.decision {
+            Decision::Relay(_) => "frontend-api",
+            _ => "upstream",
+        },
+        kind: Kind::Client,
+        within: Within::Request,
+        // It is asked as soon as the verdict is there.
+        began: began + line.verdict,
+        took,
+        status: outcome.upstream_status,
+        failure: outcome.failure.map(Reason::code),
+    }));
+    parts
+}
+
+/// What finding out is called.
+fn named(question: Question) -> (&'static str, Kind) {
+    match question {
+        Question::Signature(_) => ("signature", Kind::Internal),
+        Question::Budget(_) => ("limits", Kind::Internal),
+        Question::HandshakePayload => ("clerk handshake", Kind::Client),
+        Question::Mint => ("clerk mint", Kind::Client),
+        Question::Refresh(_) => ("clerk refresh", Kind::Client),
+        Question::Template(_) => ("clerk template", Kind::Client),
+        Question::Reach(_) => ("clerk reach", Kind::Client),
+        Question::Machine(_) => ("clerk machine", Kind::Client),
+        Question::Token(_) => ("token", Kind::Internal),
+        Question::Recollection(_) => ("recollection", Kind::Internal),
+        Question::OwnCookies => ("own cookies", Kind::Internal),
+        Question::Journey => ("journey", Kind::Internal),
+    }
+}
+
+/// The method, if everybody knows it: nobody makes up names of spans.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    let mut names = KNOWN.into_iter();
+    names
+        .find(|name| *name == method.as_str())
+        .unwrap_or("_OTHER")
+}

@@ -1,0 +1,458 @@
+//! Traces: which requests are written down, and what of them. `exporter` sends it away.
+//!
+//! A span holds names of the configuration, codes, statuses, times and the id of the request. It never
+//! holds a path, a query, a host, a person, a token or an address of a client: traces go to other
+//! machines, and the log, which the id leads to, stays.
+
+mod exporter;
+pub mod otlp;
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::meters::Count;
+use crate::core::trace_context::{Inbound, Outbound, SpanId, TraceId};
+pub use exporter::{Destination, Exporter, ExporterError};
+
+/// How many requests may wait to be sent away.
+const QUEUE: usize = 2048;
+
+/// What became of spans.
+#[derive(Debug, Default)]
+pub struct SpanCounts {
+    /// They were taken.
+    pub sent: Count,
+    /// There was no room for them to wait in.
+    pub queue_full: Count,
+    /// Whoever takes them could not be reached, or had no use for them.
+    pub failed: Count,
+    /// They arrived, and were not taken.
+    pub rejected: Count,
+}
+
+impl SpanCounts {
+    /// What there is to count, by name.
+    pub fn outcomes(&self) -> [(&'static str, u64); 4] {
+        [
+            ("sent", self.sent.total()),
+            ("queue-full", self.queue_full.total()),
+            ("failed", self.failed.total()),
+            ("rejected", self.rejected.total()),
+        ]
+    }
+}
+
+/// Begins traces, or does nothing.
+#[derive(Debug, Default)]
+pub struct Traces(Option<Tracer>);
+
+#[derive(Debug)]
+struct Tracer {
+    share: Share,
+    queue: mpsc::Sender<Finished>,
+    counts: Arc<SpanCounts>,
+}
+
+/// The share of requests that are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u64);
+
+impl Share {
+    /// A share from 0 to 1; `None` for what is none.
+    pub fn of(share: f64) -> Option<Self> {
+        if !(0.0..=1.0).contains(&share) {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "from 0 to 2^64, where the cast stays within bounds"
+        )]
+        let most = (share * u64::MAX as f64) as u64;
+        Some(Self(most))
+    }
+
+    /// Whether it falls on one more request.
+    fn falls(self) -> bool {
+        self.0 == u64::MAX || chance() < self.0
+    }
+}
+
+/// Whether what a request says of its trace is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// It says where the request belongs, and whether it is written down.
+    Trusted,
+    /// It says where the request belongs.
+    Stranger,
+}
+
+impl Sender {
+    /// Who it is, by whether the peer is a trusted proxy.
+    pub fn of(trusted: bool) -> Self {
+        if trusted {
+            Self::Trusted
+        } else {
+            Self::Stranger
+        }
+    }
+}
+
+impl Traces {
+    /// Writes this share of requests down, and has an exporter that sends it away and counts what becomes
+    /// of it.
+    pub fn to(
+        destination: &Destination,
+        share: Share,
+        counts: &Arc<SpanCounts>,
+    ) -> Result<(Self, Exporter), ExporterError> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let exporter = Exporter::new(destination, waiting, Arc::clone(counts))?;
+        let tracer = Tracer {
+            share,
+            queue,
+            counts: Arc::clone(counts),
+        };
+        Ok((Self(Some(tracer)), exporter))
+    }
+
+    /// Whether there are any.
+    pub fn are_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins the trace of a request that came at this moment, with these headers, or goes on with the one
+    /// that it is part of. What time it is by the clock is asked only where that is written down.
+    pub fn begin(
+        &self,
+        headers: &HeaderMap,
+        sender: Sender,
+        began: Instant,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Option<Trace<'_>> {
+        let tracer = self.0.as_ref()?;
+        let inbound = Inbound::read(headers);
+        // SECURITY: a stranger chooses the number of a trace and the flag beside it. Neither has a say, or
+        // anybody could have all of their requests written down, and those of others crowded out.
+        let written = match (&inbound, sender) {
+            (Some(inbound), Sender::Trusted) => inbound.sampled,
+            (Some(_), Sender::Stranger) | (None, _) => tracer.share.falls(),
+        };
+        let (trace, parent, state) = match inbound {
+            Some(inbound) => (inbound.trace, Some(inbound.parent), inbound.state),
+            None => (new_trace(), None, None),
+        };
+        let outbound = new_span();
+        Some(Trace {
+            tracer,
+            id: trace,
+            written: written.then(|| Written {
+                span: new_span(),
+                parent,
+                state: state.as_ref().map(|state| {
+                    let state = state.to_str().unwrap_or_default();
+                    state.to_owned()
+                }),
+                began,
+                began_ns: now_ms().saturating_mul(1_000_000),
+            }),
+            outbound,
+            told: Outbound::new(trace, outbound, written, state),
+        })
+    }
+}
+
+/// The trace of a request that is under way.
+#[derive(Debug)]
+pub struct Trace<'t> {
+    tracer: &'t Tracer,
+    id: TraceId,
+    /// What is written down, if anything is.
+    written: Option<Written>,
+    /// The span in which somebody else is asked.
+    outbound: SpanId,
+    told: Outbound,
+}
+
+#[derive(Debug)]
+struct Written {
+    span: SpanId,
+    parent: Option<SpanId>,
+    state: Option<String>,
+    began: Instant,
+    began_ns: u64,
+}
+
+/// What a span is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that the gate does by itself.
+    Internal,
+    /// A request that came.
+    Server,
+    /// Somebody else who was asked.
+    Client,
+}
+
+/// A part of what was done for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is about.
+    pub kind: Kind,
+    /// What it is part of.
+    pub within: Within,
+    /// When it began.
+    pub began: Instant,
+    /// How long it took.
+    pub took: Duration,
+    /// The status of an answer, if there was one.
+    pub status: Option<u16>,
+    /// Why it failed, if it did.
+    pub failure: Option<&'static str>,
+}
+
+/// What a part is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// The request.
+    Request,
+    /// Its first part.
+    FirstPart,
+}
+
+/// What is known of a request at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The method, if it is one that is known.
+    pub method: &'static str,
+    /// The route, or what stands for it.
+    pub route: String,
+    /// How it came.
+    pub mode: &'static str,
+    /// What was done.
+    pub decision: &'static str,
+    /// Why, if there is a reason.
+    pub reason: Option<String>,
+    /// What the client sees.
+    pub status: u16,
+    /// The id that the log has too.
+    pub request_id: String,
+    /// The number of the configuration that it was judged by.
+    pub generation: u64,
+}
+
+impl Trace<'_> {
+    /// What whoever is asked next is told of it.
+    pub fn told(&self) -> &Outbound {
+        &self.told
+    }
+
+    /// Whether anything is written down.
+    pub fn is_written(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Writes the request down. The part that asks somebody else is the one that they were told of.
+    /// Waits for nothing: where there is no room, that is counted.
+    pub fn end(self, summary: Summary, parts: Vec<Part>) {
+        let Some(written) = self.written else {
+            return;
+        };
+        let took = written.began.elapsed();
+        let finished = Finished {
+            trace: self.id,
+            outbound: self.outbound,
+            written,
+            took,
+            summary,
+            parts,
+        };
+        if let Err(unsent) = self.tracer.queue.try_send(finished) {
+            let (mpsc::error::TrySendError::Full(lost) | mpsc::error::TrySendError::Closed(lost)) =
+                unsent;
+            self.tracer.counts.queue_full.add_many(lost.spans());
+        }
+    }
+}
+
+/// A request that waits to be sent away.
+struct Finished {
+    trace: TraceId,
+    outbound: SpanId,
+    written: Written,
+    took: Duration,
+    summary: Summary,
+    parts: Vec<Part>,
+}
+
+impl Finished {
+    /// How many spans it makes.
+    fn spans(&self) -> u64 {
+        self.parts.len() as u64 + 1
+    }
+
+    /// Writes its spans.
+    fn write(self, spans: &mut Vec<otlp::Span>) {
+        let Self {
+            trace,
+            outbound,
+            written,
+            took,
+            summary,
+            parts,
+        } = self;
+        let began_ns = written.began_ns;
+        let since = |moment: Instant| {
+            let later = moment.saturating_duration_since(written.began);
+            began_ns.saturating_add(nanoseconds(later))
+        };
+        let state = written.state.unwrap_or_default();
+        let base = |span: SpanId, name: String, kind: Kind| otlp::Span {
+            trace_id: trace.bytes().to_vec(),
+            span_id: span.bytes().to_vec(),
+            trace_state: state.clone(),
+            name,
+            kind: match kind {
+                Kind::Internal => 1,
+                Kind::Server => 2,
+                Kind::Client => 3,
+            },
+            flags: SAMPLED | PARENT_IS_KNOWN,
+            ..otlp::Span::default()
+        };
+        let mut first = None;
+        let mut told = Some(outbound);
+        for part in parts {
+            // The last that asks somebody is the one that they were told of: questions to Clerk say nothing.
+            let span = match part.kind {
+                Kind::Client if part.within == Within::Request => told.take(),
+                Kind::Internal | Kind::Server | Kind::Client => None,
+            };
+            let span = span.unwrap_or_else(new_span);
+            let parent = match part.within {
+                Within::Request => written.span,
+                Within::FirstPart => first.unwrap_or(written.span),
+            };
+            first.get_or_insert(span);
+            let mut attributes = Vec::new();
+            attributes.extend(part.status.map(|s| whole("http.response.status_code", s)));
+            attributes.extend(part.failure.map(|why| text("error.type", why)));
+            let began = since(part.began);
+            spans.push(otlp::Span {
+                parent_span_id: parent.bytes().to_vec(),
+                start_time_unix_nano: began,
+                end_time_unix_nano: began.saturating_add(nanoseconds(part.took)),
+                attributes,
+                status: part.failure.map(|_| otlp::Status { code: FAILED }),
+                ..base(span, part.name.to_owned(), part.kind)
+            });
+        }
+        let name = format!("{} {}", summary.method, summary.route);
+        let failed = summary.status >= 500;
+        let remote = if written.parent.is_some() {
+            PARENT_IS_REMOTE
+        } else {
+            0
+        };
+        let server = base(written.span, name, Kind::Server);
+        spans.push(otlp::Span {
+            parent_span_id: written
+                .parent
+                .map(|p| p.bytes().to_vec())
+                .unwrap_or_default(),
+            start_time_unix_nano: began_ns,
+            end_time_unix_nano: began_ns.saturating_add(nanoseconds(took)),
+            status: failed.then_some(otlp::Status { code: FAILED }),
+            flags: server.flags | remote,
+            attributes: attributes(&summary, failed),
+            ..server
+        });
+    }
+}
+
+/// Of the flags of a span: that it is written down; that something is known of its parent; and that that
+/// is elsewhere.
+const SAMPLED: u32 = 1;
+const PARENT_IS_KNOWN: u32 = 1 << 8;
+const PARENT_IS_REMOTE: u32 = 1 << 9;
+
+/// `STATUS_CODE_ERROR`.
+const FAILED: i32 = 2;
+
+fn attributes(summary: &Summary, failed: bool) -> Vec<otlp::KeyValue> {
+    let mut attributes = vec![
+        text("http.request.method", summary.method),
+        whole("http.response.status_code", summary.status),
+        text("clerk_gate.route", &summary.route),
+        text("clerk_gate.mode", summary.mode),
+        text("clerk_gate.decision", summary.decision),
+        text("clerk_gate.request_id", &summary.request_id),
+        whole("clerk_gate.config_generation", summary.generation),
+    ];
+    if let Some(reason) = &summary.reason {
+        attributes.push(text("clerk_gate.reason", reason));
+        if failed {
+            attributes.push(text("error.type", reason));
+        }
+    }
+    attributes
+}
+
+fn text(key: &str, value: &str) -> otlp::KeyValue {
+    attribute(key, otlp::Value::Text(value.to_owned()))
+}
+
+fn whole(key: &str, number: impl Into<u64>) -> otlp::KeyValue {
+    let number = i64::try_from(number.into()).unwrap_or(i64::MAX);
+    attribute(key, otlp::Value::Whole(number))
+}
+
+fn attribute(key: &str, value: otlp::Value) -> otlp::KeyValue {
+    otlp::KeyValue {
+        key: key.to_owned(),
+        value: Some(otlp::AnyValue { value: Some(value) }),
+    }
+}
+
+fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Finished")
+            .field("trace", &self.trace)
+            .field("summary", &self.summary)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A number that nobody can guess: a count, through a hash with keys that this process made at its start.
+fn chance() -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    KEYS.hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn new_trace() -> TraceId {
+    let number = u128::from(chance()) << 64 | u128::from(chance());
+    // One in 2^128 is none, and is written in another way.
+    TraceId::of(number.max(1)).unwrap_or_else(new_trace)
+}
+
+fn new_span() -> SpanId {
+    SpanId::of(chance().max(1)).unwrap_or_else(new_span)
+}
+
+#[cfg(test)]
+mod tests;
