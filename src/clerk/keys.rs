@@ -153,6 +153,16 @@ impl KeySet {
         })
     }
 
+    /// Whether a key of this set is one of `other`, whatever its id is.
+    pub fn shares_a_key_with(&self, other: &Self) -> bool {
+        let all = |set: &'_ Self| -> Vec<String> {
+            let keys = set.keys.values().chain(&set.fallback);
+            keys.map(|key| key.modulus.clone()).collect()
+        };
+        let others = all(other);
+        all(self).iter().any(|modulus| others.contains(modulus))
+    }
+
     /// What tells this set from any other: a digest of its keys and their ids.
     pub fn digest(&self) -> String {
         let mut keys: Vec<_> = self.keys.iter().collect();

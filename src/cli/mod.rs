@@ -6,6 +6,7 @@ mod check;
 mod completions;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod explain;
 mod health;
 mod init;
@@ -42,6 +43,8 @@ enum Command {
     Init(init::Init),
     /// Report every problem of a configuration at once, and show its routes
     Check(settings::Settings),
+    /// Check that a setup works: keys, clock, addresses, application, files
+    Doctor(doctor::Doctor),
     /// Tell which rule decides about a request, and why
     Explain(Box<explain::Explain>),
     /// Print the configuration of a gateway that asks this gate
@@ -93,6 +96,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         Command::Dev(dev) => dev::dev(&dev, &environment).await,
         Command::Init(init) => init::init(&init, &environment),
         Command::Check(settings) => check::check(&settings, &environment),
+        Command::Doctor(doctor) => doctor::doctor(&doctor, &environment).await,
         Command::Explain(explain) => explain::explain(&explain, &environment).await,
         Command::Recipe(recipe) => recipe::recipe(&recipe, &environment),
         Command::Health(health) => health::health(&health).await,

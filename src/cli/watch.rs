@@ -47,6 +47,11 @@ impl Seen {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.file
+    }
+
     /// A file as it is now.
     pub(super) fn now(file: &Path) -> Self {
         Self::reading(file, std::fs::read(file).as_deref())

@@ -41,6 +41,14 @@ impl Source {
         &self.text
     }
 
+    /// Whether there is a secret in it. What stands in comments is an example.
+    pub fn holds_secrets(&self) -> bool {
+        let lines = self.text.split_inclusive('\n');
+        let said = lines.filter(|line| !line.trim_start().starts_with('#'));
+        let said = Self::new("", said.collect::<String>());
+        said.shown() != said.text
+    }
+
     /// The text with every secret covered by stars of the same length, so that places stay true.
     pub(super) fn shown(&self) -> String {
         // The end of a secret of several lines, while it is read.
@@ -188,6 +196,31 @@ mod tests {
             shown,
             "secret-key = \"***********\"\nlisten = \"*********!\" # é\nsecret-key-file = \"/run/s\"\n"
         );
+    }
+
+    #[test]
+    fn a_secret_is_one_where_it_counts() {
+        for (text, holds) in [
+            ("clerk.secret-key = \"sk_test_x\"\n", true),
+            (
+                "clerk.jwt-key = \"\"\"\n-----BEGIN PUBLIC KEY-----\n\"\"\"\n",
+                false,
+            ),
+            (
+                "# secret-key = \"sk_test_x\"\nclerk.secret-key-file = \"/run/s\"\n",
+                false,
+            ),
+            (
+                "[store.redis]\nurl = \"redis://gate:hunter2@10.0.0.9\"\n",
+                true,
+            ),
+            (
+                "clerk.publishable-key = \"pk_test_x\" # or secret-key\n",
+                false,
+            ),
+        ] {
+            assert_eq!(Source::new("x", text).holds_secrets(), holds, "{text}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ fn help_says_what_there_is() {
         vec!["dev", "--help"],
         vec!["init", "--help"],
         vec!["check", "--help"],
+        vec!["doctor", "--help"],
         vec!["explain", "--help"],
         vec!["recipe", "--help"],
         vec!["health", "--help"],

@@ -828,7 +828,7 @@ fn every_command_and_option_is_in_the_reference() {
         };
         let has = options(help);
         let mut told = of_rows(text);
-        if matches!(command, "run" | "check" | "explain" | "recipe") {
+        if matches!(command, "run" | "check" | "doctor" | "explain" | "recipe") {
             told.extend(common.clone());
         }
         assert_eq!(told, has, "{command}");

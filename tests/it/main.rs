@@ -13,6 +13,7 @@ mod attacks;
 mod budgets;
 mod clerk_failures;
 mod cli;
+mod cli_doctor;
 mod cli_init;
 mod cli_shell;
 mod config;

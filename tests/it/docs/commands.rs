@@ -111,7 +111,7 @@ fn surroundings(name: &str, configuration: &str) -> PathBuf {
     folder
 }
 
-/// Asks the program as the command line does. What would open ports is only read.
+/// Asks the program as the command line does. What would open ports or ask others is only read.
 fn try_out(name: &str, words: &[String], configuration: &str) -> (i32, String) {
     let folder = surroundings(name, configuration);
     let mut command = program();
@@ -125,6 +125,10 @@ fn try_out(name: &str, words: &[String], configuration: &str) -> (i32, String) {
         // Options are read before help is given.
         Some("dev" | "health") => {
             command.arg("--help");
+        }
+        // It asks Clerk and the application otherwise.
+        Some("doctor") => {
+            command.arg("--offline");
         }
         Some("init") => {
             for file in ["gate.toml", "clerk-gate.toml"] {
