@@ -8,8 +8,8 @@ use super::{load, read};
 const GUIDES: [(&str, usize); 4] = [
     ("docs/how-to/migrate-from-clerk-middleware.md", 41),
     ("docs/how-to/migrate-from-nginx-auth-request.md", 5),
-    ("docs/how-to/migrate-from-oauth2-proxy.md", 28),
-    ("docs/how-to/migrate-from-pomerium.md", 28),
+    ("docs/how-to/migrate-from-oauth2-proxy.md", 29),
+    ("docs/how-to/migrate-from-pomerium.md", 30),
 ];
 
 /// What stands at the top of a configuration, and not in a route.
