@@ -10,6 +10,7 @@ use super::assertions;
 use super::clerk::{self, ReadFile};
 use super::doors::{self, Asked};
 use super::environment::{self, Environment, FlagValue};
+use super::http2;
 use super::inject;
 use super::limit;
 use super::lints;
@@ -116,11 +117,9 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         assertion_audiences: audiences,
     } = upstream::read(&mut root, files);
     let limits = settings::limits(root.section("limits"));
+    let http2 = http2::read(root.section("http2"));
     let beside = Beside::read(&mut root, files);
-    let settings::Pages {
-        prefix: pages_prefix,
-        me_claims,
-    } = settings::pages(root.section("pages"));
+    let pages = settings::pages(root.section("pages"));
     let webhooks = webhooks::read(root.section("webhooks"), files);
     let identity = settings::identity(root.section("identity"));
     let inject = inject::read(root.section("inject"));
@@ -139,8 +138,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
 
     let policy = policy(&written, reading, problems)?;
     let policy = policy.with_templates(made(&templates));
-    let policy = policy.telling(me_claims).limited_by(&budgets);
-    lints::routes(&written, &policy, &pages_prefix, problems);
+    let policy = policy.telling(pages.me_claims).limited_by(&budgets);
+    lints::routes(&written, &policy, &pages.prefix, problems);
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());
     let views = lints::SiteView::all(&clerk, first_name, &written_sites);
@@ -149,7 +148,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         &written,
         &templates,
         &policy,
-        &pages_prefix,
+        &pages.prefix,
         problems,
     );
 
@@ -169,7 +168,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         policy: &policy,
         edge: &edge,
         headers: &HeaderPlan::new(identity.headers.clone()),
-        pages_prefix: &pages_prefix,
+        pages_prefix: &pages.prefix,
         webhooks: Webhooks::of(webhooks.as_ref()),
     };
     assertions::run(&assertions, &world, problems);
@@ -188,7 +187,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         identity,
         assertion,
         limits,
-        pages_prefix,
+        http2,
+        pages_prefix: pages.prefix,
         webhooks,
         store,
         traces: process.traces,

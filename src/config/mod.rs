@@ -13,6 +13,7 @@ mod doors;
 mod environment;
 mod frontend_api_proxy;
 mod group;
+mod http2;
 mod inject;
 mod keys;
 mod limit;
@@ -54,8 +55,8 @@ pub use listen::ListenAddress;
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
-    IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel, Protocol,
-    RedisConfig, TracesConfig, UpstreamConfig,
+    Http2Config, IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel,
+    Protocol, RedisConfig, TracesConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -49,6 +49,8 @@ pub struct Config {
     /// Upstreams; the first is `[upstream]`, the next are `[upstreams]`, and routes name the others by
     /// their address.
     pub upstreams: Vec<UpstreamConfig>,
+    /// Who may speak HTTP/2.
+    pub http2: Http2Config,
     /// What the upstream learns of a person.
     pub identity: IdentityConfig,
     /// What it is told under a signature; `None` if nothing is.
@@ -247,6 +249,27 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Connections open at once.
     pub connections: usize,
+}
+
+/// Who may speak HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Config {
+    /// Whether it is offered over TLS.
+    pub enabled: bool,
+    /// Whether it is taken without TLS from whoever knows that it is.
+    pub cleartext: bool,
+    /// Requests at once on one connection.
+    pub max_streams: u32,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cleartext: false,
+            max_streams: 128,
+        }
+    }
 }
 
 /// What the upstream learns of a person, besides the headers that are always set.

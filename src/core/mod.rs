@@ -19,6 +19,7 @@ pub mod edge;
 pub mod explain;
 pub mod facts;
 pub mod handshake;
+pub mod http2;
 pub mod identity;
 pub mod identity_headers;
 pub mod injection;

@@ -9,6 +9,7 @@ mod asked;
 mod counter;
 pub mod ext_authz;
 pub mod forward_auth;
+mod http2;
 pub mod live;
 mod log_line;
 mod own_answer;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::answer_body::{AnswerBody, HeldBody};
+use super::http2::Arrival;
 use super::live::{self, LiveBody};
 use super::log_line::{self, Outcome};
-use super::{own_answer, request_id, serve};
+use super::{http2, own_answer, request_id, serve};
 use crate::core::decide::{Decision, FapiPermit, Permit, Refusal, RefusalKind, Task, Verdict};
 use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
@@ -78,21 +79,30 @@ pub async fn answer(
 ) -> Response<AnswerBody> {
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let sender = Sender::of(snapshot.edge.trusts(peer.address));
     let account = Account::open(gate, Mode::Proxy, began, &parts.headers, sender);
+    let version = parts.version;
+    let arrival = http2::arrive(&mut parts, &body);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
-    let facts = match RequestFacts::read(peer.wire(&parts), &snapshot.edge) {
-        Ok(facts) => facts,
+    let read = arrival.and_then(|arrival| {
+        let facts = RequestFacts::read(peer.wire(&parts), &snapshot.edge)?;
+        Ok((arrival, facts))
+    });
+    let (arrival, facts) = match read {
+        Ok(read) => read,
         Err(reason) => {
             let audience = facts::audience(&parts.method, &parts.headers);
             let refusal = own_answer::refusal(reason, audience);
             let document = pages::refusal(reply::reply(&refusal, line.request_id));
             let mut response = own_answer::of(document, &request_id);
-            // SECURITY: where a request cannot be read in one way, neither can what follows it.
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            // SECURITY: where a request cannot be read in one way, neither can what follows it. In
+            // HTTP/2 nothing follows: where it ends is no matter of what it says.
+            if version != Version::HTTP_2 {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let status = response.status().as_u16();
             account.unread(&line, &parts.method, snapshot, reason, status);
             return response;
@@ -115,6 +125,7 @@ pub async fn answer(
         server: AskedServer::default(),
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
+    let (response, unsettled) = desk.settle(&arrival, response);
     let decision = match &verdict.decision {
         Decision::Forward(_) => Action::Forward,
         Decision::Relay(_) => Action::Relay,
@@ -125,7 +136,7 @@ pub async fn answer(
     let outcome = Outcome {
         decision,
         status: response.status().as_u16(),
-        failure: asked.as_ref().and_then(|asked| asked.failure),
+        failure: unsettled.or(asked.as_ref().and_then(|asked| asked.failure)),
         upstream_status: asked.as_ref().and_then(|asked| asked.status),
         upstream: asked.as_ref().and_then(|asked| asked.took),
         server: desk.server.address(),
@@ -331,6 +342,24 @@ impl Desk<'_, '_> {
             Some(hold) => response.map(|body| HeldBody::answer(body, Arc::clone(hold))),
             None => response,
         })
+    }
+
+    /// The answer in the words of what its request came in, and why it became another one.
+    fn settle(
+        &self,
+        arrival: &Arrival,
+        response: Response<AnswerBody>,
+    ) -> (Response<AnswerBody>, Option<Reason>) {
+        match arrival.settle(response) {
+            Ok(response) => (response, None),
+            Err(reason) => {
+                let refusal = own_answer::refusal(reason, self.facts.audience);
+                let document = pages::refusal(reply::reply(&refusal, self.id()));
+                let mut response = own_answer::of(document, self.request_id);
+                own_answer::dress(response.headers_mut(), self.verdict);
+                (self.finished(response), Some(reason))
+            }
+        }
     }
 
     fn ticket(&self, permit: &Permit) -> Option<Ticket> {

@@ -1,4 +1,4 @@
-//! Accepting connections and serving HTTP/1.1 on them, until told to stop. `grpc` serves the others.
+//! Accepting connections and serving HTTP/1.1 on them, until told to stop. `http2` and `grpc` serve the others.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,16 +8,19 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::grpc;
+use super::http2::preface;
 use super::listen::Listener;
 use super::proxy_protocol::ProxyPeers;
 use super::seat::Seated;
 use super::visitors::Visitors;
+use super::{grpc, http2};
+use crate::config::Http2Config;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
@@ -41,6 +44,8 @@ pub struct ConnectionLimits {
     pub write_timeout: Duration,
     /// Connections open at once, tunnels among them; further ones wait to be accepted.
     pub connections: usize,
+    /// Who may speak HTTP/2, and how much of it.
+    pub http2: Http2Config,
 }
 
 /// Everything that a connection is served with.
@@ -106,7 +111,7 @@ pub(super) async fn accept(
                 let seated = Seated::new(stream, place, service.limits.write_timeout);
                 match entrance {
                     Entrance::Http(mode) => {
-                        open.spawn(serve(seated, peer, mode, service, drain));
+                        open.spawn(meet(seated, peer, mode, service, drain));
                     }
                     Entrance::Grpc(door) => {
                         open.spawn(grpc::serve(seated, peer, door, service, drain));
@@ -122,14 +127,14 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(
+/// Finds out who came, and serves the version of HTTP that is spoken.
+async fn meet(
     mut stream: Seated,
     address: IpAddr,
     mode: Mode,
     service: Arc<Service>,
     drain: CancellationToken,
 ) {
-    let limits = service.limits;
     let address = match mode {
         Mode::Proxy => service.proxies.client(&mut stream, address).await,
         Mode::ForwardAuth(_) => Some(address),
@@ -138,6 +143,48 @@ async fn serve(
         return;
     };
     let peer = Peer::new(address, Scheme::Http);
+    match mode {
+        // On the heap, so that it costs nothing where it is not asked for.
+        Mode::Proxy if service.limits.http2.cleartext => {
+            Box::pin(serve_either(stream, peer, service, drain)).await;
+        }
+        mode => serve(stream, peer, mode, service, drain).await,
+    }
+}
+
+/// Serves the version of HTTP that a connection begins with.
+async fn serve_either(stream: Seated, peer: Peer, service: Arc<Service>, drain: CancellationToken) {
+    let patience = service.limits.head_timeout;
+    let told = tokio::select! {
+        told = tokio::time::timeout(patience, preface::tell(stream)) => told,
+        () = drain.cancelled() => return,
+    };
+    match told {
+        Ok(Ok((preface::Version::Http1, stream))) => {
+            serve(stream, peer, Mode::Proxy, service, drain).await;
+        }
+        Ok(Ok((preface::Version::Http2, stream))) => {
+            http2::serve(stream, peer, service, drain).await;
+        }
+        Ok(Err(error)) => {
+            debug!(peer = %peer.address, cause = %error, "a connection ended early");
+        }
+        Err(_) => {
+            debug!(peer = %peer.address, "a connection on which nothing was asked is closed");
+        }
+    }
+}
+
+async fn serve<S>(
+    stream: S,
+    peer: Peer,
+    mode: Mode,
+    service: Arc<Service>,
+    drain: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = service.limits;
     let handler = service_fn(move |request| {
         let (service, mode) = (Arc::clone(&service), mode.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.

@@ -6,6 +6,7 @@
 pub mod accept;
 mod assemble;
 mod grpc;
+mod http2;
 mod listen;
 mod metrics;
 pub mod proxy_protocol;
@@ -91,6 +92,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         head_timeout: config.limits.head_timeout,
         write_timeout: config.limits.write_timeout,
         connections: config.limits.connections,
+        http2: config.http2,
     };
     let check = match &config.ext_authz {
         Some(doors) => {
@@ -111,7 +113,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     let service = Arc::new(Service {
         gate,
         snapshot: ArcSwap::from_pointee(snapshot),
-        tunnels: Tunnels::default(),
+        tunnels: Tunnels::new(limits.write_timeout),
         visitors: Visitors::default(),
         proxies: ProxyPeers::new(config.listen.proxy_peers.clone(), limits.head_timeout),
         limits,

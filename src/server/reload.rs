@@ -88,7 +88,7 @@ impl fmt::Debug for Reloader {
 type Stays = fn(&Config, &Config) -> bool;
 
 /// What counts from the start of the process on, by the names of its keys.
-const FIXED: [(&str, Stays); 17] = [
+const FIXED: &[(&str, Stays)] = &[
     ("`listen`", |a, b| a.listen.addresses == b.listen.addresses),
     ("`unix-mode`", |a, b| {
         a.listen.unix_mode == b.listen.unix_mode
@@ -124,6 +124,7 @@ const FIXED: [(&str, Stays); 17] = [
     ("`[traces]`", |a, b| {
         traces(a.traces.as_deref()) == traces(b.traces.as_deref())
     }),
+    ("`[http2]`", |a, b| a.http2 == b.http2),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] drain`", |a, b| a.drain == b.drain),
     ("`[reload]`", |a, b| a.watch == b.watch),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,10 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PIECE: usize = 8 * 1024;
 
 /// Tunnels that are open, and the sign that they have to end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tunnels {
     tracker: TaskTracker,
     end: CancellationToken,
+    patience: Duration,
 }
 
 /// Something that somebody waits to be let go of.
@@ -55,6 +57,15 @@ pub struct Tunnel {
 }
 
 impl Tunnels {
+    /// None yet. One whose client takes nothing for as long as `patience` is cut off.
+    pub fn new(patience: Duration) -> Self {
+        Self {
+            tracker: TaskTracker::default(),
+            end: CancellationToken::default(),
+            patience,
+        }
+    }
+
     /// How many are open.
     pub fn open(&self) -> usize {
         self.tracker.len()
@@ -70,19 +81,19 @@ impl Tunnels {
     /// Opens a tunnel, until either side ends it or `ending` has come, if it may; `hold` is kept until
     /// then.
     pub fn run(&self, tunnel: Tunnel, ending: Option<Ending>, hold: Option<Held>) {
-        let end = self.end.clone();
+        let (end, patience) = (self.end.clone(), self.patience);
         self.tracker.spawn(async move {
             let _hold = hold;
             tokio::select! {
                 () = end.cancelled() => {}
-                () = tunnel.carry(ending) => {}
+                () = tunnel.carry(ending, patience) => {}
             }
         });
     }
 }
 
 impl Tunnel {
-    async fn carry(self, ending: Option<Ending>) {
+    async fn carry(self, ending: Option<Ending>, patience: Duration) {
         let _place = self.place;
         let Ok((client, upstream)) = tokio::try_join!(self.client, self.upstream) else {
             return;
@@ -90,7 +101,7 @@ impl Tunnel {
         let mut way = Way {
             client: TokioIo::new(client),
             upstream: TokioIo::new(upstream),
-            down: Flow::default(),
+            down: Flow::watched(patience),
             up: Flow::default(),
         };
         let Some(ending) = ending else {
@@ -202,6 +213,39 @@ struct Flow {
     read: usize,
     frames: Frames,
     stage: Stage,
+    watch: Watch,
+}
+
+/// Looks after a writer that takes nothing.
+#[derive(Default)]
+struct Watch {
+    /// How long it may, if there is an end to it.
+    patience: Option<Duration>,
+    /// Runs while it does.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    /// Passes on what came of a write, unless nothing has come of any for too long.
+    // SECURITY: a client in HTTP/2 can read from its socket and let this one stream stand still.
+    fn unless_stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let patience = match self.patience {
+            Some(patience) if outcome.is_pending() => patience,
+            _ => {
+                self.stalled = None;
+                return outcome;
+            }
+        };
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -214,6 +258,17 @@ enum Stage {
 }
 
 impl Flow {
+    /// A direction in which the writer may take nothing for as long as `patience`.
+    fn watched(patience: Duration) -> Self {
+        Self {
+            watch: Watch {
+                patience: Some(patience),
+                stalled: None,
+            },
+            ..Self::default()
+        }
+    }
+
     /// Carries on until the reader has ended and the writer knows.
     fn poll(
         &mut self,
@@ -229,7 +284,8 @@ impl Flow {
                 Poll::Ready(()) => {}
                 Poll::Pending => {
                     // What waits in a buffer on the way would wait for the next piece.
-                    ready!(Pin::new(to).poll_flush(cx))?;
+                    let flushed = Pin::new(to).poll_flush(cx);
+                    ready!(self.watch.unless_stalled(cx, flushed))?;
                     return Poll::Pending;
                 }
             }
@@ -294,7 +350,8 @@ impl Flow {
     ) -> Poll<io::Result<()>> {
         let rest = self.piece.get(self.written..self.read).unwrap_or_default();
         let rest = rest.get(..most).unwrap_or(rest);
-        let count = ready!(Pin::new(to).poll_write(cx, rest))?;
+        let written = Pin::new(to).poll_write(cx, rest);
+        let count = ready!(self.watch.unless_stalled(cx, written))?;
         if count == 0 && !rest.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

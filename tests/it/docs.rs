@@ -250,6 +250,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "upstream",
                 "upstreams",
                 "limits",
+                "http2",
                 "admin",
                 "ext-authz",
                 "forward-auth",

@@ -26,6 +26,7 @@ mod forwarding;
 mod frontend_api;
 mod gate;
 mod house;
+mod http2;
 mod identity;
 mod injection;
 mod keys;

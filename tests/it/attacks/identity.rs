@@ -3,10 +3,11 @@
 use clerk_gate::core::identity_headers::{IDENTITY_HEADERS, MappedHeader};
 use clerk_gate::core::policy::CredentialUse;
 use clerk_gate::core::requirement::Requirement;
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::json;
 
 use super::{Case, assert_none, table};
+use crate::support::http2::{Connection, full, with_trailers};
 use crate::support::upstream::Received;
 use crate::support::{World, raw, route, usual_routes};
 
@@ -26,7 +27,10 @@ async fn world() -> World {
         })
         .collect();
     World::with(routes)
-        .configure(|config| config.identity.headers = headers)
+        .configure(|config| {
+            config.identity.headers = headers;
+            config.http2.cleartext = true;
+        })
         .start()
         .await
 }
@@ -114,4 +118,68 @@ async fn no_header_of_a_client_says_who_it_is() {
         }
     }
     assert_none(&faults);
+}
+
+/// The lines of a case as HTTP/2 has them, if it can have them: in small letters, and none about the
+/// connection.
+fn in_http2(case: &Case) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in case.input.split(|byte| *byte == b'\n') {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..at]).ok()?;
+        let value = HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?;
+        if name == "connection" {
+            return None;
+        }
+        headers.append(name, value);
+    }
+    Some(headers)
+}
+
+#[tokio::test]
+async fn no_header_of_a_client_says_who_it_is_over_http_2_either() {
+    let world = world().await;
+    let mel = world.clerk.sign_in("mel", None);
+    let claims = json!({ "email": MAPPED[0].1, "team": MAPPED[1].1 });
+    let token = world.clerk.mint(&mel.session_id, &claims);
+    let bearer: HeaderValue = format!("Bearer {token}").parse().unwrap();
+    let mut faults = Vec::new();
+    let (mut asked, mut left_out) = (0, 0);
+    for case in table("identity.txt", 150) {
+        // What is refused in HTTP/1.1 is refused for how its bytes are written.
+        let headers = in_http2(&case).filter(|_| case.expected.is_empty());
+        let Some(headers) = headers else {
+            left_out += 1;
+            continue;
+        };
+        let mut client = Connection::open(world.gate).await;
+        for (target, member) in [("/public/x", None), ("/members", Some(&*mel.user_id))] {
+            let mut request = client.request(Method::POST, target);
+            if case.group == "trailers" {
+                let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+                let names = names.join(", ").parse().unwrap();
+                request.headers_mut().insert("trailer", names);
+                *request.body_mut() = with_trailers(b"body", headers.clone());
+            } else {
+                request.headers_mut().extend(headers.clone());
+                *request.body_mut() = full("body");
+            }
+            if member.is_some() {
+                request
+                    .headers_mut()
+                    .insert("authorization", bearer.clone());
+            }
+            let answer = client.ask(request).await;
+            let received = world.upstream.take_received();
+            asked += 1;
+            match received.as_slice() {
+                [received] => faults.extend(lie(received, member).map(|lie| case.fault(lie))),
+                _ => faults.push(case.fault(format!("{} {}", answer.status, received.len()))),
+            }
+        }
+        client.ended.abort();
+    }
+    assert_none(&faults);
+    println!("identity.txt over HTTP/2: {asked} asked, {left_out} cases left out");
+    assert!(asked >= 200, "only {asked}");
 }

@@ -4,6 +4,7 @@
 mod authenticate;
 mod doors;
 mod ext_authz;
+mod http2;
 mod present;
 mod protect;
 
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::support::http2::ask_as;
 use crate::support::rows::{self, FakeApi};
 use crate::support::upstream::{Received, RecordingUpstream};
 use crate::support::{Answer, ask, config_of};
@@ -63,6 +65,18 @@ impl Replay {
         Some((answer, self.upstream.take_received()))
     }
 
+    /// The same in HTTP/2.
+    async fn send_in_http2(
+        &mut self,
+        row: &Value,
+        route: &Route,
+    ) -> Option<(Answer, Vec<Received>)> {
+        let gate = self.gate(row, route).await?;
+        let answer = ask_as(gate, &request(row)).await;
+        let answer = answer.expect("a request that HTTP/2 has too");
+        Some((answer, self.upstream.take_received()))
+    }
+
     async fn gate(&mut self, row: &Value, route: &Route) -> Option<SocketAddr> {
         let (origin, trusted) = origin(row);
         let key = format!("{origin} {trusted} {} {:?}", row["options"], route);
@@ -95,6 +109,7 @@ impl Replay {
             config.edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         }
         config.admin_listen = None;
+        config.http2.cleartext = true;
         config.forward_auth = Some(crate::support::doors(&["127.0.0.1"], None));
         config.ext_authz = Some(crate::support::doors(&["127.0.0.1"], None));
         config.clerk.api_url = format!("http://{}", self.api).parse().unwrap();

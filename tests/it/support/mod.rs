@@ -2,6 +2,7 @@
 //! ports of their own, with a clock that is handed in.
 
 pub mod browser;
+pub mod http2;
 pub mod invariants;
 pub mod log;
 pub mod pages;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use clerk_gate::clerk::webhooks::WebhookSecrets;
 use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
-    ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, IdentityConfig, KeySource, Limits,
-    ListenAddress, Listening, LogConfig, LogFormat, LogLevel, Protocol, UpstreamConfig,
+    ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, Http2Config, IdentityConfig,
+    KeySource, Limits, ListenAddress, Listening, LogConfig, LogFormat, LogLevel, Protocol,
+    UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -366,6 +368,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             write_timeout: Duration::from_secs(10),
             connections: 1000,
         },
+        http2: Http2Config::default(),
         pages_prefix: "/_gate/".to_owned(),
         webhooks: None,
         store: None,

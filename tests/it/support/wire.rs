@@ -157,10 +157,14 @@ impl Wire {
 
     /// Sends without end until nobody takes any more; how many bytes were taken, `most` at most.
     pub async fn fill(&mut self, most: usize) -> usize {
-        let piece = vec![b'x'; 64 * 1024];
+        self.fill_with(&vec![b'x'; 64 * 1024], most).await
+    }
+
+    /// The same, with these bytes over and over.
+    pub async fn fill_with(&mut self, piece: &[u8], most: usize) -> usize {
         let mut taken = 0;
         while taken < most {
-            let sending = self.stream.write(&piece);
+            let sending = self.stream.write(piece);
             match tokio::time::timeout(Duration::from_secs(1), sending).await {
                 Ok(Ok(count)) => taken += count,
                 Ok(Err(_)) | Err(_) => break,

@@ -1,0 +1,246 @@
+//! The streams of one connection in HTTP/2: how many there are, whether anybody takes what they bring,
+//! and whether they are asked for in earnest.
+//!
+//! A connection in HTTP/1.1 that nobody reads from is noticed by its socket (`seat`). Here a client can
+//! read from the socket and let one stream stand still for ever.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::debug;
+
+/// So many requests may be given up before anybody counts how many were not.
+const GIVEN_UP: u64 = 100;
+
+/// The streams of a connection. It is also what runs them.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    count: watch::Sender<Count>,
+    patience: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Requests whose answer has not been handed over to the last byte.
+    requests: usize,
+    /// Tunnels that are open.
+    tunnels: usize,
+    /// Requests ever.
+    ever: u64,
+    /// Those that were given up before they were answered.
+    given_up: u64,
+}
+
+impl Streams {
+    /// None yet. One whose client takes nothing of its answer for as long as `patience` is cut off.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            count: watch::Sender::new(Count::default()),
+            patience,
+        }
+    }
+
+    /// Counts a request.
+    pub(super) fn begin(&self) -> OneRequest {
+        self.count.send_modify(|count| count.ever += 1);
+        OneRequest {
+            count: self.count.clone(),
+            is_answered: false,
+        }
+    }
+
+    /// Returns once there has been no stream for as long as `patience`.
+    pub(super) async fn idle(&self, patience: Duration) {
+        let mut count = self.count.subscribe();
+        loop {
+            // INVARIANT: the sender is here.
+            let _ = count
+                .wait_for(|count| count.requests == 0 && count.tunnels == 0)
+                .await;
+            if tokio::time::timeout(patience, count.changed())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Returns once there are tunnels and nothing else.
+    pub(super) async fn only_tunnels(&self) {
+        let mut count = self.count.subscribe();
+        let _ = count
+            .wait_for(|count| count.requests == 0 && count.tunnels > 0)
+            .await;
+    }
+
+    /// Returns once most requests are asked only to be given up.
+    // SECURITY: a request that is reset at once takes no place among the streams, and costs a verdict
+    // all the same.
+    pub(super) async fn abused(&self) {
+        let mut count = self.count.subscribe();
+        let _ = count
+            .wait_for(|count| count.given_up >= GIVEN_UP && count.given_up * 2 > count.ever)
+            .await;
+    }
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(super) struct OneRequest {
+    count: watch::Sender<Count>,
+    is_answered: bool,
+}
+
+impl OneRequest {
+    /// Notes that it has been answered, and looks after what is sent.
+    pub(super) fn answered<B>(mut self, response: Response<B>) -> Response<Sent<B>> {
+        self.is_answered = true;
+        response.map(Sent)
+    }
+}
+
+impl Drop for OneRequest {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.count.send_modify(|count| count.given_up += 1);
+        }
+    }
+}
+
+/// A task, as long as it runs.
+struct OneTask {
+    count: watch::Sender<Count>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Answers a request.
+    Request,
+    /// Carries what goes to the client of a tunnel.
+    Tunnel,
+}
+
+impl OneTask {
+    fn begin(count: &watch::Sender<Count>, kind: Kind) -> Self {
+        count.send_modify(|count| *count.of(kind) += 1);
+        Self {
+            count: count.clone(),
+            kind,
+        }
+    }
+}
+
+impl Drop for OneTask {
+    fn drop(&mut self) {
+        self.count.send_modify(|count| *count.of(self.kind) -= 1);
+    }
+}
+
+impl Count {
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Request => &mut self.requests,
+            Kind::Tunnel => &mut self.tunnels,
+        }
+    }
+}
+
+thread_local! {
+    /// What this thread has found out of the stream that it works at, if it works at one.
+    static AT: Cell<Option<Seen>> = const { Cell::new(None) };
+}
+
+/// What the body of a stream's answer came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Nobody has looked at it.
+    Unseen,
+    /// It gave something, which has to be taken before it is asked for more.
+    Piece,
+    /// It has nothing for the moment, or nothing any more.
+    Nothing,
+}
+
+/// The body of an answer, which tells the task that sends it what it waits for.
+#[derive(Debug)]
+pub(super) struct Sent<B>(B);
+
+impl<B: Body + Unpin> Body for Sent<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let polled = Pin::new(&mut self.get_mut().0).poll_frame(cx);
+        AT.set(Some(match polled {
+            Poll::Ready(Some(Ok(_))) => Seen::Piece,
+            Poll::Ready(_) | Poll::Pending => Seen::Nothing,
+        }));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        // A tunnel begins while the request for it is answered.
+        let kind = match AT.get() {
+            Some(_) => Kind::Tunnel,
+            None => Kind::Request,
+        };
+        let task = OneTask::begin(&self.count, kind);
+        let patience = self.patience;
+        tokio::spawn(async move {
+            let _task = task;
+            let mut stream = std::pin::pin!(stream);
+            let mut stalled = std::pin::pin!(None);
+            std::future::poll_fn(|cx| {
+                AT.set(Some(Seen::Unseen));
+                let polled = stream.as_mut().poll(cx);
+                let seen = AT.take();
+                if polled.is_ready() {
+                    return polled;
+                }
+                match seen {
+                    // Whatever was before this piece has been taken.
+                    Some(Seen::Piece) => {
+                        let late = Instant::now() + patience;
+                        stalled.set(Some(tokio::time::sleep_until(late)));
+                    }
+                    Some(Seen::Nothing) => stalled.set(None),
+                    Some(Seen::Unseen) | None => {}
+                }
+                let Some(stalled) = stalled.as_mut().as_pin_mut() else {
+                    return Poll::Pending;
+                };
+                let late = stalled.poll(cx);
+                if late.is_ready() {
+                    debug!("a stream of which nobody takes anything is cut off");
+                }
+                late
+            })
+            .await;
+        });
+    }
+}

@@ -1,0 +1,360 @@
+//! What one connection may cost, and how it ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+
+use super::{world, world_with};
+use crate::support::http2::{Body, Connection, full, in_time, none, whole};
+use crate::support::wire::{Wire, WireUpstream};
+
+/// How long anything may take before a test gives up.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+const SOON: Duration = Duration::from_millis(400);
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A body that begins and never goes on.
+fn begun() -> Body {
+    let begin = http_body::Frame::data(Bytes::from_static(b"begun"));
+    let begin = futures_util::stream::iter([Ok(begin)]);
+    let frames = futures_util::StreamExt::chain(begin, futures_util::stream::pending());
+    BodyExt::boxed(StreamBody::new(frames))
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_cut_off_and_the_others_go_on() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| {
+        world
+            .before(address)
+            .configure(|config| config.limits.write_timeout = SOON)
+    })
+    .await;
+    let mut client = Connection::open(world.gate).await;
+    let request = client.get("/public/large");
+    let answering = async {
+        let mut server = upstream.accept().await;
+        server.head().await;
+        let length = 64 * 1024 * 1024;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        server.send(head).await;
+        server.fill(length).await;
+        server
+    };
+    let (unread, mut server) = tokio::join!(client.send(request), answering);
+    let unread = unread.unwrap();
+    assert!(server.heard(DEADLINE).await.1, "the upstream is let go of");
+    let request = client.get("/public/x");
+    let answering = async {
+        let mut server = upstream.accept().await;
+        server.head().await;
+        server.send(OK).await;
+    };
+    let (answer, ()) = tokio::join!(client.send(request), answering);
+    assert_eq!(whole(answer.unwrap()).await.body, "ok");
+    let rest = in_time(unread.into_body().collect()).await;
+    assert!(rest.is_err(), "half a body is not taken for a whole one");
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_the_application_is_not_cut_off() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| {
+        world
+            .before(address)
+            .configure(|config| config.limits.write_timeout = SOON)
+    })
+    .await;
+    let mut client = Connection::open(world.gate).await;
+    let request = client.get("/public/events");
+    let answering = async {
+        let mut server = upstream.accept().await;
+        server.head().await;
+        server
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst")
+            .await;
+        server
+    };
+    let (answer, mut server) = tokio::join!(client.send(request), answering);
+    let mut body = answer.unwrap().into_body();
+    let frame = in_time(body.frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "first");
+    // Longer than a client may take nothing.
+    assert!(server.is_silent_for(3 * SOON).await, "the upstream is kept");
+    server.send("other").await;
+    let rest = in_time(body.collect()).await.unwrap().to_bytes();
+    assert_eq!(rest, "other");
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_too_long_is_refused() {
+    let world =
+        world_with(|world| world.configure(|config| config.limits.body_timeout = SOON)).await;
+    let mut client = Connection::open(world.gate).await;
+    let mut request = client.request(Method::POST, "/public/x");
+    *request.body_mut() = begun();
+    let answer = client.ask(request).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT, "{answer:?}");
+    assert_eq!(answer.code(), "body-timeout");
+    let received = world.upstream.received();
+    assert!(received.iter().all(|one| one.body == "(broken off)"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_in_either_form() {
+    let world =
+        world_with(|world| world.configure(|config| config.limits.body_bytes = Some(3))).await;
+    let mut client = Connection::open(world.gate).await;
+    let mut told = client.request(Method::POST, "/public/x");
+    *told.body_mut() = full("body");
+    let mut untold = client.request(Method::POST, "/public/x");
+    *untold.body_mut() = crate::support::http2::with_trailers(b"body", http::HeaderMap::new());
+    for request in [told, untold] {
+        let answer = client.ask(request).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{answer:?}");
+        assert_eq!(answer.code(), "body-too-large");
+    }
+    let received = world.upstream.received();
+    assert!(received.iter().all(|one| one.body == "(broken off)"));
+}
+
+#[tokio::test]
+async fn a_head_of_too_many_lines_or_bytes_is_refused_and_cookies_count_as_one_line() {
+    let world = world_with(|world| {
+        world.configure(|config| {
+            config.limits.head_count = 20;
+            config.limits.head_bytes = 8 * 1024;
+        })
+    })
+    .await;
+    let mut client = Connection::open(world.gate).await;
+    let mut lines = client.get("/public/x");
+    for _ in 0..30 {
+        let value = HeaderValue::from_static("1");
+        lines.headers_mut().append("x-one", value);
+    }
+    let mut bytes = client.get("/public/x");
+    let value = "x".repeat(9 * 1024).parse().unwrap();
+    bytes.headers_mut().insert("x-one", value);
+    for request in [lines, bytes] {
+        let answer = client.ask(request).await;
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    world.upstream.assert_untouched();
+    let mut crumbs = client.get("/public/x");
+    for number in 0..60 {
+        let crumb = format!("a{number}=1").parse().unwrap();
+        crumbs.headers_mut().append("cookie", crumb);
+    }
+    assert_eq!(client.ask(crumbs).await.status, StatusCode::OK);
+    let cookies = world.upstream.only().header("cookie").unwrap();
+    assert_eq!(cookies.split("; ").count(), 60);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_politely_and_one_that_waits_is_not() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| {
+        world
+            .before(address)
+            .configure(|config| config.limits.head_timeout = SOON)
+    })
+    .await;
+    let mut busy = Connection::open(world.gate).await;
+    let request = busy.get("/public/x");
+    let asking = busy.send(request);
+    let idling = async {
+        let mut server = upstream.accept().await;
+        server.head().await;
+        // Three of them, one after the other, idle away while the first one waits.
+        for _ in 0..3 {
+            let idle = Connection::open(world.gate).await;
+            let ended = in_time(idle.ended).await.unwrap();
+            assert!(ended.is_ok(), "it is told before it is closed: {ended:?}");
+        }
+        server.send(OK).await;
+    };
+    let (answer, ()) = tokio::join!(asking, idling);
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert!(in_time(busy.ended).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_preface_that_does_not_end_is_cut_off() {
+    let world =
+        world_with(|world| world.configure(|config| config.limits.head_timeout = SOON)).await;
+    for beginning in [
+        &b""[..],
+        b"P",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut wire = Wire::connect(world.gate).await;
+        wire.send(beginning).await;
+        assert!(wire.closes_within(DEADLINE).await, "{beginning:?}");
+    }
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn only_so_many_streams_are_open_at_once() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| {
+        world
+            .before(address)
+            .configure(|config| config.http2.max_streams = 2)
+    })
+    .await;
+    let mut client = Connection::open(world.gate).await;
+    // Its settings are known by then.
+    let request = client.get("/a%00b");
+    assert_eq!(client.ask(request).await.status, StatusCode::BAD_REQUEST);
+    let sender = &client.sender;
+    let ask = |target: &str| {
+        let (mut sender, request) = (sender.clone(), client.get(target));
+        tokio::spawn(async move { sender.send_request(request).await.unwrap().status() })
+    };
+    let answers = [ask("/public/1"), ask("/public/2"), ask("/public/3")];
+    let (mut one, mut two) = (upstream.accept().await, upstream.accept().await);
+    one.head().await;
+    two.head().await;
+    upstream.assert_nobody_waits().await;
+    one.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        .await;
+    let mut three = upstream.accept().await;
+    three.head().await;
+    for wire in [&mut two, &mut three] {
+        wire.send(OK).await;
+    }
+    for answer in answers {
+        assert_eq!(in_time(answer).await.unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_stops_says_so_and_finishes_what_is_open() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| world.before(address)).await;
+    let mut client = Connection::open(world.gate).await;
+    let idle = Connection::open(world.gate).await;
+    let request = client.get("/public/x");
+    let finishing = async {
+        let mut server = upstream.accept().await;
+        server.head().await;
+        server
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfi")
+            .await;
+        world.begin_to_stop();
+        assert!(in_time(idle.ended).await.unwrap().is_ok());
+        server.send("ne").await;
+    };
+    let asking = async { whole(client.send(request).await.unwrap()).await };
+    let (answer, ()) = tokio::join!(asking, finishing);
+    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "fine"));
+    assert!(in_time(client.ended).await.unwrap().is_ok());
+    in_time(world.stop()).await;
+}
+
+#[tokio::test]
+async fn what_the_application_reports_behind_its_body_arrives() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| world.before(address)).await;
+    let mut client = Connection::open(world.gate).await;
+    let mut request = client.get("/public/x");
+    let trailers = HeaderValue::from_static("trailers");
+    request.headers_mut().insert("te", trailers);
+    let answering = async {
+        let mut server = upstream.accept().await;
+        let head = server.head().await;
+        assert!(head.contains("te: trailers\r\n"), "{head}");
+        server
+            .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-own\r\nkeep-alive: timeout=1\r\n\r\n")
+            .await;
+        server
+            .send("2\r\nok\r\n0\r\nx-own: 1\r\nx-clerk-auth-status: forged\r\n\r\n")
+            .await;
+    };
+    let (answer, ()) = tokio::join!(client.send(request), answering);
+    let answer = whole(answer.unwrap()).await;
+    assert_eq!(answer.body, "ok");
+    assert_eq!(answer.header("x-own"), Some("1"));
+    for gone in ["keep-alive", "transfer-encoding", "x-clerk-auth-status"] {
+        assert_eq!(answer.header(gone), None, "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_gives_up_what_it_asks_for_is_closed() {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| world.before(address)).await;
+    let client = Connection::open(world.gate).await;
+    let (mut asked, mut unanswered) = (0, Vec::new());
+    while !client.ended.is_finished() && asked < 300 {
+        let mut sender = client.sender.clone();
+        let request = client.get("/public/x");
+        let asking = tokio::spawn(async move { sender.send_request(request).await.is_ok() });
+        let ended = async {
+            while !client.ended.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            mut server = upstream.accept() => { server.next_head().await;
+                unanswered.push(server); }
+            () = ended => {}
+        }
+        asking.abort();
+        asked += 1;
+    }
+    assert!((100..300).contains(&asked), "{asked} requests");
+}
+
+#[tokio::test]
+async fn a_connection_that_changes_its_mind_now_and_then_is_kept() {
+    let world = world_with(|world| {
+        world
+            .clerk(|_| {})
+            .configure(|config| config.limits.head_count = 200)
+    })
+    .await;
+    world
+        .upstream
+        .answers(|_| Response::new(Bytes::from_static(b"ok")));
+    let mut client = Connection::open(world.gate).await;
+    for number in 0..400 {
+        let request = client.get("/public/x");
+        if number % 3 == 0 {
+            let mut sender = client.sender.clone();
+            in_time(sender.ready()).await.unwrap();
+            drop(sender.send_request(request));
+        } else {
+            assert_eq!(client.ask(request).await.status, StatusCode::OK);
+        }
+    }
+    assert!(!client.ended.is_finished());
+}
+
+#[tokio::test]
+async fn a_request_that_asks_for_the_whole_server_or_for_a_tunnel_of_bytes_is_refused() {
+    let world = world().await;
+    let mut client = Connection::open(world.gate).await;
+    let mut request = client.request(Method::CONNECT, "/");
+    *request.uri_mut() = format!("localhost:{}", world.gate.port()).parse().unwrap();
+    *request.body_mut() = none();
+    let answer = client.ask(request).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+    assert_eq!(answer.code(), "target-unsupported");
+    world.upstream.assert_untouched();
+}
