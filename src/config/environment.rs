@@ -113,8 +113,10 @@ pub(super) fn variable(path: &[&str]) -> String {
 /// The variable that was probably meant, if this one sets no key. `None` too for one that does: what is
 /// wrong is then in its value.
 pub(super) fn nearest(name: &str) -> Option<String> {
-    let known = variables();
-    if known.iter().any(|known| known == name) {
+    let (known, free) = variables();
+    // Below a table whose keys are free, what is wrong is told by its own keys.
+    let below = |table: &String| name.starts_with(table.as_str());
+    if known.iter().any(|known| known == name) || free.iter().any(below) {
         return None;
     }
     // Tables and words are told apart by one sign, which is easily forgotten.
@@ -132,18 +134,22 @@ pub(super) fn nearest(name: &str) -> Option<String> {
         .map(|(_, known)| known)
 }
 
-/// Every variable that sets a key, but for those below tables whose keys are free.
-fn variables() -> Vec<String> {
-    fn below(table: &str, path: &[&str], tables: &Tables, found: &mut Vec<String>) {
+/// Every variable that sets a key, and what those begin with that are below a table whose keys are free.
+fn variables() -> (Vec<String>, Vec<String>) {
+    type Found = (Vec<String>, Vec<String>);
+    fn below(table: &str, path: &[&str], tables: &Tables, found: &mut Found) {
         let Some(asked) = tables.get(table) else {
             return;
         };
+        if asked.free.is_some() {
+            found.1.push(variable(path) + "__");
+        }
         if let Some(other) = &asked.same_as {
             return below(other, path, tables, found);
         }
         for (key, shapes) in &asked.keys {
             let path: Vec<&str> = path.iter().copied().chain([*key]).collect();
-            found.push(variable(&path));
+            found.0.push(variable(&path));
             for shape in shapes {
                 if let Shape::Table(inner) = shape {
                     below(inner, &path, tables, found);
@@ -151,7 +157,7 @@ fn variables() -> Vec<String> {
             }
         }
     }
-    let mut found = Vec::new();
+    let mut found = Found::default();
     below("", &[], &load::survey(), &mut found);
     found
 }
