@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::settings::Settings;
-use super::{Ending, complain, hand_out};
+use super::{Ending, complain, hand_out, window};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment};
 use crate::core::decide::Inputs;
@@ -22,9 +22,25 @@ use crate::server;
 #[derive(Args, Debug)]
 pub(super) struct Explain {
     /// The method, such as GET
-    method: Method,
+    #[arg(required_unless_present = "request_id")]
+    method: Option<Method>,
     /// The path with its query, or a whole address
-    target: Uri,
+    #[arg(required_unless_present = "request_id")]
+    target: Option<Uri>,
+    /// A request that a running gate has decided about, by the id in its log and in the answer
+    #[arg(long, value_name = "ID", conflicts_with_all = [
+        "method", "target", "sender", "cookie", "bearer", "headers", "program", "publishable_key",
+        "upstream", "listen",
+    ])]
+    request_id: Option<String>,
+    /// The admin listener of that gate
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "request_id",
+        default_value = "http://127.0.0.1:9901"
+    )]
+    admin: Uri,
     /// As whom: `nobody`, `user_1,org:member,permission=org:x:read,plan=…,feature=…,verified=5m`, or
     /// `token=api_key,user_1,scope=…`
     #[arg(long = "as", value_name = "WHO", conflicts_with_all = ["cookie", "bearer"])]
@@ -50,6 +66,21 @@ pub(super) struct Explain {
 
 /// Explains on standard output. Nothing is asked of Clerk but its keys, and those only for a token.
 pub(super) async fn explain(explain: &Explain, environment: &Environment) -> Ending {
+    if let Some(id) = &explain.request_id {
+        return recall(id, &explain.admin, explain.json).await;
+    }
+    let (Some(method), Some(target)) = (&explain.method, &explain.target) else {
+        complain(
+            "say which request: its method and its path, or `--request-id`",
+            None,
+        );
+        return Ending::Misused;
+    };
+    let written = Written {
+        method,
+        target,
+        explain,
+    };
     let found = match explain.settings.load(environment) {
         Ok(found) => found,
         Err(ending) => return ending,
@@ -65,7 +96,7 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
     let now_ms = clock.now_ms();
     let sender = explain.sender.as_deref().map(config::parse_persona);
     let asked = sender.transpose().and_then(|sender| {
-        let headers = explain.headers(sender.as_ref(), &snapshot, now_ms)?;
+        let headers = written.headers(sender.as_ref(), &snapshot, now_ms)?;
         Ok((sender, headers))
     });
     let (sender, headers) = match asked {
@@ -76,7 +107,7 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
         }
     };
     let trust = sender.as_ref().map_or(Trust::Nobody, Trust::Sender);
-    let explanation = explain.rehearse(trust, &snapshot, &headers, now_ms).await;
+    let explanation = written.rehearse(trust, &snapshot, &headers, now_ms).await;
     let text = if explain.json {
         format!("{:#}\n", explanation.to_json())
     } else {
@@ -85,7 +116,52 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
     hand_out(text.as_bytes())
 }
 
-impl Explain {
+/// What a running gate keeps of a request of this id, explained by that gate.
+async fn recall(id: &str, admin: &Uri, json: bool) -> Ending {
+    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    let page = if json { "explain.json" } else { "explain" };
+    let base = admin.to_string();
+    let address = format!("{}/{page}?request-id={id}", base.trim_end_matches('/'));
+    let why = match address.parse() {
+        Ok(address) => match window::ask(&address).await {
+            Ok((StatusCode::OK, text)) if json => return hand_out(&pretty(&text)),
+            Ok((StatusCode::OK, text)) => return hand_out(&text),
+            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decision") => {
+                complain(
+                    &format!("`{admin}` keeps no decision of this request id"),
+                    Some(
+                        "it may be too old: `[admin] decisions` says how many of the last are kept",
+                    ),
+                );
+                return Ending::Failed;
+            }
+            Ok((status, _)) => format!("it answered {status}"),
+            Err(why) => why,
+        },
+        Err(_) => "this is no `http` address".to_owned(),
+    };
+    let hint = "name the admin listener of the gate: `--admin http://127.0.0.1:9901`";
+    complain(&format!("`{admin}` cannot be asked: {why}"), Some(hint));
+    Ending::Failed
+}
+
+/// JSON for people; what is none, as it is.
+fn pretty(text: &[u8]) -> Vec<u8> {
+    let value: Result<serde_json::Value, _> = serde_json::from_slice(text);
+    value.map_or_else(
+        |_| text.to_vec(),
+        |value| format!("{value:#}\n").into_bytes(),
+    )
+}
+
+/// A request as it is written on the command line.
+struct Written<'a> {
+    method: &'a Method,
+    target: &'a Uri,
+    explain: &'a Explain,
+}
+
+impl Written<'_> {
     /// The headers of the request: those that are asked for over those that are usual.
     fn headers(
         &self,
@@ -105,18 +181,18 @@ impl Explain {
             None => snapshot.edge.usual_host(),
         };
         set(HOST, &host)?;
-        if !self.program {
+        if !self.explain.program {
             set(ACCEPT, "text/html")?;
             set(HeaderName::from_static("sec-fetch-dest"), "document")?;
             set(HeaderName::from_static("sec-fetch-mode"), "navigate")?;
         }
-        if let Some(cookie) = &self.cookie {
+        if let Some(cookie) = &self.explain.cookie {
             set(COOKIE, cookie)?;
         }
-        if let Some(token) = &self.bearer {
+        if let Some(token) = &self.explain.bearer {
             set(AUTHORIZATION, &format!("Bearer {token}"))?;
         }
-        for line in &self.headers {
+        for line in &self.explain.headers {
             let (name, value) = line
                 .split_once(':')
                 .ok_or_else(|| format!("`--header {line}` is not `name: value`"))?;
@@ -143,8 +219,8 @@ impl Explain {
 
     fn wire<'w>(&'w self, headers: &'w HeaderMap) -> WireRequest<'w> {
         WireRequest {
-            method: &self.method,
-            target: &self.target,
+            method: self.method,
+            target: self.target,
             version: Version::HTTP_11,
             headers,
             peer: [127, 0, 0, 1].into(),

@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod settings;
 mod watch;
+mod window;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

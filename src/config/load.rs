@@ -14,7 +14,7 @@ use super::http2;
 use super::inject;
 use super::limit;
 use super::lints;
-use super::listen::{self, ListenAddress};
+use super::listen;
 use super::model::{Config, DoorConfig};
 use super::report::{Place, Problem, Problems, Report};
 use super::ride_through;
@@ -175,7 +175,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let upstreams = Some(upstreams.into_all(problems)).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
-        admin_listen: beside.admin,
+        admin_listen: beside.admin.listen,
+        decisions: beside.admin.decisions,
         forward_auth: beside.doors.map(|doors| doors.value),
         ext_authz: beside.check.map(|doors| doors.value),
         clerk: clerk.config,
@@ -251,7 +252,7 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
 
 /// Listeners beside the one for visitors.
 struct Beside {
-    admin: Option<ListenAddress>,
+    admin: settings::Admin,
     doors: Option<Placed<DoorConfig>>,
     check: Option<Placed<DoorConfig>>,
 }
@@ -281,7 +282,13 @@ fn addresses(
     let named = |listen| ("listen", listen);
     let visitors: Vec<_> = top.listen.addresses.iter().map(named).collect();
     let mut others = visitors.clone();
-    others.extend(beside.admin.iter().map(|admin| ("[admin] listen", admin)));
+    others.extend(
+        beside
+            .admin
+            .listen
+            .iter()
+            .map(|admin| ("[admin] listen", admin)),
+    );
     if let Some(doors) = &beside.doors {
         doors::address(Asked::OverHttp, doors, &others, problems);
         others.push(("[forward-auth] listen", &doors.value.listen));
@@ -289,7 +296,7 @@ fn addresses(
     if let Some(check) = &beside.check {
         doors::address(Asked::OverGrpc, check, &others, problems);
     }
-    if let Some(admin) = &beside.admin {
+    if let Some(admin) = &beside.admin.listen {
         let hint = "the operator's listener needs an address of its own, or `\"off\"`";
         let own = ("[admin] listen", admin);
         listen::apart(own, &Place::Nowhere, &visitors, hint, problems);

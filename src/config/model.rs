@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: Listening,
     /// Where the operator's window is; `None` if it is off.
     pub admin_listen: Option<ListenAddress>,
+    /// How many of the last decisions it shows.
+    pub decisions: usize,
     /// Where gateways ask for verdicts; `None` if they cannot.
     pub forward_auth: Option<DoorConfig>,
     /// Where Envoy asks for them over gRPC; `None` if it cannot.

@@ -117,15 +117,35 @@ pub(super) fn network(text: &str) -> Option<IpNet> {
         .filter(|net| net.prefix_len() < net.max_prefix_len() || peers::has_address(net.addr()))
 }
 
-/// Reads `[admin]`. `None` if it is off.
-pub(super) fn admin(mut section: Section<'_>) -> Option<ListenAddress> {
+/// What `[admin]` says.
+pub(super) struct Admin {
+    /// Where it is; `None` if it is off.
+    pub(super) listen: Option<ListenAddress>,
+    /// How many decisions are kept for it.
+    pub(super) decisions: usize,
+}
+
+/// How many decisions are kept where nothing is said.
+const USUAL_DECISIONS: usize = 1000;
+
+/// Reads `[admin]`.
+pub(super) fn admin(mut section: Section<'_>) -> Admin {
     let listen = section.parsed("listen", |text| match text {
         "off" => Ok(None),
         text => text.parse().map(Some),
     });
+    let decisions = section.integer("decisions", 0..=100_000);
     section.finish();
-    let usual = SocketAddr::from(([127, 0, 0, 1], 9901));
-    listen.map_or(Some(ListenAddress::Tcp(usual)), |read| read.value)
+    let usual = Some(ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9901))));
+    let listen = listen.map_or(usual, |read| read.value);
+    let decisions = decisions.and_then(|number| usize::try_from(number).ok());
+    Admin {
+        // Where nobody can look, there is nothing to keep.
+        decisions: listen
+            .as_ref()
+            .map_or(0, |_| decisions.unwrap_or(USUAL_DECISIONS)),
+        listen,
+    }
 }
 
 /// What `[pages]` says.

@@ -18,6 +18,7 @@ use super::persona::Sender;
 use super::policy::{Route, RouteMatch};
 use super::question::{MintFailure, Progress, Question, Slot, Stage, TokenAnswer, TokenStanding};
 use super::reason::{Reason, RefreshFailure};
+use super::recorded::Recorded;
 use super::reply;
 use super::requirement::{Caller, Person};
 use super::ride_through::{Reach, Recollection};
@@ -57,6 +58,7 @@ pub struct Rehearsal<'a, 'r> {
     trust: Trust<'a>,
     progress: Progress<'r>,
     left_out: Vec<Question>,
+    recorded: Vec<String>,
 }
 
 /// A rehearsal wants to know whether a signature is good, or is over.
@@ -76,6 +78,19 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             trust,
             progress: Progress::default(),
             left_out: Vec::new(),
+            recorded: Vec::new(),
+        }
+    }
+
+    /// A rehearsal of a request that was judged before, with the answers that there were then. Only what
+    /// nobody asked about then is a question.
+    pub fn again(inputs: Inputs<'a, 'r>, recorded: &Recorded) -> Self {
+        Self {
+            inputs,
+            trust: Trust::Nobody,
+            progress: recorded.progress(),
+            left_out: Vec::new(),
+            recorded: recorded.told(),
         }
     }
 
@@ -215,6 +230,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             relay: Relay::of(verdict),
             upstream,
             left_out: self.left_out.iter().copied().map(effect).collect(),
+            recorded: self.recorded,
         }
     }
 

@@ -128,6 +128,13 @@ impl Token {
         self.claims.get(name)
     }
 
+    /// The same token as if it did not have this claim.
+    pub(super) fn without(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.claims.remove(name);
+        other
+    }
+
     /// The claim called `name` if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.claim(name).and_then(Value::as_str)

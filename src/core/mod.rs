@@ -41,6 +41,7 @@ pub mod proxy_path;
 pub mod question;
 pub mod readings;
 pub mod reason;
+pub mod recorded;
 pub mod redirect;
 mod referrer;
 pub mod reply;

@@ -3,6 +3,8 @@
 //! `decide` never waits. It answers, or it asks; the gate finds out and calls again with the
 //! answer noted in [`Progress`]. A failure to find out is an answer too, and nothing is asked twice.
 
+mod keeping;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use super::policy::RouteMatch;
 use super::reason::{Reason, RefreshFailure};
 use super::ride_through::{Reach, Recollection};
 use super::verify::Signature;
+pub use keeping::COVERED;
 
 /// Something the core wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

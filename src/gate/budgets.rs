@@ -10,6 +10,7 @@ use super::meters::SnapshotMeters;
 use crate::core::budget::{self, Charge, Counts, Enforcement, Spending};
 use crate::core::decide::{self, Verdict};
 use crate::core::question::Progress;
+use crate::core::recorded::Recorded;
 use crate::store::{Beyond, InFlight, Lease, Store, Unavailable};
 
 /// A verdict, and what there is to it besides.
@@ -23,6 +24,8 @@ pub struct Ruling {
     pub limit: Option<Arc<str>>,
     /// What the verdict waited for, in order.
     pub effects: Vec<Effect>,
+    /// What it followed from, where decisions are kept.
+    pub recorded: Option<Arc<Recorded>>,
     /// What has to be kept until the exchange has ended.
     pub hold: Option<Arc<Hold>>,
 }
@@ -125,6 +128,7 @@ impl Budgets {
             fields,
             limit,
             effects: Vec::new(),
+            recorded: None,
             hold: (!leases.is_empty()).then(|| Arc::new(Hold { _leases: leases })),
         }
     }

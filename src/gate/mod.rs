@@ -46,12 +46,14 @@ use crate::core::jwt::Token;
 use crate::core::policy::Policy;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::{Reason, RefreshFailure};
+use crate::core::recorded::Recorded;
 use crate::core::reserved::Reserved;
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
 use crate::store::notices::{Hearing, Notices};
 use crate::store::outcomes::OutcomeKeys;
 use crate::store::{Lease, Memory, Store};
+use crate::telemetry::decisions::Decisions;
 use crate::telemetry::traces::Traces;
 use crate::upstream::Upstream;
 use crate::upstream::relay::FrontendApi;
@@ -160,6 +162,8 @@ pub struct Gate {
     pub meters: Meters,
     /// What is written down of requests, for others to look at.
     pub traces: Traces,
+    /// The last decisions, for who looks at the gate itself.
+    pub decisions: Arc<Decisions>,
     clock: SharedClock,
     denials: Arc<Denials>,
     live: Arc<Live>,
@@ -220,6 +224,7 @@ impl Gate {
             followed_keys: Arc::default(),
             meters,
             traces: Traces::default(),
+            decisions: Arc::default(),
         }
     }
 
@@ -285,7 +290,13 @@ impl Gate {
                     }
                     let meters = &snapshot.meters;
                     let ruling = Budgets::ruling(*verdict, &progress, meters, leases);
-                    return Ruling { effects, ..ruling };
+                    let kept = self.decisions.are_kept();
+                    let recorded = || Arc::new(Recorded::of(facts, &progress, inputs.now_ms));
+                    return Ruling {
+                        effects,
+                        recorded: kept.then(recorded),
+                        ..ruling
+                    };
                 }
                 Step::Ask(question) => {
                     let began = effects::takes_time(question).then(Instant::now);

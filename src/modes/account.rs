@@ -1,4 +1,7 @@
-//! The account of a request: its line in the log, its place among the counts, and its trace.
+//! The account of a request: its line in the log, its place among the counts and among the last decisions,
+//! and its trace.
+
+use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
@@ -12,12 +15,14 @@ use crate::core::reason::Reason;
 use crate::core::trace_context::Outbound;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::telemetry::access::{AccessLine, Action};
+use crate::telemetry::decisions::Entry;
 use crate::telemetry::requests::{Mode, UNREAD};
 use crate::telemetry::traces::{Kind, Part, Sender, Summary, Trace, Within};
 
 /// What is written down of a request that is under way.
 #[derive(Debug)]
 pub(super) struct Account<'g> {
+    gate: &'g Gate,
     counter: Counter<'g>,
     mode: Mode,
     began: Instant,
@@ -35,6 +40,7 @@ impl<'g> Account<'g> {
         sender: Sender,
     ) -> Self {
         Self {
+            gate,
             counter: Counter::of(gate, mode),
             mode,
             began,
@@ -58,6 +64,30 @@ impl<'g> Account<'g> {
     ) {
         self.counter.unread(reason, status);
         log_line::unread(line, reason, status);
+        let trace_id = self.trace_id();
+        if self.gate.decisions.are_kept() {
+            self.gate.decisions.keep(Entry {
+                at_ms: self.gate.now_ms(),
+                request_id: line.request_id.to_owned(),
+                mode: self.mode,
+                method: method.to_string(),
+                path: None,
+                host: None,
+                route: UNREAD.to_owned(),
+                decision: Action::Refuse,
+                reason: Some(reason.code().to_owned()),
+                reading: None,
+                user: None,
+                status,
+                upstream_status: None,
+                verdict: Duration::ZERO,
+                upstream: None,
+                total: self.began.elapsed(),
+                generation: snapshot.meters.generation,
+                trace: trace_id,
+                recorded: None,
+            });
+        }
         if let Some(trace) = self.trace.filter(Trace::is_written) {
             let summary = Summary {
                 method: known(method),
@@ -85,21 +115,61 @@ impl<'g> Account<'g> {
         self.counter
             .judged(line.verdict, snapshot, facts, ruling, outcome);
         log_line::judged(line, snapshot, facts, ruling, outcome);
+        let kept = self.gate.decisions.are_kept();
+        if !kept && self.trace_id().is_none() {
+            return;
+        }
+        let verdict = &ruling.verdict;
+        let route = counter::route_name(snapshot, facts, verdict);
+        let cause = verdict.cause.as_ref();
+        let failure = outcome.failure.map(|reason| reason.code().to_owned());
+        let reason = failure.or_else(|| cause.map(ToString::to_string));
+        if kept {
+            let found = verdict.route.as_ref();
+            let stricter = found.and_then(|found| found.stricter.first());
+            self.gate.decisions.keep(Entry {
+                at_ms: self.gate.now_ms(),
+                request_id: line.request_id.to_owned(),
+                mode: self.mode,
+                method: facts.method.to_string(),
+                path: Some(facts.path.to_string()),
+                host: Some(facts.host.to_string()),
+                route: route.to_owned(),
+                decision: outcome.decision,
+                reason: reason.clone(),
+                reading: stricter.map(|other| other.reading.kind.name()),
+                user: verdict.who.as_ref().map(|who| who.user.clone()),
+                status: outcome.status,
+                upstream_status: outcome.upstream_status,
+                verdict: line.verdict,
+                upstream: outcome.upstream,
+                total: self.began.elapsed(),
+                generation: snapshot.meters.generation,
+                trace: self.trace_id(),
+                recorded: ruling.recorded.clone(),
+            });
+        }
         if let Some(trace) = self.trace.filter(Trace::is_written) {
-            let cause = ruling.verdict.cause.as_ref();
-            let failure = outcome.failure.map(|reason| reason.code().to_owned());
             let summary = Summary {
                 method: known(facts.method),
-                route: counter::route_name(snapshot, facts, &ruling.verdict).to_owned(),
+                route: route.to_owned(),
                 mode: self.mode.name(),
                 decision: outcome.decision.name(),
-                reason: failure.or_else(|| cause.map(ToString::to_string)),
+                reason,
                 status: outcome.status,
                 request_id: line.request_id.to_owned(),
                 generation: snapshot.meters.generation,
             };
             trace.end(summary, parts(self.began, line, ruling, outcome));
         }
+    }
+}
+
+impl Account<'_> {
+    /// The trace, where it is written down.
+    fn trace_id(&self) -> Option<String> {
+        let trace = self.trace.as_ref().filter(|trace| trace.is_written())?;
+        Some(trace.id().to_string())
     }
 }
 

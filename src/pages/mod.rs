@@ -2,6 +2,7 @@
 //!
 //! Pages are small, work without JavaScript and carry a policy under which nothing else can load.
 
+mod decisions;
 mod notice;
 mod sessions;
 
@@ -31,18 +32,22 @@ use crate::upstream::UpstreamError;
 const STYLE: &str = include_str!("../../templates/page.css");
 
 /// The policy of every page: its own style and nothing else.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let style = style_source(STYLE);
+static POLICY: LazyLock<String> = LazyLock::new(|| policy_of(STYLE));
+
+/// The policy of a page that has this style.
+fn policy_of(style: &str) -> String {
+    let style = style_source(style);
     format!(
         "default-src 'none'; style-src {style}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
-});
+}
 
 /// How a policy names a style.
 fn style_source(style: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
     format!("'sha256-{}'", STANDARD.encode(digest.as_ref()))
 }
+pub use decisions::{DecisionsView, decisions, list, moment, plain};
 pub use sessions::{
     SessionsView, Unconfirmed, Word, revoked, sessions, signed_out, switched, token, unconfirmed,
 };

@@ -20,6 +20,7 @@ use super::proxy_protocol::ProxyPeers;
 use super::seat::Seated;
 use super::visitors::Visitors;
 use super::{grpc, http2};
+use crate::admin::InForce;
 use crate::config::Http2Config;
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
@@ -63,6 +64,12 @@ pub struct Service {
     pub proxies: ProxyPeers,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
+}
+
+impl InForce for Service {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
 }
 
 /// What is behind a listener.

@@ -62,6 +62,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
     let (traces, exporter) = assemble::traces(config, &gate.meters)?;
     let gate = gate.traced_by(traces);
+    gate.decisions.keep_at_most(config.decisions);
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
     let bind = |address| Listener::open(address, config.listen.unix_mode);
     let mut listeners = Vec::new();
@@ -136,6 +137,17 @@ pub fn snapshot(config: &Config, clock: &SharedClock) -> anyhow::Result<Snapshot
     assemble::snapshot(config, clock, None, &Meters::default())
 }
 
+/// What the operator's window shows of this.
+fn views(service: &Arc<Service>, ready: &Readiness) -> Views {
+    Views {
+        ready: ready.clone(),
+        injections: Arc::clone(&service.gate.injections),
+        metrics: metrics::page(service),
+        decisions: Arc::clone(&service.gate.decisions),
+        in_force: Arc::clone(service) as _,
+    }
+}
+
 /// How long what is left is closed for, where the deadline has passed.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -199,11 +211,7 @@ impl Bound {
             .iter()
             .map(|listener| listener.address().to_string())
             .collect();
-        let views = Views {
-            ready: ready.clone(),
-            injections: Arc::clone(&service.gate.injections),
-            metrics: metrics::page(&service),
-        };
+        let views = views(&service, &ready);
         let window = admin.map(|listener| {
             tokio::spawn(admin::serve(listener.connections(), views, done.clone()))
         });

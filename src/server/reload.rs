@@ -72,6 +72,7 @@ impl Reloader {
         let snapshot = assemble::snapshot(&config, &self.clock, Some(&before), meters)?;
         self.service.gate.follow_keys(&snapshot);
         self.service.snapshot.store(Arc::new(snapshot));
+        self.service.gate.decisions.keep_at_most(config.decisions);
         *running = config;
         info!("the configuration has been read again");
         Ok(())

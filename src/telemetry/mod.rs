@@ -1,10 +1,12 @@
 //! Logs: their format, and the one line that each request gets. Metrics: what is counted, and how that
-//! is written down. Traces: what is sent away of a share of requests.
+//! is written down. Traces: what is sent away of a share of requests. Decisions: what is kept of
+//! the last ones.
 //!
 //! A line holds ids and codes. It never holds a token, a cookie or a query: nothing here takes one. What
 //! is counted is told apart by names of the configuration and codes of the source alone.
 
 pub mod access;
+pub mod decisions;
 pub mod exposition;
 pub mod json;
 pub mod meters;

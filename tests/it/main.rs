@@ -18,6 +18,7 @@ mod cli_init;
 mod cli_shell;
 mod config;
 mod continuity;
+mod decisions;
 mod docs;
 mod doors;
 mod ended;

@@ -7,6 +7,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::core::decide::{Decision, RefusalKind, Standing, Verdict};
+use crate::core::identity_headers::IDENTITY_HEADERS;
+use crate::core::question::COVERED;
 use crate::core::reason::Reason;
 use crate::core::reply;
 
@@ -170,6 +172,8 @@ pub struct Explanation {
     pub upstream: Vec<(String, String)>,
     /// Effects that a running gate would have had, taken for failed here.
     pub left_out: Vec<&'static str>,
+    /// What was found out when it was judged, of a request that was; it counts here too.
+    pub recorded: Vec<String>,
 }
 
 impl Explanation {
@@ -195,6 +199,17 @@ impl Explanation {
             relay: None,
             upstream: Vec::new(),
             left_out: Vec::new(),
+            recorded: Vec::new(),
+        }
+    }
+
+    /// Covers what the application is told of a person beside what the gate always tells: claims that the
+    /// operator has chosen.
+    pub fn cover_claims(&mut self) {
+        for (name, value) in &mut self.upstream {
+            if !IDENTITY_HEADERS.iter().any(|known| known == name.as_str()) {
+                COVERED.clone_into(value);
+            }
         }
     }
 
@@ -231,6 +246,7 @@ impl Explanation {
             })),
             "upstream": upstream,
             "left_out": self.left_out,
+            "recorded": self.recorded,
         })
     }
 }
@@ -283,6 +299,9 @@ impl fmt::Display for Explanation {
                 "rides     up to {} s after the end of a token, while Clerk is out of reach",
                 most.as_secs()
             )?;
+        }
+        for answer in &self.recorded {
+            writeln!(f, "recorded  {answer}")?;
         }
         for effect in &self.left_out {
             writeln!(f, "left out  {effect}")?;

@@ -257,6 +257,11 @@ impl Trace<'_> {
         &self.told
     }
 
+    /// The id of the trace.
+    pub fn id(&self) -> TraceId {
+        self.id
+    }
+
     /// Whether anything is written down.
     pub fn is_written(&self) -> bool {
         self.written.is_some()

@@ -56,7 +56,7 @@ pub fn blocks() -> Vec<Block> {
 }
 
 /// Everything that cannot run here. A further one is a decision: write it down.
-const EXTERNAL: [(&str, &str, usize); 16] = [
+const EXTERNAL: [(&str, &str, usize); 17] = [
     ("docs/explanation/live-connections.md", "js", 1),
     ("docs/how-to/behind-caddy.md", "console", 1),
     ("docs/how-to/behind-envoy.md", "console", 2),
@@ -72,6 +72,7 @@ const EXTERNAL: [(&str, &str, usize); 16] = [
     ("docs/how-to/verify-the-assertion.md", "go", 1),
     ("docs/how-to/verify-the-assertion.md", "php", 1),
     ("docs/how-to/verify-the-assertion.md", "ruby", 1),
+    ("docs/how-to/why-was-it-refused.md", "console", 2),
     ("docs/how-to/with-compose.md", "console", 1),
 ];
 

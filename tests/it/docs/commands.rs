@@ -122,6 +122,10 @@ fn try_out(name: &str, words: &[String], configuration: &str) -> (i32, String) {
             command = program();
             command.current_dir(&folder).arg("check").args(&words[1..]);
         }
+        // It asks a gate that runs.
+        Some("explain") if words.iter().any(|word| word == "--request-id") => {
+            command.arg("--help");
+        }
         // Options are read before help is given.
         Some("dev" | "health") => {
             command.arg("--help");

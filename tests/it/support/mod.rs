@@ -326,6 +326,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             proxy_peers: Vec::new(),
         },
         admin_listen: Some(any),
+        decisions: 1000,
         forward_auth: None,
         ext_authz: None,
         clerk: clerk_config_of(instance),

@@ -1,5 +1,7 @@
-//! The operator's window: whether the process lives, whether it is ready, what is measured of it, and
-//! what became of pages that clerk-js was to be put into.
+//! The operator's window: whether the process lives, whether it is ready, what is measured of it, what was
+//! decided lately and why, and what became of pages that clerk-js was to be put into.
+
+mod decisions;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -22,7 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::core::origin::Host;
+use crate::gate::Snapshot;
+use crate::pages::Document;
 use crate::rewrite::Tally;
+use crate::telemetry::decisions::Decisions;
 use crate::telemetry::exposition::{Exposition, Notation};
 
 /// Whether requests are served.
@@ -50,6 +55,16 @@ pub struct Views {
     pub injections: Arc<Tally>,
     /// Everything that is measured.
     pub metrics: Exposition,
+    /// The last decisions.
+    pub decisions: Arc<Decisions>,
+    /// What they would be now.
+    pub in_force: Arc<dyn InForce>,
+}
+
+/// Knows what requests are judged by.
+pub trait InForce: fmt::Debug + Send + Sync {
+    /// What they are judged by at the moment.
+    fn snapshot(&self) -> Arc<Snapshot>;
 }
 
 /// Serves the window on these connections until `done` is called off.
@@ -94,6 +109,29 @@ pub async fn serve<C>(
     open.wait().await;
 }
 
+/// Where the last decisions are: a page of them and a list for programs, and why one was as it was.
+const DECISIONS: [&str; 4] = ["/decisions", "/decisions.json", "/explain", "/explain.json"];
+
+/// Everything that there is to see.
+const PATHS: [&str; 8] = [
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/injections",
+    DECISIONS[0],
+    DECISIONS[1],
+    DECISIONS[2],
+    DECISIONS[3],
+];
+
+/// A document of ours on its way out.
+fn of(document: Document) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(document.body));
+    *response.status_mut() = document.status;
+    *response.headers_mut() = document.headers;
+    response
+}
+
 fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
     // SECURITY: a page in the operator's browser must not reach the window under a name of its own
     // (DNS rebinding). Probes come by address, or by a name of this machine.
@@ -116,13 +154,17 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
             StatusCode::MISDIRECTED_REQUEST,
             "this listener answers to an address or to localhost only\n".into(),
         ),
-        "/livez" | "/readyz" | "/injections" | "/metrics"
-            if !matches!(*request.method(), Method::GET | Method::HEAD) =>
+        path if PATHS.contains(&path)
+            && !matches!(*request.method(), Method::GET | Method::HEAD) =>
         {
             (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method not allowed\n".into(),
             )
+        }
+        path if DECISIONS.contains(&path) => {
+            let document = decisions::answer(path, request.uri().query(), views);
+            return of(document);
         }
         "/livez" => (StatusCode::OK, "live\n".into()),
         "/readyz" if views.ready.is_ready() => (StatusCode::OK, "ready\n".into()),
@@ -144,7 +186,7 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
         }
         _ => (
             StatusCode::NOT_FOUND,
-            "there are `/livez`, `/readyz`, `/metrics` and `/injections`\n".into(),
+            "there are `/livez`, `/readyz`, `/metrics`, `/decisions` and `/injections`\n".into(),
         ),
     };
     let mut response = Response::new(Full::new(text));
