@@ -28,6 +28,7 @@ mod frontend_api;
 mod gate;
 mod house;
 mod http2;
+mod http2_frames;
 mod identity;
 mod injection;
 mod keys;
