@@ -45,7 +45,8 @@ async fn who_has_the_fewest_requests_gets_the_next() {
     for client in [&mut asked, &mut other] {
         client.send(get(&world, "/public/x")).await;
     }
-    slow.accept().await.head().await;
+    let mut held = slow.accept().await;
+    held.head().await;
     assert!(asked_or(&mut asked, &mut other).await.contains("200 OK"));
     assert_eq!(quick.take_received().len(), 1);
 }
