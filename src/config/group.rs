@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::health;
 use super::section::Section;
 use crate::upstream::group::{Balance, Ejection, GroupRules};
 
@@ -20,6 +21,7 @@ pub(super) fn read(section: &mut Section<'_>) -> GroupRules {
         balance: balance.map_or(Balance::RoundRobin, |balance| balance.value),
         max_in_flight: max_in_flight.and_then(|most| usize::try_from(most).ok()),
         ejection: ejection(section.section("ejection")),
+        health: health::read(section.section("health")),
     }
 }
 
@@ -39,7 +41,7 @@ fn ejection(mut section: Section<'_>) -> Option<Ejection> {
 }
 
 /// Reads statuses.
-fn statuses(
+pub(super) fn statuses(
     section: &mut Section<'_>,
     key: &'static str,
     range: RangeInclusive<i64>,

@@ -13,6 +13,7 @@ mod doors;
 mod environment;
 mod frontend_api_proxy;
 mod group;
+mod health;
 mod http2;
 mod inject;
 mod keys;

@@ -198,6 +198,8 @@ reasons! {
     UpstreamMalformed => "upstream-malformed", "the application gave an answer that cannot be understood";
     /// Each server of the upstream has as many requests as it takes.
     UpstreamFull => "upstream-full", "the application has as many requests as it takes; try again shortly";
+    /// No server of the upstream is well.
+    UpstreamUnhealthy => "upstream-unhealthy", "the application is not well at the moment; try again shortly";
     /// The gate is shutting down.
     ShuttingDown => "shutting-down", "the service is restarting";
 }

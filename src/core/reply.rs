@@ -255,6 +255,7 @@ fn request_status(reason: Reason) -> StatusCode {
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::ShuttingDown
         | Reason::UpstreamFull
+        | Reason::UpstreamUnhealthy
         | Reason::CookiesTooMany
         | Reason::JwkRemoteFailedToLoad
         | Reason::SecretKeyInvalid

@@ -425,6 +425,7 @@ fn kind_of(error: UpstreamError) -> RefusalKind {
         | UpstreamError::Protocol
         | UpstreamError::Malformed
         | UpstreamError::Full
+        | UpstreamError::Unhealthy
         | UpstreamError::Client(_) => RefusalKind::Request,
     }
 }

@@ -164,7 +164,9 @@ pub fn relay_failure(error: UpstreamError) -> Document {
         UpstreamError::Protocol | UpstreamError::Malformed => {
             "the answer of clerk's frontend api cannot be understood"
         }
-        UpstreamError::Full => "clerk's frontend api takes no more requests at the moment",
+        UpstreamError::Full | UpstreamError::Unhealthy => {
+            "clerk's frontend api takes no more requests at the moment"
+        }
         UpstreamError::Client(reason) | UpstreamError::Ended(reason) => reason.message(),
     };
     json_document(

@@ -28,6 +28,7 @@ use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::{self, Admission};
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
+use crate::upstream::health::Checks;
 
 /// How many header lines hyper takes unless it is told otherwise.
 const HEAD_COUNT_OF_HYPER: usize = 100;
@@ -62,6 +63,8 @@ pub struct Service {
     pub visitors: Visitors,
     /// Who passes connections of visitors on.
     pub proxies: ProxyPeers,
+    /// Checks of the health of servers.
+    pub checks: Checks,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
 }

@@ -86,6 +86,11 @@ const SERVER_EJECTIONS: Described<2> = described(
     ["upstream", "server"],
     "How often servers of the application were left out for requests that failed",
 );
+const SERVER_CHECKS: Described<3> = described(
+    "clerk_gate_upstream_checks",
+    ["upstream", "server", "outcome"],
+    "Checks of the health of servers of the application",
+);
 const RELAY: Described<0> = described(
     "clerk_gate_relay_seconds",
     [],
@@ -230,6 +235,14 @@ impl Readings {
             .iter()
             .map(|(name, standing)| (server(name), standing.meter.ejections.total()));
         sheet.counters(&SERVER_EJECTIONS, ejections)?;
+        let checks = ever.iter().flat_map(|(name, standing)| {
+            let checks = &standing.meter.checks;
+            [("passed", &checks.passed), ("failed", &checks.failed)].map(|(outcome, count)| {
+                let [upstream, server] = server(name);
+                ([upstream, server, outcome.into()], count.total())
+            })
+        });
+        sheet.counters(&SERVER_CHECKS, checks)?;
         let snapshot = self.0.snapshot.load();
         let used = || {
             let upstreams = snapshot.upstreams.iter();

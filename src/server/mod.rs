@@ -38,6 +38,7 @@ use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::Admission;
 use crate::telemetry::traces::Exporter;
 use crate::upstream::Tunnels;
+use crate::upstream::health::Checks;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
 use listen::Listener;
 use proxy_protocol::ProxyPeers;
@@ -117,6 +118,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         tunnels: Tunnels::new(limits.write_timeout),
         visitors: Visitors::default(),
         proxies: ProxyPeers::new(config.listen.proxy_peers.clone(), limits.head_timeout),
+        checks: Checks::default(),
         limits,
     });
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
@@ -246,6 +248,7 @@ impl Bound {
         if let Some(door) = &door {
             door.set_serving(true).await;
         }
+        service.checks.follow(&service.snapshot.load().upstreams);
         ready.set(true);
         info!(address = addresses.join(", "), "ready");
 

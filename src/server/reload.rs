@@ -71,6 +71,7 @@ impl Reloader {
         let meters = &self.service.gate.meters;
         let snapshot = assemble::snapshot(&config, &self.clock, Some(&before), meters)?;
         self.service.gate.follow_keys(&snapshot);
+        self.service.checks.follow(&snapshot.upstreams);
         self.service.snapshot.store(Arc::new(snapshot));
         self.service.gate.decisions.keep_at_most(config.decisions);
         *running = config;

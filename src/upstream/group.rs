@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tracing::warn;
 
 use super::address::ServerAddress;
 use super::body::ClientBody;
 use super::connector::{Connector, Tls};
 use super::head::HostRule;
+use super::health::{HealthCheck, Patient, Protocol};
 use super::pool::{Pool, SendError, UpstreamBody};
 use super::reuse::{ClientLine, Reuse};
 use super::standing::{Outcome, Place, ServerName, Standing};
@@ -30,6 +31,8 @@ pub struct GroupRules {
     pub max_in_flight: Option<usize>,
     /// When one is left out for its failures; `None` for never.
     pub ejection: Option<Ejection>,
+    /// How it is found out whether one is well; `None` where nobody asks.
+    pub health: Option<HealthCheck>,
 }
 
 impl Default for GroupRules {
@@ -38,6 +41,7 @@ impl Default for GroupRules {
             balance: Balance::RoundRobin,
             max_in_flight: None,
             ejection: Some(Ejection::default()),
+            health: None,
         }
     }
 }
@@ -75,6 +79,9 @@ impl Default for Ejection {
 /// A server.
 pub struct Server {
     name: ServerName,
+    address: ServerAddress,
+    tls: Option<Tls>,
+    times: UpstreamTimes,
     pub(super) host: HostRule,
     /// Connections that carry one request at a time.
     pool: Pool,
@@ -92,9 +99,12 @@ impl Server {
         times: UpstreamTimes,
         reuse: Reuse,
     ) -> Self {
-        let connector = Connector::new(address, tls, times.connect);
+        let connector = Connector::new(address.clone(), tls.clone(), times.connect);
         Self {
             name,
+            address,
+            tls,
+            times,
             host,
             pool: Pool::new(connector, times.idle, reuse),
             streams: None,
@@ -132,6 +142,25 @@ impl Server {
     /// What it goes by.
     pub fn name(&self) -> &ServerName {
         &self.name
+    }
+
+    /// What a check has to know of it.
+    pub(super) fn patient(&self) -> Patient {
+        let (address, tls) = (self.address.clone(), self.tls.clone());
+        let host = address.host().map(|host| host.to_string());
+        let host = host.and_then(|host| HeaderValue::try_from(host).ok());
+        let connector = Connector::new(address, tls, self.times.connect);
+        let (connector, protocol) = match &self.streams {
+            Some(_) => (connector.choosing(b"h2"), Protocol::Http2),
+            None => (connector, Protocol::Http1),
+        };
+        Patient {
+            connector,
+            protocol,
+            host: host.unwrap_or_else(|| HeaderValue::from_static("localhost")),
+            name: self.name.clone(),
+            standing: Arc::clone(&self.standing),
+        }
     }
 
     /// How it stands.
@@ -173,9 +202,15 @@ impl Group {
         if let [only] = self.servers.as_slice()
             && tried.is_empty()
         {
+            if !self.is_well(only) {
+                return Err(UpstreamError::Unhealthy);
+            }
             return self.seat(only).ok_or(UpstreamError::Full);
         }
         let mut candidates = self.open();
+        if candidates.is_empty() {
+            return Err(UpstreamError::Unhealthy);
+        }
         candidates.retain(|server| !tried.contains(&&server.name));
         if candidates.is_empty() {
             return Err(UpstreamError::Unreachable);
@@ -190,15 +225,25 @@ impl Group {
         seated.ok_or(UpstreamError::Full)
     }
 
-    /// The servers that are given requests. Where each has been left out for its failures, all of them
-    /// are: a server that may fail is worth more than none.
+    /// The servers that are given requests: those that are well. Where each of these has been left out
+    /// for its failures, all of them are: a server that may fail is worth more than none.
     fn open(&self) -> Vec<&Server> {
-        let all = || self.servers.iter();
-        let open: Vec<&Server> = all().filter(|server| !self.is_ejected(server)).collect();
+        let well = || self.servers.iter().filter(|server| self.is_well(server));
+        let open: Vec<&Server> = well().filter(|server| !self.is_ejected(server)).collect();
         if open.is_empty() {
-            return all().collect();
+            return well().collect();
         }
         open
+    }
+
+    /// How its servers are asked whether they are well, if they are.
+    pub(super) fn health(&self) -> Option<&HealthCheck> {
+        self.rules.health.as_ref()
+    }
+
+    /// Whether a server is well, as far as anybody asks.
+    pub(super) fn is_well(&self, server: &Server) -> bool {
+        self.rules.health.is_none() || server.standing.is_well()
     }
 
     /// Whether a server is left out for its failures.
@@ -226,7 +271,10 @@ impl Group {
                 | UpstreamError::Protocol
                 | UpstreamError::Malformed => true,
                 // Nobody can tell what the server would have answered.
-                UpstreamError::Client(_) | UpstreamError::Ended(_) | UpstreamError::Full => return,
+                UpstreamError::Client(_)
+                | UpstreamError::Ended(_)
+                | UpstreamError::Full
+                | UpstreamError::Unhealthy => return,
             },
         };
         if !failed {

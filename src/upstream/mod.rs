@@ -10,6 +10,7 @@ mod failure;
 pub mod frames;
 pub mod group;
 pub mod head;
+pub mod health;
 mod pool;
 pub mod relay;
 mod reuse;
@@ -95,6 +96,9 @@ pub enum UpstreamError {
     /// Each server has as many requests as it takes.
     #[error("the upstream has as many requests as it takes")]
     Full,
+    /// No server is well.
+    #[error("no server of the upstream is well")]
+    Unhealthy,
 }
 
 impl UpstreamError {
@@ -106,6 +110,7 @@ impl UpstreamError {
             Self::Protocol => Reason::UpstreamProtocol,
             Self::Malformed => Reason::UpstreamMalformed,
             Self::Full => Reason::UpstreamFull,
+            Self::Unhealthy => Reason::UpstreamUnhealthy,
             Self::Client(reason) | Self::Ended(reason) => reason,
         }
     }
@@ -197,7 +202,7 @@ impl Upstream {
 
     /// Whether a server of its own is given requests, as far as can be told.
     pub fn is_open(&self, server: &Server) -> bool {
-        !self.group.is_ejected(server)
+        self.group.is_well(server) && !self.group.is_ejected(server)
     }
 
     /// The same upstream, told under a signature what permits say has to be.

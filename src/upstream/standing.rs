@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::health::HealthCheck;
 use crate::telemetry::meters::{ANSWER_TIMES, Count, Times};
 
 /// How a server stands.
@@ -27,6 +28,10 @@ struct State {
     failures: u32,
     /// Until when it is left out for that.
     ejected: Option<Instant>,
+    /// Whether it is well; `None` while it has not been asked.
+    well: Option<bool>,
+    /// Checks in a row that said otherwise.
+    otherwise: u32,
 }
 
 /// A place among the requests that a server has at once, until this is dropped.
@@ -59,6 +64,42 @@ impl Standing {
     pub fn is_ejected(&self) -> bool {
         let ejected = self.state().ejected;
         ejected.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether it is well. One that was never asked is taken for well: a gate that has just been started
+    /// refuses nobody for that.
+    pub fn is_well(&self) -> bool {
+        self.state().well != Some(false)
+    }
+
+    /// Notes a check; whether it is well, if that has changed. The first check decides by itself.
+    pub(super) fn checked(&self, passed: bool, rule: &HealthCheck) -> Option<bool> {
+        let checks = &self.meter.checks;
+        if passed {
+            &checks.passed
+        } else {
+            &checks.failed
+        }
+        .add();
+        let mut state = self.state();
+        let before = state.well;
+        if before == Some(passed) {
+            state.otherwise = 0;
+            return None;
+        }
+        state.otherwise = state.otherwise.saturating_add(1);
+        let needed = if passed { rule.healthy } else { rule.unhealthy };
+        if before.is_some() && state.otherwise < needed {
+            return None;
+        }
+        state.well = Some(passed);
+        state.otherwise = 0;
+        if passed {
+            // What it failed at before it fell ill counts no more.
+            state.failures = 0;
+            state.ejected = None;
+        }
+        (before.is_some() || !passed).then_some(passed)
     }
 
     /// Notes that a request was answered as it should be.
@@ -129,7 +170,10 @@ impl Outcome {
             Self::Failed(UpstreamError::Timeout) => 6,
             Self::Failed(UpstreamError::Protocol | UpstreamError::Malformed) => 7,
             Self::Failed(
-                UpstreamError::Client(_) | UpstreamError::Ended(_) | UpstreamError::Full,
+                UpstreamError::Client(_)
+                | UpstreamError::Ended(_)
+                | UpstreamError::Full
+                | UpstreamError::Unhealthy,
             ) => return None,
         })
     }
@@ -143,6 +187,17 @@ pub struct ServerMeter {
     pub answers: Times,
     /// How often it was left out for its failures.
     pub ejections: Count,
+    /// Checks of its health.
+    pub checks: ChecksMeter,
+}
+
+/// What came of checks.
+#[derive(Debug, Default)]
+pub struct ChecksMeter {
+    /// They said that it is well.
+    pub passed: Count,
+    /// They did not.
+    pub failed: Count,
 }
 
 impl Default for ServerMeter {
@@ -151,6 +206,7 @@ impl Default for ServerMeter {
             outcomes: Default::default(),
             answers: Times::new(ANSWER_TIMES),
             ejections: Count::default(),
+            checks: ChecksMeter::default(),
         }
     }
 }

@@ -42,7 +42,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 30);
+    assert_eq!(exported.len(), 31);
 }
 
 /// Words in order, with commas between them.
@@ -86,6 +86,7 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
         ("cache_lookups_total", "outcome"),
         ("limit_charges_total", "outcome"),
         ("spans_total", "outcome"),
+        ("upstream_checks_total", "outcome"),
         ("connections", "listener"),
     ] {
         let exported = page.values(&format!("clerk_gate_{metric}"), label);
@@ -93,7 +94,7 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
     }
     let outcomes = clerk_gate::upstream::standing::Outcome::NAMES;
     assert_eq!(of("upstream_requests_total", "outcome"), outcomes);
-    assert_eq!(documented.len(), 10);
+    assert_eq!(documented.len(), 11);
 }
 
 /// The names of metrics in an expression of `PromQL`.

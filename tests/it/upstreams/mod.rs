@@ -1,6 +1,7 @@
 //! What is behind the gate: several servers, which of them is asked, and whom a connection serves.
 
 mod groups;
+mod health;
 mod places;
 mod reuse;
 mod troubles;
