@@ -27,6 +27,7 @@ use super::source::Source;
 use super::store;
 use super::survey::{Pretence, Tables};
 use super::templates::{self, WrittenTemplate};
+use super::tls;
 use super::tree::Table;
 use super::upstream;
 use super::webhooks;
@@ -118,6 +119,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     } = upstream::read(&mut root, files);
     let limits = settings::limits(root.section("limits"));
     let http2 = http2::read(root.section("http2"));
+    let tls = tls::read(&mut root, files);
     let beside = Beside::read(&mut root, files);
     let pages = settings::pages(root.section("pages"));
     let webhooks = webhooks::read(root.section("webhooks"), files);
@@ -189,6 +191,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         assertion,
         limits,
         http2,
+        tls,
         pages_prefix: pages.prefix,
         webhooks,
         store,

@@ -45,6 +45,7 @@ mod store;
 mod survey;
 mod table;
 mod templates;
+mod tls;
 mod traces;
 mod tree;
 mod trust;

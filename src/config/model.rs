@@ -20,6 +20,7 @@ use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
 use crate::telemetry::traces::{Destination, Share};
+use crate::tls::server::Terms;
 use crate::upstream::Reuse;
 use crate::upstream::address::ServerAddress;
 use crate::upstream::group::GroupRules;
@@ -53,6 +54,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// Who may speak HTTP/2.
     pub http2: Http2Config,
+    /// How TLS is spoken; `None` if it is not.
+    pub tls: Option<Terms>,
     /// What the upstream learns of a person.
     pub identity: IdentityConfig,
     /// What it is told under a signature; `None` if nothing is.

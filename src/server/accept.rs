@@ -18,6 +18,7 @@ use super::http2::preface;
 use super::listen::Listener;
 use super::proxy_protocol::ProxyPeers;
 use super::seat::Seated;
+use super::tls::{self, Terminator};
 use super::visitors::Visitors;
 use super::{grpc, http2};
 use crate::admin::InForce;
@@ -61,6 +62,8 @@ pub struct Service {
     pub tunnels: Tunnels,
     /// Connections that are open.
     pub visitors: Visitors,
+    /// What connections of visitors are encrypted with, if they are.
+    pub tls: Option<Terminator>,
     /// Who passes connections of visitors on.
     pub proxies: ProxyPeers,
     /// Checks of the health of servers.
@@ -152,6 +155,13 @@ async fn meet(
     let Some(address) = address else {
         return;
     };
+    match mode {
+        Mode::Proxy if service.tls.is_some() && !stream.is_local() => {
+            Box::pin(serve_encrypted(stream, address, service, drain)).await;
+            return;
+        }
+        _ => {}
+    }
     let peer = Peer::new(address, Scheme::Http);
     match mode {
         // On the heap, so that it costs nothing where it is not asked for.
@@ -159,6 +169,32 @@ async fn meet(
             Box::pin(serve_either(stream, peer, service, drain)).await;
         }
         mode => serve(stream, peer, mode, service, drain).await,
+    }
+}
+
+/// Serves the version of HTTP that both ends agree on when they begin to encrypt.
+async fn serve_encrypted(
+    stream: Seated,
+    address: IpAddr,
+    service: Arc<Service>,
+    drain: CancellationToken,
+) {
+    let Some(terminator) = &service.tls else {
+        return;
+    };
+    let agreed = terminator.agree(stream, service.limits.head_timeout).await;
+    let stream = match agreed {
+        Ok(stream) => stream,
+        Err(error) => {
+            debug!(peer = %address, cause = %error, "no encryption was agreed on");
+            return;
+        }
+    };
+    let peer = Peer::new(address, Scheme::Https);
+    if tls::speaks_http2(&stream) {
+        http2::serve(stream, peer, service, drain).await;
+    } else {
+        serve(stream, peer, Mode::Proxy, service, drain).await;
     }
 }
 

@@ -14,6 +14,7 @@ pub mod reload;
 mod seat;
 mod sites;
 mod stream;
+pub mod tls;
 pub mod visitors;
 
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use accept::{ConnectionLimits, Entrance, Mode, Service};
 use listen::Listener;
 use proxy_protocol::ProxyPeers;
 use reload::Reloader;
+use tls::Terminator;
 use visitors::Visitors;
 
 /// A gate that is bound to its addresses and serves nobody yet.
@@ -117,6 +119,7 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         snapshot: ArcSwap::from_pointee(snapshot),
         tunnels: Tunnels::new(limits.write_timeout),
         visitors: Visitors::default(),
+        tls: Terminator::of(config)?,
         proxies: ProxyPeers::new(config.listen.proxy_peers.clone(), limits.head_timeout),
         checks: Checks::default(),
         limits,

@@ -70,10 +70,17 @@ impl Reloader {
         };
         let meters = &self.service.gate.meters;
         let snapshot = assemble::snapshot(&config, &self.clock, Some(&before), meters)?;
+        let tls = match &self.service.tls {
+            Some(tls) => tls.next(&running, &config)?.map(|next| (tls, next)),
+            None => None,
+        };
         self.service.gate.follow_keys(&snapshot);
         self.service.checks.follow(&snapshot.upstreams);
         self.service.snapshot.store(Arc::new(snapshot));
         self.service.gate.decisions.keep_at_most(config.decisions);
+        if let Some((tls, next)) = tls {
+            tls.go_by(next);
+        }
         *running = config;
         info!("the configuration has been read again");
         Ok(())
@@ -127,6 +134,9 @@ const FIXED: &[(&str, Stays)] = &[
         traces(a.traces.as_deref()) == traces(b.traces.as_deref())
     }),
     ("`[http2]`", |a, b| a.http2 == b.http2),
+    ("whether there is `[tls]`", |a, b| {
+        a.tls.is_some() == b.tls.is_some()
+    }),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] drain`", |a, b| a.drain == b.drain),
     ("`[reload]`", |a, b| a.watch == b.watch),

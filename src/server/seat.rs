@@ -39,6 +39,11 @@ impl Seated {
         }
     }
 
+    /// Whether it comes from a program on this machine, over a socket of the file system.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.stream, Stream::Unix(_))
+    }
+
     /// Passes on what came of a write, unless nothing has come of any for too long.
     fn watched<T>(
         &mut self,

@@ -98,6 +98,9 @@ fn file_of_an_example(text: &str, path: &Path) -> io::Result<Vec<u8>> {
         Ok(b"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_vec())
     } else if path.ends_with("redis-ca.pem") || path.ends_with("ca-certificates.crt") {
         fs::read(Path::new(ROOT).join("tests/cases/keys/roots.pem"))
+    } else if path.starts_with("/run/tls") {
+        let name = path.file_name().unwrap();
+        fs::read(Path::new(ROOT).join("tests/cases/keys").join(name))
     } else if path.ends_with("assertion.pem") {
         fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
     } else if path.starts_with("/run/secrets") {
@@ -251,6 +254,8 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "upstreams",
                 "limits",
                 "http2",
+                "tls",
+                "certificate",
                 "admin",
                 "ext-authz",
                 "forward-auth",

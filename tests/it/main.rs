@@ -57,6 +57,7 @@ mod step_up;
 mod streaming;
 mod strictest;
 mod support;
+mod tls;
 mod traces;
 mod upstream_connections;
 mod upstream_http2;

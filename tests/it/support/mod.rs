@@ -370,6 +370,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             connections: 1000,
         },
         http2: Http2Config::default(),
+        tls: None,
         pages_prefix: "/_gate/".to_owned(),
         webhooks: None,
         store: None,

@@ -1,5 +1,7 @@
 //! The one choice of cryptography: rustls with aws-lc-rs, and the roots that are trusted.
 
+pub mod server;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
