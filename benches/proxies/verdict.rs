@@ -136,6 +136,7 @@ fn snapshot(signer: &Signer, count: usize) -> Snapshot {
         .collect();
     let policy = Policy::compile(routes, PathReading::Leniently).unwrap();
     Snapshot {
+        shadow: None,
         meters: Meters::default().of(&policy),
         sites: vec![Site {
             instance: Instance::of(key, BackendApi::NoSecretKey),

@@ -182,6 +182,14 @@ impl KeyStore {
         }
     }
 
+    /// The same with the keys at hand; `None` where one would have to be fetched.
+    pub fn check_at_hand(&self, raw: &str, token: &Token) -> Option<Signature> {
+        let current = self.0.usable()?;
+        let kid = token.header().kid.as_deref();
+        let known = kid.is_none_or(|kid| current.keys.knows(kid)) || self.is_fixed();
+        known.then(|| current.keys.check(raw, token))
+    }
+
     /// Whether what was verified with keys of the present generation still stands: not once they are
     /// older than they may be. Sees to it that they do not grow old unseen.
     pub fn stands(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::core::explain::{Act, Explanation, Rehearsal, Trust};
 use crate::core::facts::{RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::persona::Sender;
+use crate::core::policy::Policy;
 use crate::core::reason::Reason;
 use crate::gate::{Site, Snapshot};
 use crate::server;
@@ -107,11 +108,24 @@ pub(super) async fn explain(explain: &Explain, environment: &Environment) -> End
         }
     };
     let trust = sender.as_ref().map_or(Trust::Nobody, Trust::Sender);
-    let explanation = written.rehearse(trust, &snapshot, &headers, now_ms).await;
-    let text = if explain.json {
-        format!("{:#}\n", explanation.to_json())
-    } else {
-        explanation.to_string()
+    let explained = |policy| written.rehearse(trust, &snapshot, policy, &headers, now_ms);
+    let explanation = explained(&snapshot.policy).await;
+    let shadow = match &snapshot.shadow {
+        Some(shadow) => Some(explained(shadow.policy()).await),
+        None => None,
+    };
+    let text = match (explain.json, shadow) {
+        (false, None) => explanation.to_string(),
+        (false, Some(shadow)) => {
+            format!("{explanation}\nby the shadow policy, which is not enforced:\n\n{shadow}")
+        }
+        (true, shadow) => {
+            let mut json = explanation.to_json();
+            if let (Some(shadow), Some(whole)) = (shadow, json.as_object_mut()) {
+                whole.insert("shadow".to_owned(), shadow.to_json());
+            }
+            format!("{json:#}\n")
+        }
     };
     hand_out(text.as_bytes())
 }
@@ -232,6 +246,7 @@ impl Written<'_> {
         &self,
         trust: Trust<'_>,
         snapshot: &Snapshot,
+        policy: &Policy,
         headers: &HeaderMap,
         now_ms: u64,
     ) -> Explanation {
@@ -248,7 +263,7 @@ impl Written<'_> {
         let inputs = Inputs {
             facts: &facts,
             instance: &site.instance,
-            policy: &snapshot.policy,
+            policy,
             headers: &snapshot.headers,
             pages_prefix: &snapshot.pages_prefix,
             webhooks: snapshot.webhooks(),

@@ -98,7 +98,7 @@ impl Settings {
                     files,
                 })
             }
-            Err(trouble) => Err((Box::new(trouble), files)),
+            Err(trouble) => Err((trouble, files)),
         }
     }
 
@@ -107,7 +107,7 @@ impl Settings {
         environment: &Environment,
         path: Option<&Path>,
         files: &RefCell<Vec<Seen>>,
-    ) -> Result<Loaded, Trouble> {
+    ) -> Result<Loaded, Box<Trouble>> {
         let read = |path: &Path| {
             let bytes = std::fs::read(path);
             let seen = Seen::reading(path, bytes.as_deref());
@@ -120,7 +120,8 @@ impl Settings {
                 .map_err(|cause| Trouble::Unreadable {
                     path: path.to_owned(),
                     cause,
-                })?,
+                })
+                .map_err(Box::new)?,
             None => Source::none(),
         };
         let flags = self.flags();
@@ -129,9 +130,11 @@ impl Settings {
             flags: &flags,
             files: &read,
         };
-        config::load(&source, &surroundings).map_err(|report| Trouble::Wrong {
-            name: source.name().to_owned(),
-            report,
+        config::load(&source, &surroundings).map_err(|report| {
+            Box::new(Trouble::Wrong {
+                name: source.name().to_owned(),
+                report,
+            })
         })
     }
 

@@ -21,6 +21,7 @@ use super::ride_through;
 use super::routes::{self, WrittenRoute};
 use super::section::{Placed, Section};
 use super::settings;
+use super::shadow;
 use super::signed_assertion;
 use super::sites;
 use super::source::Source;
@@ -99,6 +100,10 @@ pub(super) fn survey() -> Tables {
         })
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list of steps, each of which needs what those before it have read"
+)]
 fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> Option<Config> {
     let files = surroundings.files;
     let mut root = settings::root(table, problems)?;
@@ -136,6 +141,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let assertions = assertions::read(root.sections("test"));
     let of_routes = written.iter().flat_map(|route| &route.assertion_audience);
     let assertion = signed_assertion::read(&mut root, audiences.iter().chain(of_routes), files);
+    let shadow = shadow::read(root.section("shadow"));
     root.finish();
 
     let policy = policy(&written, reading, problems)?;
@@ -153,6 +159,19 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         &pages.prefix,
         problems,
     );
+    let shadow = shadow.and_then(|file| {
+        let beside = shadow::Beside {
+            files,
+            reading,
+            templates: &templates,
+            upstreams: &upstreams,
+            ride_through: &ride_through,
+            asked: beside.asked(),
+            views: &views,
+            pages_prefix: &pages.prefix,
+        };
+        shadow::load(&file, &beside, problems)
+    });
 
     addresses(&top, &beside, &upstream_urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
@@ -174,6 +193,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         webhooks: Webhooks::of(webhooks.as_ref()),
     };
     assertions::run(&assertions, &world, problems);
+    let shadow = shadow.and_then(|shadow| shadow.checked(&world, problems));
+    let shadow = shadow.map(Box::new);
     let upstreams = Some(upstreams.into_all(problems)).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
@@ -186,6 +207,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         edge,
         debug_headers: top.debug_headers,
         policy,
+        shadow,
         upstreams,
         identity,
         assertion,

@@ -37,6 +37,7 @@ mod schema;
 mod section;
 mod session;
 mod settings;
+mod shadow;
 mod shape;
 mod signed_assertion;
 mod sites;
@@ -58,7 +59,7 @@ pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
     Http2Config, IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel,
-    Protocol, RedisConfig, TracesConfig, UpstreamConfig,
+    Protocol, RedisConfig, ShadowConfig, TracesConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -49,6 +49,8 @@ pub struct Config {
     pub debug_headers: bool,
     /// The routes.
     pub policy: Policy,
+    /// A second policy, which is judged beside it and never enforced.
+    pub shadow: Option<Box<ShadowConfig>>,
     /// Upstreams; the first is `[upstream]`, the next are `[upstreams]`, and routes name the others by
     /// their address.
     pub upstreams: Vec<UpstreamConfig>,
@@ -87,6 +89,15 @@ pub struct Listening {
     pub unix_mode: u32,
     /// Peers that say, with the PROXY protocol, whose a connection is.
     pub proxy_peers: Vec<IpNet>,
+}
+
+/// A shadow policy.
+#[derive(Clone, Debug)]
+pub struct ShadowConfig {
+    /// The file that it is in.
+    pub name: String,
+    /// Its routes.
+    pub policy: Policy,
 }
 
 /// Who may ask for verdicts, and where. All that is set has to hold.

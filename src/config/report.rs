@@ -101,6 +101,7 @@ impl Problem {
 pub(super) struct Problems {
     found: RefCell<Vec<Problem>>,
     keys: RefCell<BTreeSet<String>>,
+    others: RefCell<Vec<Report>>,
     survey: Option<Survey>,
 }
 
@@ -128,12 +129,17 @@ impl Problems {
         self.found.borrow_mut().push(problem);
     }
 
+    /// Notes what was found in another file that belongs to this one.
+    pub(super) fn beside(&self, other: Report) {
+        self.others.borrow_mut().push(other);
+    }
+
     /// Whether nothing keeps the gate from starting.
     pub(super) fn no_errors(&self) -> bool {
-        self.found
-            .borrow()
-            .iter()
-            .all(|problem| problem.severity == Severity::Warning)
+        let mild = |problem: &Problem| problem.severity == Severity::Warning;
+        let others = self.others.borrow();
+        self.found.borrow().iter().all(mild)
+            && others.iter().all(|other| other.count(Severity::Error) == 0)
     }
 
     /// Notes that a key of a table was asked for.
@@ -165,6 +171,7 @@ impl Problems {
             text: source.shown(),
             problems,
             keys: self.keys.into_inner(),
+            others: self.others.into_inner(),
         }
     }
 }
@@ -176,6 +183,8 @@ pub struct Report {
     text: String,
     problems: Vec<Problem>,
     keys: BTreeSet<String>,
+    /// Those of other files that belong to it.
+    others: Vec<Report>,
 }
 
 /// Whether a report is coloured.
@@ -190,10 +199,11 @@ pub enum Colour {
 impl Report {
     /// How many problems of this severity there are.
     pub fn count(&self, severity: Severity) -> usize {
-        self.problems
-            .iter()
+        let own = (self.problems.iter())
             .filter(|problem| problem.severity == severity)
-            .count()
+            .count();
+        let others = self.others.iter().map(|other| other.count(severity));
+        own + others.sum::<usize>()
     }
 
     /// The keys that were looked for, as `[table] key`: what the documentation has to name.
@@ -203,7 +213,7 @@ impl Report {
 
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
+        self.problems.is_empty() && self.others.iter().all(Self::is_empty)
     }
 
     /// The report as text, a paragraph for each problem, without a line break at its end.
@@ -216,6 +226,10 @@ impl Report {
             .problems
             .iter()
             .map(|problem| self.paragraph(&renderer, problem))
+            .chain(
+                (self.others.iter().filter(|other| !other.is_empty()))
+                    .map(|other| other.render(colour)),
+            )
             .collect();
         paragraphs.join("\n\n")
     }

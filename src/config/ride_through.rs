@@ -53,7 +53,7 @@ pub(super) fn of_route(section: &mut Section<'_>) -> Option<Place> {
 
 impl RideThrough {
     /// Tells each route, and reports where it cannot be.
-    fn apply(&self, routes: &mut [WrittenRoute], problems: &Problems) {
+    pub(super) fn apply(&self, routes: &mut [WrittenRoute], problems: &Problems) {
         for written in routes {
             let Some(place) = &written.ride_through else {
                 continue;

@@ -11,8 +11,35 @@ use crate::core::policy::{CredentialUse, Disclosure, IMPLIED_ROUTE, OnSignedOut,
 use crate::core::requirement::Requirement;
 
 /// The sites if there are several, and the route table, a line for each route, the implied last line
-/// included.
+/// included; and that of the shadow policy.
 pub fn route_table(config: &Config) -> String {
+    let enforced = table(config);
+    let Some(shadow) = &config.shadow else {
+        return enforced;
+    };
+    let name = &shadow.name;
+    let shadow = Config {
+        policy: shadow.policy.clone(),
+        sites: config.sites.clone(),
+        shadow: None,
+        ..config.clone()
+    };
+    let rows = routes(&shadow);
+    format!(
+        "{enforced}\n`{name}`, judged beside it and not enforced:\n\n{}",
+        aligned(&rows)
+    )
+}
+
+fn table(config: &Config) -> String {
+    let rows = routes(config);
+    if config.sites.is_empty() {
+        return aligned(&rows);
+    }
+    format!("{}\n{}", aligned(&sites(config)), aligned(&rows))
+}
+
+fn routes(config: &Config) -> Vec<[String; 4]> {
     let mut rows = vec![["route", "methods", "paths", "requires"].map(str::to_owned)];
     let clerks = std::iter::once(&config.clerk).chain(&config.sites);
     for (clerk, site) in clerks.zip(0..) {
@@ -39,10 +66,7 @@ pub fn route_table(config: &Config) -> String {
         "/**".to_owned(),
         implied(config),
     ]);
-    if config.sites.is_empty() {
-        return aligned(&rows);
-    }
-    format!("{}\n{}", aligned(&sites(config)), aligned(&rows))
+    rows
 }
 
 /// What the implied last line asks, which every `[[limit]]` holds for too.

@@ -25,6 +25,7 @@ const FIRST: &str = "upstream";
 pub(super) const NAMED: &str = "[upstreams.NAME]";
 
 /// The upstreams of a configuration; the first is `[upstream]`.
+#[derive(Clone)]
 pub(super) struct Upstreams {
     all: Vec<UpstreamConfig>,
     named: Vec<Named>,
@@ -33,6 +34,7 @@ pub(super) struct Upstreams {
 }
 
 /// A `[upstreams.NAME]`.
+#[derive(Clone)]
 struct Named {
     name: String,
     place: Place,

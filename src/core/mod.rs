@@ -50,6 +50,7 @@ pub mod reserved;
 pub mod ride_through;
 mod satellite;
 pub mod session_cookies;
+pub mod shadow;
 pub mod signed_assertion;
 pub mod step_up;
 pub mod template;

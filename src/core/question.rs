@@ -359,6 +359,39 @@ impl<'r> Progress<'r> {
         self.payload.get_or_insert(Ok(directives));
     }
 
+    /// Takes over the answer to a question that the same request was asked before; whether there is one.
+    pub(super) fn take_over(&mut self, question: Question, known: &Self) -> bool {
+        fn taken<T: Clone>(place: &mut Option<T>, known: Option<&T>) -> bool {
+            *place = known.cloned();
+            place.is_some()
+        }
+        match question {
+            Question::Token(slot) => {
+                let known = known.token(slot).ok();
+                let place = self.tokens.get_mut(slot as usize);
+                place.is_some_and(|place| taken(place, known))
+            }
+            Question::Signature(slot) => {
+                let known = known.token(slot).ok().and_then(|known| known.signature);
+                if let Some(signature) = known {
+                    self.answer_signature(slot, signature);
+                }
+                known.is_some()
+            }
+            Question::HandshakePayload => taken(&mut self.payload, known.payload.as_ref()),
+            Question::OwnCookies => taken(&mut self.own, known.own.as_ref()),
+            Question::Journey => taken(&mut self.journey, known.journey.as_ref()),
+            Question::Mint => taken(&mut self.minted, known.minted.as_ref()),
+            Question::Refresh(_) => taken(&mut self.refresh, known.refresh.as_ref()),
+            Question::Template(_) => taken(&mut self.template, known.template.as_ref()),
+            Question::Machine(_) => taken(&mut self.machine, known.machine.as_ref()),
+            Question::Recollection(_) => taken(&mut self.recollection, known.recollection.as_ref()),
+            Question::Reach(_) => taken(&mut self.reach, known.reach.as_ref()),
+            // What is charged depends on the policy.
+            Question::Budget(_) => false,
+        }
+    }
+
     /// Notes that a question goes out. `false` if it went out before: then no answer came, and
     /// asking again would go on for ever.
     pub(super) fn ask(&mut self, question: Question) -> bool {

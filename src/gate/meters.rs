@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clerk::calls::Calls;
 use crate::core::budget::{Charge, Spending};
+use crate::core::explain::Outcome;
 use crate::core::policy::{Policy, RouteMatch};
+use crate::core::shadow::Comparison;
 use crate::telemetry::meters::{Count, Lookups};
 use crate::telemetry::requests::{Named, Requests, RouteMeter};
 use crate::telemetry::traces::SpanCounts;
@@ -26,12 +28,54 @@ pub struct Meters {
     pub templates: Arc<Lookups>,
     /// Servers of upstreams, and how they stand.
     pub servers: Standings,
+    /// What a shadow policy made of requests.
+    pub shadow: ShadowMeter,
     /// Configurations that were read while the gate ran, and not gone by.
     pub rejected_configurations: Count,
     /// What became of spans.
     pub spans: Arc<SpanCounts>,
     limits: Named<LimitMeter>,
     generation: AtomicU64,
+}
+
+/// What is counted of a shadow policy: requests, by what becomes of them and what would.
+#[derive(Debug)]
+pub struct ShadowMeter([[Count; SHADOWS]; Outcome::ALL.len()]);
+
+/// Every outcome, and that none can be told.
+const SHADOWS: usize = Outcome::ALL.len() + 1;
+
+impl ShadowMeter {
+    /// Counts a request that two policies have judged.
+    pub fn note(&self, compared: &Comparison) {
+        let at = |outcome: Outcome| Outcome::ALL.iter().position(|known| *known == outcome);
+        let shadow = compared.shadow.as_ref().map(|side| side.outcome);
+        let shadow = shadow.map_or(Some(SHADOWS - 1), at);
+        let row = at(compared.enforced.outcome).and_then(|row| self.0.get(row));
+        if let (Some(row), Some(shadow)) = (row, shadow)
+            && let Some(count) = row.get(shadow)
+        {
+            count.add();
+        }
+    }
+
+    /// How many there were: by what becomes of them, and what would; `None` where that cannot be told.
+    pub fn totals(&self) -> impl Iterator<Item = (Outcome, Option<Outcome>, u64)> {
+        let rows = Outcome::ALL.into_iter().zip(&self.0);
+        rows.flat_map(|(enforced, row)| {
+            let shadows = Outcome::ALL.map(Some).into_iter().chain([None]);
+            let counts = shadows.zip(row);
+            counts.map(move |(shadow, count)| (enforced, shadow, count.total()))
+        })
+    }
+}
+
+impl Default for ShadowMeter {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| {
+            std::array::from_fn(|_| Count::default())
+        }))
+    }
 }
 
 /// What is counted of a limit.

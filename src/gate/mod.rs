@@ -20,6 +20,7 @@ mod replicas;
 mod riding;
 pub mod seals;
 pub mod sessions;
+pub mod shadow;
 pub mod template_tokens;
 pub mod token_cache;
 mod vouched;
@@ -72,6 +73,7 @@ use outages::Outages;
 use refreshes::Refreshes;
 use renewal::{Renewals, Renewer, Whose};
 use seals::Seals;
+use shadow::Shadow;
 use template_tokens::TemplateTokens;
 use token_cache::TokenCache;
 use vouched::Vouched;
@@ -84,6 +86,8 @@ pub struct Snapshot {
     pub sites: Vec<Site>,
     /// The route policy.
     pub policy: Policy,
+    /// Another one, which is judged beside it and never enforced.
+    pub shadow: Option<Shadow>,
     /// Where the gate stands.
     pub edge: Edge,
     /// Which headers carry identity.
@@ -288,6 +292,7 @@ impl Gate {
                     if snapshot.policy.rides() {
                         self.looks_back(site, inputs, &verdict, &progress);
                     }
+                    let compared = self.compared(site, snapshot, inputs, &progress, &verdict);
                     let meters = &snapshot.meters;
                     let ruling = Budgets::ruling(*verdict, &progress, meters, leases);
                     let kept = self.decisions.are_kept();
@@ -295,6 +300,8 @@ impl Gate {
                     return Ruling {
                         effects,
                         recorded: kept.then(recorded),
+                        compared,
+                        judged_ms: inputs.now_ms,
                         ..ruling
                     };
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use tracing::info;
 
 use crate::core::decide::Decision;
 use crate::core::facts::RequestFacts;
@@ -76,6 +77,7 @@ pub(super) fn judged(
     ruling: &Ruling,
     outcome: &Outcome,
 ) {
+    tell_difference(line, snapshot, facts, ruling);
     if !AccessLine::is_wanted() {
         return;
     }
@@ -110,4 +112,37 @@ pub(super) fn judged(
         ..*line
     };
     line.write();
+}
+
+/// Writes a line about a request that the shadow policy would have judged otherwise, so many in a second
+/// at most.
+fn tell_difference(
+    line: &AccessLine<'_>,
+    snapshot: &Snapshot,
+    facts: &RequestFacts<'_>,
+    ruling: &Ruling,
+) {
+    let Some(compared) = &ruling.compared else {
+        return;
+    };
+    if let Some(shadow) = &snapshot.shadow
+        && let Some(other) = compared.difference()
+        && let Some(left_out) = shadow.has_line(ruling.judged_ms)
+    {
+        let enforced = &compared.enforced;
+        info!(
+            target: "clerk_gate::shadow",
+            request_id = line.request_id,
+            method = facts.method.as_str(),
+            path = facts.path.as_str(),
+            route = &*enforced.route,
+            outcome = enforced.outcome.as_str(),
+            reason = enforced.reason.as_deref(),
+            shadow_route = &*other.route,
+            shadow_outcome = other.outcome.as_str(),
+            shadow_reason = other.reason.as_deref(),
+            left_out = (left_out > 0).then_some(left_out),
+            "the shadow policy would have decided otherwise"
+        );
+    }
 }

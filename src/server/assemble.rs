@@ -18,6 +18,7 @@ use crate::core::origin::Origin;
 use crate::core::signed_assertion::AssertionPlan;
 use crate::gate::Snapshot;
 use crate::gate::meters::Meters;
+use crate::gate::shadow::Shadow;
 use crate::store::{Memory, Redis, Store};
 use crate::telemetry::traces::{Exporter, Traces};
 use crate::tls::{self, ClientIdentity, ExtraRoots};
@@ -69,6 +70,7 @@ pub(super) fn snapshot(
         sites: sites::make(config, clock, &rules, before, meters)?,
         meters: meters.of(&config.policy),
         policy: config.policy.clone(),
+        shadow: (config.shadow.as_ref()).map(|shadow| Shadow::new(shadow.policy.clone())),
         edge: config.edge.clone(),
         headers,
         reserved,

@@ -106,6 +106,11 @@ const RIDES: Described<1> = described(
     ["route"],
     "Requests of sessions that rode through an outage of Clerk's, by route",
 );
+const SHADOW: Described<2> = described(
+    "clerk_gate_shadow_verdicts",
+    ["outcome", "shadow"],
+    "Requests that a shadow policy has judged, by what becomes of them and what would",
+);
 const CALLS: Described<2> = described(
     "clerk_gate_clerk_calls",
     ["purpose", "outcome"],
@@ -193,6 +198,7 @@ impl Collector for Readings {
         self.configuration(&mut sheet)?;
         requests(&self.0.gate.meters, &mut sheet)?;
         self.servers(&mut sheet)?;
+        shadow(&self.0.gate.meters, &mut sheet)?;
         calls(&self.0.gate.meters, &mut sheet)?;
         self.sites(&mut sheet)?;
         spending(&self.0.gate.meters, &mut sheet)?;
@@ -350,6 +356,17 @@ fn requests(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
         &RIDES,
         rides.map(|(route, meter)| ([(&**route).into()], meter.rides.total())),
     )
+}
+
+/// Where both say the same is there from the start.
+fn shadow(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let totals = meters.shadow.totals();
+    let shown = totals.filter(|(enforced, shadow, total)| *total > 0 || *shadow == Some(*enforced));
+    let values = shown.map(|(enforced, shadow, total)| {
+        let shadow = shadow.map_or("unknown", |shadow| shadow.as_str());
+        ([enforced.as_str().into(), shadow.into()], total)
+    });
+    sheet.counters(&SHADOW, values)
 }
 
 fn calls(meters: &Meters, sheet: &mut Sheet<'_>) -> fmt::Result {

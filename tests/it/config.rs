@@ -16,10 +16,15 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config");
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/keys");
 
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/policies");
+
 /// The files that configurations name.
 fn files(path: &Path) -> io::Result<Vec<u8>> {
     if let Ok(name) = path.strip_prefix("/run/keys") {
         return fs::read(Path::new(KEYS).join(name));
+    }
+    if let Ok(name) = path.strip_prefix("/run/policies") {
+        return fs::read(Path::new(POLICIES).join(name));
     }
     match path.to_str() {
         Some("/run/secrets/test") => Ok(b"sk_test_fromafile\n".to_vec()),

@@ -103,6 +103,8 @@ fn file_of_an_example(text: &str, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(Path::new(ROOT).join("tests/cases/keys").join(name))
     } else if path.ends_with("assertion.pem") {
         fs::read(Path::new(ROOT).join("tests/cases/keys/p256.pem"))
+    } else if path.ends_with("next-policy.toml") {
+        fs::read(Path::new(ROOT).join("tests/cases/policies/next-policy.toml"))
     } else if path.starts_with("/run/secrets") {
         Ok(key.as_bytes().to_vec())
     } else {
@@ -201,6 +203,9 @@ fn load_anything(path: &str) -> BTreeSet<String> {
     let files = |path: &Path| -> io::Result<Vec<u8>> {
         Ok(match path.strip_prefix("/run/keys") {
             Ok(name) => fs::read(Path::new(ROOT).join("tests/cases/keys").join(name))?,
+            Err(_) if path.ends_with("next-policy.toml") => {
+                fs::read(Path::new(ROOT).join("tests/cases/policies/next-policy.toml"))?
+            }
             Err(_) => b"sk_test_x".to_vec(),
         })
     };
@@ -276,6 +281,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "store",
                 "proxy-protocol",
                 "ride-through",
+                "shadow",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")

@@ -50,6 +50,7 @@ mod satellites;
 mod secrets;
 mod session_pages;
 mod sessions;
+mod shadow;
 mod signed_assertion;
 mod sites;
 mod sockets;

@@ -2,6 +2,7 @@
 
 use clerk_gate::clerk::budget::Purpose;
 use clerk_gate::clerk::calls::CallOutcome;
+use clerk_gate::core::explain::Outcome as Verdict;
 use clerk_gate::telemetry::access::Action;
 use clerk_gate::telemetry::requests::Mode;
 use serde_json::Value;
@@ -42,7 +43,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 31);
+    assert_eq!(exported.len(), 32);
 }
 
 /// Words in order, with commas between them.
@@ -94,7 +95,11 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
     }
     let outcomes = clerk_gate::upstream::standing::Outcome::NAMES;
     assert_eq!(of("upstream_requests_total", "outcome"), outcomes);
-    assert_eq!(documented.len(), 11);
+    let mut outcomes = Verdict::ALL.map(Verdict::as_str).to_vec();
+    assert_eq!(of("shadow_verdicts_total", "outcome"), outcomes);
+    outcomes.push("unknown");
+    assert_eq!(of("shadow_verdicts_total", "shadow"), outcomes);
+    assert_eq!(documented.len(), 13);
 }
 
 /// The names of metrics in an expression of `PromQL`.

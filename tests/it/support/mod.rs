@@ -339,6 +339,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
         },
         debug_headers: false,
         policy: Policy::compile(routes, PathReading::Leniently).unwrap(),
+        shadow: None,
         upstreams: vec![UpstreamConfig {
             name: "upstream".to_owned(),
             further: Vec::new(),
