@@ -1,7 +1,11 @@
 //! Accepting connections and serving HTTP/1.1 on them, until told to stop. `http2` and `grpc` serve the others.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +37,9 @@ use crate::upstream::health::Checks;
 
 /// How many header lines hyper takes unless it is told otherwise.
 const HEAD_COUNT_OF_HYPER: usize = 100;
+
+/// How long whoever has just connected may take to ask something, once the gate drains.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// What a connection may cost.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +147,26 @@ pub(super) async fn accept(
     }
 }
 
+/// Serves a new connection until something has been asked on it, or nothing is for a while. Gives what it
+/// ended with, if it has ended.
+///
+/// hyper closes a connection on which nothing has come as soon as it is told to end well, also where a request
+/// is on its way: whoever was let in a moment before the gate drained, or handed its sockets over, would go
+/// without an answer.
+pub(super) async fn until_asked<C: Future>(
+    mut connection: Pin<&mut C>,
+    was_asked: impl Fn() -> bool,
+) -> Option<C::Output> {
+    let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if was_asked() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    tokio::time::timeout(FIRST_WORD, first)
+        .await
+        .unwrap_or(None)
+}
+
 /// Finds out who came, and serves the version of HTTP that is spoken.
 async fn meet(
     mut stream: Seated,
@@ -201,9 +228,13 @@ async fn serve_encrypted(
 /// Serves the version of HTTP that a connection begins with.
 async fn serve_either(stream: Seated, peer: Peer, service: Arc<Service>, drain: CancellationToken) {
     let patience = service.limits.head_timeout;
+    let mut telling = std::pin::pin!(tokio::time::timeout(patience, preface::tell(stream)));
     let told = tokio::select! {
-        told = tokio::time::timeout(patience, preface::tell(stream)) => told,
-        () = drain.cancelled() => return,
+        told = telling.as_mut() => told,
+        () = drain.cancelled() => match tokio::time::timeout(FIRST_WORD, telling).await {
+            Ok(told) => told,
+            Err(_) => return,
+        },
     };
     match told {
         Ok(Ok((preface::Version::Http1, stream))) => {
@@ -231,7 +262,10 @@ async fn serve<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = service.limits;
+    let asked = Arc::new(AtomicBool::new(false));
+    let is_asked = Arc::clone(&asked);
     let handler = service_fn(move |request| {
+        is_asked.store(true, Ordering::Relaxed);
         let (service, mode) = (Arc::clone(&service), mode.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
@@ -262,8 +296,13 @@ async fn serve<S>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            let was_asked = || asked.load(Ordering::Relaxed);
+            if let Some(ended) = until_asked(connection.as_mut(), was_asked).await {
+                ended
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {

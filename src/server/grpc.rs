@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::accept::Service;
+use super::accept::{Service, until_asked};
 use super::seat::Seated;
 use crate::modes::ext_authz::{self, Door};
 
@@ -40,7 +40,7 @@ pub(super) async fn serve(
 ) {
     let patience = service.limits.head_timeout;
     let known = CancellationToken::new();
-    let admitted = known.clone();
+    let (admitted, asked) = (known.clone(), known.clone());
     let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (service, door, admitted) = (Arc::clone(&service), Arc::clone(&door), admitted.clone());
         Box::pin(async move {
@@ -80,8 +80,13 @@ pub(super) async fn serve(
             return;
         }
         () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            let was_asked = || asked.is_cancelled();
+            if let Some(ended) = until_asked(connection.as_mut(), was_asked).await {
+                ended
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {
