@@ -104,7 +104,7 @@ test-legacy: binary ## PHP, Django, Rails and WordPress behind the gate, as thei
 .PHONY: test-doors
 test-doors: binary ## nginx, Traefik, Caddy, HAProxy and Envoy ask the gate, each with its recipe
 	tests/deps.sh doors
-	$(call node-test,tests/e2e/doors.test.mjs)
+	$(call node-test,tests/e2e/doors.test.mjs tests/e2e/sockets.test.mjs)
 
 .PHONY: test-packaging
 test-packaging: ## the image's parts: Dockerfile, compose file, static binary in an empty root

@@ -25,9 +25,11 @@ fn start() -> anyhow::Result<ExitCode> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
+    // Likewise: what systemd has opened has the lowest numbers, before anything else is open.
+    let given = listenfd::ListenFd::from_env();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    Ok(runtime.block_on(clerk_gate::cli::main(environment)))
+    Ok(runtime.block_on(clerk_gate::cli::main(environment, given)))
 }

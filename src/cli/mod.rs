@@ -11,6 +11,7 @@ mod explain;
 mod health;
 mod init;
 mod man;
+mod notify;
 mod recipe;
 mod run;
 mod schema;
@@ -22,6 +23,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use listenfd::ListenFd;
 
 use crate::config::{Colour, Environment};
 
@@ -82,7 +84,9 @@ impl From<Ending> for ExitCode {
 }
 
 /// Does what the arguments of the process ask for.
-pub async fn main(environment: Environment) -> ExitCode {
+///
+/// `given` are the sockets that systemd has opened for it.
+pub async fn main(environment: Environment, given: ListenFd) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -92,7 +96,7 @@ pub async fn main(environment: Environment) -> ExitCode {
         }
     };
     let ending = match arguments.command {
-        Command::Run(settings) => run::run(&settings, &environment).await,
+        Command::Run(settings) => run::run(&settings, &environment, given).await,
         #[cfg(feature = "dev")]
         Command::Dev(dev) => dev::dev(&dev, &environment).await,
         Command::Init(init) => init::init(&init, &environment),

@@ -143,7 +143,7 @@ struct Facts {
     secret: bool,
     /// Where probes ask, if anywhere.
     admin: Option<SocketAddr>,
-    /// For how many seconds what is in flight may go on.
+    /// For how many seconds it goes on after the order to stop.
     drain: u64,
 }
 
@@ -321,7 +321,7 @@ fn facts(config: &Config, doors: Option<&DoorConfig>, listen: SocketAddr) -> Opt
             .as_ref()
             .and_then(ListenAddress::tcp)
             .map(reachable),
-        drain: config.drain.as_secs(),
+        drain: (config.shutdown.announce + config.shutdown.drain).as_secs(),
     })
 }
 

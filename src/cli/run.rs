@@ -3,21 +3,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::notify::Notifier;
 use super::settings::Settings;
 use super::watch::{Seen, Watched};
 use super::{Ending, colour, complain};
 use crate::clock::SystemClock;
 use crate::config::{Colour, Config, Environment, LogFormat};
+use crate::server::hand_over;
+use crate::server::inherited::Inherited;
 use crate::server::reload::Reloader;
 use crate::server::{self, Bound};
 use crate::telemetry::{self, Format, Ink};
 
 /// Serves until the process is told to stop.
-pub(super) async fn run(settings: &Settings, environment: &Environment) -> Ending {
+pub(super) async fn run(settings: &Settings, environment: &Environment, given: ListenFd) -> Ending {
     let found = match settings.load(environment) {
         Ok(found) => found,
         Err(ending) => return ending,
@@ -31,21 +35,61 @@ pub(super) async fn run(settings: &Settings, environment: &Environment) -> Endin
         Ok(hangup) => hangup,
         Err(error) => return deaf(&error),
     };
-    let bound = match bind(&found.config).await {
+    let mut notifier = Notifier::of(environment);
+    let inherited = Inherited::of_systemd(given, variable(environment, "LISTEN_FDNAMES"));
+    let bound = match succeed(&found.config, inherited, &mut notifier).await {
         Ok(bound) => bound,
         Err(ending) => return ending,
     };
+    let notifying = tokio::spawn(notifier.clone().follow(bound.stages()));
     let again = Again {
         settings: settings.clone(),
         environment: environment.clone(),
         path: found.path,
         reloader: bound.reloader(),
+        notifier,
     };
     let reading = again.whenever_told(hangup, found.config.watch, found.files);
     let reading = tokio::spawn(reading);
     let ending = serve(bound).await;
     reading.abort();
+    // It ends with the gate, once it has said so.
+    let _ = notifying.await;
     ending
+}
+
+pub(super) fn variable<'e>(environment: &'e Environment, name: &str) -> Option<&'e str> {
+    let mut found = environment.iter().filter(|(known, _)| known == name);
+    found.next().map(|(_, value)| value.as_str())
+}
+
+/// Makes the gate, in the place of the one that serves, if one does. What failed has been said, and then
+/// that one serves on.
+async fn succeed(
+    config: &Config,
+    inherited: Inherited,
+    notifier: &mut Notifier,
+) -> Result<Bound, Ending> {
+    let Some(path) = &config.listen.hand_over else {
+        return bind_with(config, inherited).await;
+    };
+    let failed = |error| {
+        complain(
+            &format!("cannot take over at `{}`: {error}", path.display()),
+            None,
+        );
+        Ending::Failed
+    };
+    match hand_over::ask(path).await.map_err(failed)? {
+        None => bind_with(config, inherited).await,
+        Some((predecessor, theirs)) => {
+            info!("taking over from the process that serves");
+            let bound = bind_with(config, inherited.and(theirs)).await?;
+            bound.succeed(predecessor).await.map_err(failed)?;
+            notifier.takes_over();
+            Ok(bound)
+        }
+    }
 }
 
 fn deaf(error: &std::io::Error) -> Ending {
@@ -61,6 +105,7 @@ struct Again {
     // a moment would take the whole policy with it.
     path: Option<PathBuf>,
     reloader: Arc<Reloader>,
+    notifier: Notifier,
 }
 
 impl Again {
@@ -75,7 +120,9 @@ impl Again {
                 () = watched.changed(), if watch => info!("the files of the configuration have changed"),
             }
             let again = Arc::clone(&again);
-            let Ok(files) = tokio::task::spawn_blocking(move || again.read()).await else {
+            let notifier = again.notifier.clone();
+            let reading = tokio::task::spawn_blocking(move || again.read());
+            let Ok(files) = notifier.reloading(reading).await else {
                 return;
             };
             watched = Watched::new(files);
@@ -122,7 +169,11 @@ pub(super) fn start_logging(config: &Config, environment: &Environment) {
 
 /// Makes the gate and opens its ports. What failed has been said.
 pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
-    server::build(config, Arc::new(SystemClock))
+    bind_with(config, Inherited::default()).await
+}
+
+async fn bind_with(config: &Config, inherited: Inherited) -> Result<Bound, Ending> {
+    server::build_with(config, Arc::new(SystemClock), inherited)
         .await
         .map_err(|error| {
             let taken = error

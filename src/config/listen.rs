@@ -25,6 +25,8 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// A socket in the file system.
     Unix(PathBuf),
+    /// Sockets that systemd has opened, by the name that it has for them.
+    Systemd(String),
 }
 
 impl ListenAddress {
@@ -32,7 +34,7 @@ impl ListenAddress {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Systemd(_) => None,
         }
     }
 
@@ -49,6 +51,9 @@ impl FromStr for ListenAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Self::Unix);
         }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return socket_name(name).map(Self::Systemd);
+        }
         let address = text.parse().map_err(|_| {
             "it is an address and a port such as `127.0.0.1:8080`, or a socket such as `unix:/run/gate.sock`"
         })?;
@@ -61,6 +66,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -78,6 +84,18 @@ pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(path))
 }
 
+/// A name as systemd takes it for a file descriptor.
+fn socket_name(name: &str) -> Result<String, String> {
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if plain && (1..=255).contains(&name.len()) {
+        Ok(name.to_owned())
+    } else {
+        Err("it is the `FileDescriptorName` of a socket unit, such as `systemd:web`".to_owned())
+    }
+}
+
 /// Reads the address of one listener.
 pub(super) fn one(section: &mut Section<'_>, key: &'static str) -> Option<Placed<ListenAddress>> {
     section.parsed(key, str::parse)
@@ -89,6 +107,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Listening {
         addresses: several(section),
         unix_mode: mode(section),
         proxy_peers: proxy_protocol::read(section),
+        hand_over: hand_over(section),
     }
 }
 
@@ -123,6 +142,25 @@ fn addresses(node: Node, problems: &Problems) -> Vec<ListenAddress> {
         }
     }
     read
+}
+
+/// Reads `[hand-over]`.
+fn hand_over(root: &mut Section<'_>) -> Option<PathBuf> {
+    let written = root.has("hand-over");
+    let mut section = root.section("hand-over");
+    let has_socket = section.has_needed("socket");
+    if written && !has_socket {
+        section.problems().add(
+            Problem::error(
+                section.place(),
+                "`[hand-over]` has no `socket`: there is nowhere to ask",
+            )
+            .hint("add `socket = \"/run/clerk-gate/next.sock\"`, in a folder of the gate's own"),
+        );
+    }
+    let socket = section.parsed("socket", socket_path);
+    section.finish();
+    socket.map(|read| read.value)
 }
 
 /// Reads `unix-mode`.

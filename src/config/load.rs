@@ -219,7 +219,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         store,
         traces: process.traces,
         log: process.log,
-        drain: process.drain,
+        shutdown: process.shutdown,
         watch: process.watch,
     })
 }

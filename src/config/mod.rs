@@ -59,7 +59,7 @@ pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
     Http2Config, IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel,
-    Protocol, RedisConfig, ShadowConfig, TracesConfig, UpstreamConfig,
+    Protocol, RedisConfig, ShadowConfig, Shutdown, TracesConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -74,10 +74,19 @@ pub struct Config {
     pub traces: Option<Box<TracesConfig>>,
     /// How we log.
     pub log: LogConfig,
-    /// How long open requests may take after the order to stop.
-    pub drain: Duration,
+    /// How it stops.
+    pub shutdown: Shutdown,
     /// Whether it is read again when its files have changed.
     pub watch: bool,
+}
+
+/// How the gate stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long it says that it is not ready before it accepts no more connections.
+    pub announce: Duration,
+    /// How long open requests may take after that.
+    pub drain: Duration,
 }
 
 /// Where requests are accepted, and how.
@@ -89,6 +98,8 @@ pub struct Listening {
     pub unix_mode: u32,
     /// Peers that say, with the PROXY protocol, whose a connection is.
     pub proxy_peers: Vec<IpNet>,
+    /// Where the next process asks for the sockets; `None` if it cannot have them.
+    pub hand_over: Option<PathBuf>,
 }
 
 /// A shadow policy.

@@ -11,6 +11,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<IpNet> {
     let written = root.has("proxy-protocol");
     let mut section = root.section("proxy-protocol");
     let (problems, place) = (section.problems(), section.place().clone());
+    section.needs("peers");
     let peers = section.texts("peers").unwrap_or_default();
     section.finish();
     if written && peers.is_empty() {

@@ -10,7 +10,8 @@ use super::address;
 use super::clerk::ReadFile;
 use super::listen::{self, ListenAddress};
 use super::model::{
-    ClerkCookies, IdentityConfig, Limits, Listening, LogConfig, LogFormat, LogLevel, TracesConfig,
+    ClerkCookies, IdentityConfig, Limits, Listening, LogConfig, LogFormat, LogLevel, Shutdown,
+    TracesConfig,
 };
 use super::report::{Place, Problem, Problems};
 use super::requirement::{claim_path, claim_shape};
@@ -337,7 +338,7 @@ pub(super) fn squashed(name: &str) -> String {
 pub(super) struct Process {
     pub(super) traces: Option<Box<TracesConfig>>,
     pub(super) log: LogConfig,
-    pub(super) drain: Duration,
+    pub(super) shutdown: Shutdown,
     pub(super) watch: bool,
 }
 
@@ -346,7 +347,7 @@ pub(super) fn process(root: &mut Section<'_>, files: ReadFile<'_>) -> Process {
     Process {
         traces: traces::read(root.section("traces"), files).map(Box::new),
         log: log(root.section("log")),
-        drain: drain(root.section("shutdown")),
+        shutdown: shutdown(root.section("shutdown")),
         watch: watch(root.section("reload")),
     }
 }
@@ -380,9 +381,14 @@ fn log(mut section: Section<'_>) -> LogConfig {
     }
 }
 
-/// How long open requests may take after the order to stop.
-fn drain(mut section: Section<'_>) -> Duration {
-    let drain = section.duration("drain", Duration::ZERO..=Duration::from_hours(1));
+/// How the gate stops.
+fn shutdown(mut section: Section<'_>) -> Shutdown {
+    let range = Duration::ZERO..=Duration::from_hours(1);
+    let announce = section.duration("announce", range.clone());
+    let drain = section.duration("drain", range);
     section.finish();
-    drain.unwrap_or(Duration::from_secs(30))
+    Shutdown {
+        announce: announce.unwrap_or(Duration::ZERO),
+        drain: drain.unwrap_or(Duration::from_secs(30)),
+    }
 }

@@ -6,7 +6,9 @@
 pub mod accept;
 mod assemble;
 mod grpc;
+pub mod hand_over;
 mod http2;
+pub mod inherited;
 mod listen;
 mod metrics;
 pub mod proxy_protocol;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Readiness, Views};
 use crate::clock::SharedClock;
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, Shutdown};
 use crate::core::door::HeadLimits;
 use crate::gate::meters::Meters;
 use crate::gate::{Gate, Snapshot};
@@ -41,7 +43,9 @@ use crate::telemetry::traces::Exporter;
 use crate::upstream::Tunnels;
 use crate::upstream::health::Checks;
 use accept::{ConnectionLimits, Entrance, Mode, Service};
-use listen::Listener;
+use hand_over::{HandOverError, Offer, Predecessor};
+use inherited::Inherited;
+use listen::{Listener, Opener};
 use proxy_protocol::ProxyPeers;
 use reload::Reloader;
 use tls::Terminator;
@@ -57,24 +61,49 @@ pub struct Bound {
     service: Arc<Service>,
     reloader: Arc<Reloader>,
     exporter: Option<Exporter>,
-    drain: Duration,
+    shutdown: Shutdown,
+    offer: Option<Offer>,
+    stages: watch::Sender<Stage>,
+}
+
+/// Where a gate is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its sockets are open, and nobody is served.
+    Starting,
+    /// Requests are served.
+    Ready,
+    /// It was told to stop.
+    Stopping,
+    /// Another process serves instead.
+    HandedOver,
 }
 
 /// Makes everything that `config` asks for and opens the ports.
 pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound> {
+    build_with(config, clock, Inherited::default()).await
+}
+
+/// The same, with sockets that are open already.
+pub async fn build_with(
+    config: &Config,
+    clock: SharedClock,
+    inherited: Inherited,
+) -> anyhow::Result<Bound> {
     let gate = Gate::counting_in(assemble::store(config)?, Arc::clone(&clock));
     let (traces, exporter) = assemble::traces(config, &gate.meters)?;
     let gate = gate.traced_by(traces);
     gate.decisions.keep_at_most(config.decisions);
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
-    let bind = |address| Listener::open(address, config.listen.unix_mode);
+    let mut opener = Opener::new(inherited, config.listen.unix_mode);
     let mut listeners = Vec::new();
     for address in &config.listen.addresses {
-        listeners.push(bind(address).await?);
+        listeners.extend(opener.open(address).await?);
     }
     let admin = match &config.admin_listen {
         Some(address) => Some(
-            bind(address)
+            opener
+                .open_one(address)
                 .await
                 .context("the admin listener (`[admin] listen`)")?,
         ),
@@ -82,7 +111,8 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     };
     let doors = match &config.forward_auth {
         Some(doors) => {
-            let listener = bind(&doors.listen)
+            let listener = opener
+                .open_one(&doors.listen)
                 .await
                 .context("the doors of gateways (`[forward-auth] listen`)")?;
             let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
@@ -100,7 +130,8 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
     };
     let check = match &config.ext_authz {
         Some(doors) => {
-            let listener = bind(&doors.listen)
+            let listener = opener
+                .open_one(&doors.listen)
                 .await
                 .context("the authorization service of Envoy (`[ext-authz] listen`)")?;
             let admission = Admission::new(doors.peers.clone(), doors.secret.clone());
@@ -110,6 +141,20 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
             };
             let door = Door::new(admission, head, limits.head_timeout).await;
             Some((listener, Arc::new(door)))
+        }
+        None => None,
+    };
+    let offer = match &config.listen.hand_over {
+        Some(path) => {
+            let at = opener.open_private(path).await;
+            let at = at.context("the socket of the next process (`[hand-over] socket`)")?;
+            let others = [
+                admin.as_ref(),
+                doors.as_ref().map(|(listener, _)| listener),
+                check.as_ref().map(|(listener, _)| listener),
+            ];
+            let all = listeners.iter().chain(others.into_iter().flatten());
+            Some(Offer::new(at, all.cloned().collect())?)
         }
         None => None,
     };
@@ -133,7 +178,9 @@ pub async fn build(config: &Config, clock: SharedClock) -> anyhow::Result<Bound>
         service,
         reloader: Arc::new(reloader),
         exporter,
-        drain: config.drain,
+        shutdown: config.shutdown,
+        offer,
+        stages: watch::Sender::new(Stage::Starting),
     })
 }
 
@@ -190,34 +237,37 @@ impl Bound {
         self.check.as_ref()?.0.address().tcp()
     }
 
-    /// Serves until `stop` is called off, then drains.
+    /// Where it is in its life, from now on.
+    pub fn stages(&self) -> watch::Receiver<Stage> {
+        self.stages.subscribe()
+    }
+
+    /// Has the process that has served so far let go of the sockets. Where this fails, it serves on.
+    pub async fn succeed(&self, predecessor: Predecessor) -> Result<(), HandOverError> {
+        if let Some(offer) = &self.offer {
+            predecessor.release(offer.names()).await?;
+            offer.keep_files();
+        }
+        Ok(())
+    }
+
+    /// Serves until `stop` is called off or another process has taken over, then drains.
     ///
-    /// No new connection is accepted while draining; requests in flight finish, idle connections
-    /// are closed, tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off. What is left of
-    /// traces is sent away in the time that is left, or in a second.
+    /// Told to stop, it says that it is not ready, and goes on for a while (`[shutdown] announce`). No new
+    /// connection is accepted while draining; requests in flight finish, idle connections are closed,
+    /// tunnels end. After the deadline (`[shutdown] drain`) the rest is cut off. What is left of traces is
+    /// sent away in the time that is left, or in a second.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self {
-            listeners,
-            admin,
-            doors,
-            check,
-            service,
-            reloader: _,
-            exporter,
-            drain: deadline,
-        } = self;
         let ready = Readiness::default();
-        let drain = CancellationToken::new();
-        let done = CancellationToken::new();
+        let (drain, done) = (CancellationToken::new(), CancellationToken::new());
         let open = TaskTracker::new();
         let flush = CancellationToken::new();
+        let exporter = self.exporter;
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(flush.clone())));
-        let addresses: Vec<String> = listeners
-            .iter()
-            .map(|listener| listener.address().to_string())
-            .collect();
+        let service = self.service;
+        let addresses = addresses(&self.listeners);
         let views = views(&service, &ready);
-        let window = admin.map(|listener| {
+        let window = self.admin.map(|listener| {
             tokio::spawn(admin::serve(listener.connections(), views, done.clone()))
         });
         let places = || Arc::new(Semaphore::new(service.limits.connections));
@@ -233,19 +283,19 @@ impl Bound {
             )));
         };
         let for_visitors = places();
-        for listener in listeners {
+        for listener in self.listeners {
             accept(
                 listener,
                 Entrance::Http(Mode::Proxy),
                 Arc::clone(&for_visitors),
             );
         }
-        if let Some((listener, admission)) = doors {
+        if let Some((listener, admission)) = self.doors {
             let entrance = Entrance::Http(Mode::ForwardAuth(admission));
             accept(listener, entrance, places());
         }
-        let door = check.as_ref().map(|(_, door)| Arc::clone(door));
-        if let Some((listener, door)) = check {
+        let door = self.check.as_ref().map(|(_, door)| Arc::clone(door));
+        if let Some((listener, door)) = self.check {
             accept(listener, Entrance::Grpc(door), places());
         }
         if let Some(door) = &door {
@@ -253,12 +303,20 @@ impl Bound {
         }
         service.checks.follow(&service.snapshot.load().upstreams);
         ready.set(true);
-        info!(address = addresses.join(", "), "ready");
+        info!(address = addresses, "ready");
+        self.stages.send_replace(Stage::Ready);
 
-        stop.cancelled().await;
-        ready.set(false);
-        if let Some(door) = &door {
-            door.set_serving(false).await;
+        let stage = told(stop, self.offer).await;
+        self.stages.send_replace(stage);
+        if stage == Stage::HandedOver {
+            // Whoever asks the operator's window from now on asks the other process.
+            done.cancel();
+        } else {
+            ready.set(false);
+            if let Some(door) = &door {
+                door.set_serving(false).await;
+            }
+            tokio::time::sleep(self.shutdown.announce).await;
         }
         info!(
             open = open.len(),
@@ -267,8 +325,8 @@ impl Bound {
         );
         drain.cancel();
         open.close();
-        let end = Instant::now() + deadline;
-        let finished = tokio::time::timeout(deadline, async {
+        let end = Instant::now() + self.shutdown.drain;
+        let finished = tokio::time::timeout(self.shutdown.drain, async {
             for accepting in accepting {
                 let _ = accepting.await;
             }
@@ -292,4 +350,36 @@ impl Bound {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Where these are, as a list.
+fn addresses(listeners: &[Listener]) -> String {
+    let addresses = listeners.iter().map(Listener::address);
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    addresses.join(", ")
+}
+
+/// Waits for the end of serving: the order to stop, or another process that has taken the sockets.
+async fn told(stop: CancellationToken, offer: Option<Offer>) -> Stage {
+    let taken = CancellationToken::new();
+    let handed = taken.clone();
+    let offering = offer.map(|offer| {
+        tokio::spawn(async move {
+            offer.taken().await;
+            handed.cancel();
+        })
+    });
+    let stage = tokio::select! {
+        () = stop.cancelled() => Stage::Stopping,
+        () = taken.cancelled() => Stage::HandedOver,
+    };
+    // What it has of the sockets goes with it, so that they close once nobody accepts any more.
+    if let Some(offering) = offering {
+        offering.abort();
+        let _ = offering.await;
+    }
+    if stage == Stage::HandedOver {
+        info!("another process has taken over");
+    }
+    stage
 }

@@ -105,6 +105,9 @@ const FIXED: &[(&str, Stays)] = &[
     ("`[proxy-protocol]`", |a, b| {
         a.listen.proxy_peers == b.listen.proxy_peers
     }),
+    ("`[hand-over]`", |a, b| {
+        a.listen.hand_over == b.listen.hand_over
+    }),
     ("`[admin] listen`", |a, b| a.admin_listen == b.admin_listen),
     ("`[forward-auth]`", |a, b| {
         doors(a.forward_auth.as_ref()) == doors(b.forward_auth.as_ref())
@@ -138,7 +141,12 @@ const FIXED: &[(&str, Stays)] = &[
         a.tls.is_some() == b.tls.is_some()
     }),
     ("`[log]`", |a, b| a.log == b.log),
-    ("`[shutdown] drain`", |a, b| a.drain == b.drain),
+    ("`[shutdown] announce`", |a, b| {
+        a.shutdown.announce == b.shutdown.announce
+    }),
+    ("`[shutdown] drain`", |a, b| {
+        a.shutdown.drain == b.shutdown.drain
+    }),
     ("`[reload]`", |a, b| a.watch == b.watch),
     // What is remembered of sessions is known by the number of the site.
     ("which instances and sites there are", |a, b| {

@@ -282,6 +282,7 @@ fn every_key_is_in_the_reference_and_every_key_of_the_reference_is_one() {
                 "proxy-protocol",
                 "ride-through",
                 "shadow",
+                "hand-over",
             ];
             !tables.iter().any(|table| key == &format!(" {table}"))
                 && !key.starts_with("require")

@@ -56,7 +56,7 @@ pub fn blocks() -> Vec<Block> {
 }
 
 /// Everything that cannot run here. A further one is a decision: write it down.
-const EXTERNAL: [(&str, &str, usize); 17] = [
+const EXTERNAL: [(&str, &str, usize); 19] = [
     ("docs/explanation/live-connections.md", "js", 1),
     ("docs/how-to/behind-caddy.md", "console", 1),
     ("docs/how-to/behind-envoy.md", "console", 2),
@@ -69,6 +69,8 @@ const EXTERNAL: [(&str, &str, usize); 17] = [
     ("docs/how-to/in-kubernetes.md", "console", 1),
     ("docs/how-to/migrate-from-clerk-middleware.md", "ts", 1),
     ("docs/how-to/scrape-metrics.md", "console", 1),
+    ("docs/how-to/systemd.md", "console", 1),
+    ("docs/how-to/upgrade.md", "console", 1),
     ("docs/how-to/verify-the-assertion.md", "go", 1),
     ("docs/how-to/verify-the-assertion.md", "php", 1),
     ("docs/how-to/verify-the-assertion.md", "ruby", 1),

@@ -284,7 +284,7 @@ async fn an_open_one_does_not_keep_a_gate_from_stopping() {
     let (world, upstream) = world().await;
     let ada = world.clerk.sign_in("ada", None);
     let (client, browser, mut server, _) = websocket(&world, &upstream, &ada).await;
-    let deadline = world.config.drain;
+    let deadline = world.config.shutdown.drain;
     let stopped = tokio::time::timeout(deadline, world.stop()).await;
     assert!(stopped.is_ok(), "it waits for a tunnel");
     assert!(server.heard(DEADLINE).await.1, "the upstream's is closed");

@@ -23,7 +23,7 @@ use clerk_gate::clock::{Clock, ManualClock};
 use clerk_gate::config::{
     ClerkConfig, ClerkCookies, Config, DoorConfig, HostHeader, Http2Config, IdentityConfig,
     KeySource, Limits, ListenAddress, Listening, LogConfig, LogFormat, LogLevel, Protocol,
-    UpstreamConfig,
+    Shutdown, UpstreamConfig,
 };
 use clerk_gate::core::continuity::{Keepsake, Seal};
 use clerk_gate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -324,6 +324,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             addresses: vec![any.clone()],
             unix_mode: 0o660,
             proxy_peers: Vec::new(),
+            hand_over: None,
         },
         admin_listen: Some(any),
         decisions: 1000,
@@ -380,7 +381,10 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             format: LogFormat::Json,
             level: LogLevel::Info,
         },
-        drain: Duration::from_secs(5),
+        shutdown: Shutdown {
+            announce: Duration::ZERO,
+            drain: Duration::from_secs(5),
+        },
         watch: false,
     }
 }

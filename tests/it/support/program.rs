@@ -49,7 +49,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, and reads its log until it is ready. Gives the address it serves.
+    /// Starts it, and reads its log until it is ready. Gives the first address it serves.
     pub fn start(command: &mut Command) -> (Self, std::net::SocketAddr) {
         let mut child = command
             .stdout(Stdio::null())
@@ -62,7 +62,8 @@ impl Running {
             let line = running.line();
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             if line["message"] == "ready" {
-                let address = line["address"].as_str().unwrap().parse().unwrap();
+                let addresses = line["address"].as_str().unwrap();
+                let address = addresses.split(", ").next().unwrap().parse().unwrap();
                 return (running, address);
             }
         }

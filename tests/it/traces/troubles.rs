@@ -47,7 +47,7 @@ async fn what_waits_is_sent_before_the_gate_stops() {
 async fn a_receiver_that_hangs_harms_nobody_and_does_not_keep_the_gate_from_stopping() {
     let receiver = Receiver::start(Manner::Hangs).await;
     let world = traced(&receiver, 1.0)
-        .configure(|config| config.drain = Duration::ZERO)
+        .configure(|config| config.shutdown.drain = Duration::ZERO)
         .start()
         .await;
     requests(&world, 5).await;
