@@ -9,6 +9,7 @@ pub mod auth;
 pub mod authorization;
 pub mod binding;
 pub mod budget;
+pub mod call;
 pub mod continuity;
 pub mod cookies;
 pub mod credentials;

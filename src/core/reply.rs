@@ -1,11 +1,14 @@
 //! The one table from a refusal to an answer: status, headers and content by reason and reader.
 
+pub mod call;
+
 use std::fmt;
 
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::call::Manner;
 use super::decide::{Challenge, ChallengeError, Refusal, RefusalKind, Standing};
 use super::facts::Audience;
 use super::masked::Address;
@@ -31,6 +34,8 @@ pub enum Content {
     Json(Value),
     /// A page for people.
     Notice(Notice),
+    /// Nothing: what there is to say to a caller of gRPC stands in the head.
+    Call,
 }
 
 impl fmt::Debug for Content {
@@ -44,14 +49,25 @@ impl fmt::Debug for Content {
                 f.debug_tuple("Json").field(&shown).finish()
             }
             Self::Notice(notice) => f.debug_tuple("Notice").field(notice).finish(),
+            Self::Call => f.write_str("Call"),
         }
     }
 }
 
 /// Header names of Clerk's SDK.
 const AUTH_STATUS: HeaderName = HeaderName::from_static("x-clerk-auth-status");
-const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
+/// Why somebody was refused.
+pub const AUTH_REASON: HeaderName = HeaderName::from_static("x-clerk-auth-reason");
 const AUTH_MESSAGE: HeaderName = HeaderName::from_static("x-clerk-auth-message");
+
+/// The answer to a refusal, as whoever has made the request themselves understands it. A gateway that asks
+/// in somebody's name would take the 200 of a call for a yes.
+pub fn in_manner(manner: Manner, refusal: &Refusal, request_id: &str) -> Reply {
+    match manner {
+        Manner::Plain => reply(refusal, request_id),
+        Manner::Call => call::reply(refusal, request_id),
+    }
+}
 
 /// The answer to a refusal. `request_id` is the one the log has.
 pub fn reply(refusal: &Refusal, request_id: &str) -> Reply {

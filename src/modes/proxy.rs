@@ -15,6 +15,7 @@ use super::http2::Arrival;
 use super::live::{self, LiveBody};
 use super::log_line::{self, Outcome};
 use super::{http2, own_answer, request_id, serve};
+use crate::core::call::Manner;
 use crate::core::decide::{Decision, FapiPermit, Permit, Refusal, RefusalKind, Task, Verdict};
 use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
@@ -24,7 +25,7 @@ use crate::core::ride_through::RIDE_THROUGH_HEADER;
 use crate::core::trace_context;
 use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
-use crate::pages;
+use crate::pages::{self, Document};
 use crate::rewrite;
 use crate::telemetry::access::Action;
 use crate::telemetry::requests::Mode;
@@ -94,7 +95,8 @@ pub async fn answer(
         Err(reason) => {
             let audience = facts::audience(&parts.method, &parts.headers);
             let refusal = own_answer::refusal(reason, audience);
-            let document = pages::refusal(reply::reply(&refusal, line.request_id));
+            let manner = Manner::of(&parts.method, &parts.headers);
+            let document = pages::refusal(reply::in_manner(manner, &refusal, line.request_id));
             let mut response = own_answer::of(document, &request_id);
             // SECURITY: where a request cannot be read in one way, neither can what follows it. In
             // HTTP/2 nothing follows: where it ends is no matter of what it says.
@@ -196,7 +198,7 @@ impl Desk<'_, '_> {
                             kind: kind_of(error),
                             ..own_answer::refusal(reason, self.facts.audience)
                         };
-                        let document = pages::refusal(reply::reply(&refusal, self.id()));
+                        let document = self.refused(&refusal);
                         (
                             own_answer::of(document, self.request_id),
                             Some(Asked {
@@ -225,13 +227,9 @@ impl Desk<'_, '_> {
                 own_answer::of(pages::redirect(&redirect.location), self.request_id),
                 None,
             ),
-            Decision::Refuse(refusal) => (
-                own_answer::of(
-                    pages::refusal(reply::reply(refusal, self.id())),
-                    self.request_id,
-                ),
-                None,
-            ),
+            Decision::Refuse(refusal) => {
+                (own_answer::of(self.refused(refusal), self.request_id), None)
+            }
             Decision::Page(page) => (
                 own_answer::of(pages::page(page, self.id()), self.request_id),
                 None,
@@ -252,7 +250,7 @@ impl Desk<'_, '_> {
                             kind: failure.kind,
                             ..own_answer::refusal(failure.reason, audience)
                         };
-                        let document = pages::refusal(reply::reply(&refusal, self.id()));
+                        let document = self.refused(&refusal);
                         (document, Some(failure.reason))
                     }
                 };
@@ -360,6 +358,12 @@ impl Desk<'_, '_> {
                 (self.finished(response), Some(reason))
             }
         }
+    }
+
+    /// A refusal, as whoever has sent the request understands it.
+    fn refused(&self, refusal: &Refusal) -> Document {
+        let manner = Manner::of(self.facts.method, self.facts.headers);
+        pages::refusal(reply::in_manner(manner, refusal, self.id()))
     }
 
     fn ticket(&self, permit: &Permit) -> Option<Ticket> {

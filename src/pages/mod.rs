@@ -79,6 +79,11 @@ pub fn refusal(reply: Reply) -> Document {
     let mut document = match reply.content {
         Content::Json(value) => json_document(reply.status, &value),
         Content::Notice(said) => notice::document(reply.status, &said),
+        Content::Call => Document {
+            status: reply.status,
+            headers: common("application/grpc"),
+            body: Bytes::new(),
+        },
     };
     for (name, value) in reply.headers {
         document.headers.append(name, value);

@@ -22,10 +22,15 @@ pub struct ClientBody(Option<Box<Streamed>>);
 struct Streamed {
     inner: Incoming,
     left: Option<u64>,
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
+    pause: Option<Pause>,
     rules: Arc<HeaderRules>,
     watch: Watch,
+}
+
+/// How long nothing may come.
+struct Pause {
+    longest: Duration,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// What whoever waits for the answer can see of a body that is under way.
@@ -97,11 +102,11 @@ impl Fault {
 }
 
 impl ClientBody {
-    /// A body of which at most `limit` bytes are taken, with pauses of at most `idle`.
+    /// A body of which at most `limit` bytes are taken, with pauses of at most `pause`.
     pub fn new(
         inner: Incoming,
         limit: Option<u64>,
-        idle: Duration,
+        pause: Option<Duration>,
         rules: &Arc<HeaderRules>,
     ) -> Self {
         if inner.is_end_stream() {
@@ -110,8 +115,10 @@ impl ClientBody {
         Self(Some(Box::new(Streamed {
             inner,
             left: limit,
-            idle,
-            timer: Box::pin(tokio::time::sleep(idle)),
+            pause: pause.map(|longest| Pause {
+                longest,
+                timer: Box::pin(tokio::time::sleep(longest)),
+            }),
             rules: Arc::clone(rules),
             watch: Watch {
                 fault: Fault::default(),
@@ -144,10 +151,15 @@ impl Body for ClientBody {
         };
         let fault = &this.watch.fault;
         let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            ready!(this.timer.as_mut().poll(cx));
+            let Some(pause) = &mut this.pause else {
+                return Poll::Pending;
+            };
+            ready!(pause.timer.as_mut().poll(cx));
             return Poll::Ready(Some(Err(fault.note(BodyError::Idle))));
         };
-        this.timer.as_mut().reset(Instant::now() + this.idle);
+        if let Some(pause) = &mut this.pause {
+            pause.timer.as_mut().reset(Instant::now() + pause.longest);
+        }
         this.watch.pulse.beat();
         let frame = match next {
             None => return Poll::Ready(None),

@@ -125,6 +125,11 @@ impl Server {
         }
     }
 
+    /// Whether it is spoken to in HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.streams.is_some()
+    }
+
     /// Sends a request of `client` on a connection that fits it.
     pub(super) async fn send(
         &self,

@@ -30,6 +30,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use thiserror::Error;
 
+use crate::core::call::Manner;
 use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
 use crate::core::reason::Reason;
@@ -221,13 +222,16 @@ impl Upstream {
         let mut inbound = inbound;
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
+        let pause = match Manner::of(facts.method, facts.headers) {
+            // Both sides of a call take turns, for as long as they like; until the application has begun
+            // to answer, the time for that counts.
+            Manner::Call if self.servers().iter().all(Server::speaks_http2) => None,
+            Manner::Plain | Manner::Call => Some(self.times.body_idle),
+        };
         let body = match outbound.permit.body() {
-            BodyRule::Stream => ClientBody::new(
-                inbound.into_body(),
-                outbound.max_body,
-                self.times.body_idle,
-                &self.rules,
-            ),
+            BodyRule::Stream => {
+                ClientBody::new(inbound.into_body(), outbound.max_body, pause, &self.rules)
+            }
             BodyRule::Drop => ClientBody::none(),
         };
         let limit = outbound

@@ -91,7 +91,12 @@ impl FrontendApi {
         inbound: Request<Incoming>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         let Upstream { times, rules, .. } = &self.upstream;
-        let body = ClientBody::new(inbound.into_body(), errand.max_body, times.body_idle, rules);
+        let body = ClientBody::new(
+            inbound.into_body(),
+            errand.max_body,
+            Some(times.body_idle),
+            rules,
+        );
         // What goes to Clerk is nobody's here.
         let patience = Patience {
             client: errand.client,

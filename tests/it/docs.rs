@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clerk_gate::config::{self, Loaded, Report, Source, Surroundings};
 use clerk_gate::core::budget::{Budget, By, Enforcement, Figures, Rate, Told};
+use clerk_gate::core::call::Manner;
 use clerk_gate::core::decide::{self, Challenge, Refusal, RefusalKind};
 use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
@@ -497,7 +498,7 @@ async fn every_header_and_cookie_that_clerk_is_told_is_in_the_reference() {
 }
 
 /// A limit that is spent by one request.
-fn one_at_all() -> Arc<Budget> {
+pub fn one_at_all() -> Arc<Budget> {
     let rate = Rate::SlidingWindow {
         requests: 1,
         window_ms: 60_000,
@@ -541,9 +542,10 @@ async fn every_header_that_answers_get_is_in_the_reference() {
                     challenge: Challenge::default(),
                     methods: decide::READING,
                 };
-                ours.extend(names(
-                    pages::refusal(reply::reply(&refusal, "r1")).headers.keys(),
-                ));
+                for manner in [Manner::Plain, Manner::Call] {
+                    let reply = reply::in_manner(manner, &refusal, "r1");
+                    ours.extend(names(pages::refusal(reply).headers.keys()));
+                }
             }
         }
     }
@@ -678,6 +680,7 @@ fn every_header_that_is_looked_at_is_in_the_reference() {
             "door.rs",
             "identity_headers.rs",
             "reply.rs",
+            "reply/call.rs",
             "signed_assertion.rs",
             "ride_through.rs",
             "budget/fields.rs",

@@ -26,6 +26,7 @@ mod ext_authz;
 mod forwarding;
 mod frontend_api;
 mod gate;
+mod grpc;
 mod house;
 mod http2;
 mod http2_frames;
