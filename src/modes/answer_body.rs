@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use super::call::CallBody;
 use super::live::{AnswerError, LiveBody};
 use crate::gate::Hold;
 use crate::rewrite;
@@ -24,6 +25,8 @@ pub enum AnswerBody {
     Live(Box<LiveBody>),
     /// A page of the upstream's, with something put into it.
     Page(Box<rewrite::Page<AnswerBody>>),
+    /// One of these, of a call of gRPC.
+    Call(Box<CallBody>),
     /// One of these, of a request that counts as in flight until it has ended.
     Held(Box<HeldBody>),
 }
@@ -59,6 +62,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
             Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Page(page) => return Pin::new(&mut **page).poll_frame(cx),
+            Self::Call(call) => return Pin::new(&mut **call).poll_frame(cx),
             Self::Held(held) => return Pin::new(&mut held.body).poll_frame(cx),
         };
         polled.map_ok(|frame| match frame.into_trailers() {
@@ -73,6 +77,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => body.is_end_stream(),
             Self::Live(body) => body.is_end_stream(),
             Self::Page(page) => page.is_end_stream(),
+            Self::Call(call) => call.is_end_stream(),
             Self::Held(held) => held.body.is_end_stream(),
         }
     }
@@ -83,6 +88,7 @@ impl Body for AnswerBody {
             Self::Upstream(body) => body.size_hint(),
             Self::Live(body) => body.size_hint(),
             Self::Page(page) => page.size_hint(),
+            Self::Call(call) => call.size_hint(),
             Self::Held(held) => held.body.size_hint(),
         }
     }

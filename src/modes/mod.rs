@@ -6,6 +6,7 @@
 mod account;
 pub mod answer_body;
 mod asked;
+mod call;
 mod counter;
 pub mod ext_authz;
 pub mod forward_auth;

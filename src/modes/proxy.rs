@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::answer_body::{AnswerBody, HeldBody};
+use super::call::CallBody;
 use super::http2::Arrival;
 use super::live::{self, LiveBody};
 use super::log_line::{self, Outcome};
 use super::{http2, own_answer, request_id, serve};
-use crate::core::call::Manner;
+use crate::core::call::{self, Manner};
 use crate::core::decide::{Decision, FapiPermit, Permit, Refusal, RefusalKind, Task, Verdict};
 use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
@@ -124,6 +125,7 @@ pub async fn answer(
         request_id: &request_id,
         trace: account.told(),
         peer,
+        version,
         server: AskedServer::default(),
     };
     let (response, asked) = desk.carry_out(inbound, tunnels).await;
@@ -166,6 +168,8 @@ struct Desk<'a, 'r> {
     /// What the upstream is told of the trace.
     trace: Option<&'a trace_context::Outbound>,
     peer: Peer,
+    /// What its sender speaks.
+    version: Version,
     server: AskedServer,
 }
 
@@ -330,6 +334,10 @@ impl Desk<'_, '_> {
                 })
             }
         };
+        // In HTTP/1.1 a status behind the body may not arrive, and what breaks off has to be seen to.
+        if self.version == Version::HTTP_2 && call::is_grpc(response.headers()) {
+            response = response.map(CallBody::answer);
+        }
         let privacy = if self.verdict.who.is_some() {
             Privacy::Personal
         } else {
