@@ -232,6 +232,12 @@ async fn a_certificate_that_nobody_vouches_for_is_a_problem() {
         "the certificate of `https://localhost:",
     );
     found.assert("forwarded-headers", "warning", "is in no `trusted-proxies`");
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/keys");
+    let own = format!(
+        "{text}\n[[tls.certificate]]\ncert-file = \"{keys}/tls.pem\"\nkey-file = \"{keys}/tls-key.pem\"\n"
+    );
+    let found = diagnose("own-certificate", &own, &["--offline"]).await;
+    found.assert("forwarded-headers", "ok", "nobody's are believed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

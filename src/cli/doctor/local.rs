@@ -145,12 +145,14 @@ fn forwarded_headers(config: &Config, sites: &[SiteView<'_>]) -> Finding {
     if !config.listen.proxy_peers.is_empty() {
         return Finding::well(check, "the PROXY protocol says whose a connection is");
     }
+    // Where the gate speaks TLS itself, nothing has to stand in front of it.
+    let speaks_tls = config.tls.is_some();
     let in_front = sites.iter().find_map(|site| match site.public {
         PublicAddress::Fixed(url) if url.scheme() == Scheme::Https => Some(url),
         PublicAddress::Fixed(_) | PublicAddress::Loopback => None,
     });
     match in_front {
-        Some(url) if config.edge.trusted_proxies.is_empty() => Finding::warning(
+        Some(url) if config.edge.trusted_proxies.is_empty() && !speaks_tls => Finding::warning(
             check,
             format!(
                 "what speaks TLS for `{url}` is in no `trusted-proxies`: all clients have its address"
