@@ -29,10 +29,10 @@ async fn what_a_stranger_says_in_the_gates_name_does_not_pass() {
     let names: Vec<&str> = received.headers.keys().map(HeaderName::as_str).collect();
     let expected = [
         "host",
-        "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",
         "clerk-proxy-url",
+        "x-forwarded-for",
         "clerk-secret-key",
     ];
     assert_eq!(names, expected);

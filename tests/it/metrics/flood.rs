@@ -94,7 +94,7 @@ fn is_known(label: &str, value: &str) -> bool {
         "server" => value.starts_with("http://127.0.0.1:"),
         "version" => value == env!("CARGO_PKG_VERSION"),
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
-        "outcome" | "cache" | "listener" => value
+        "outcome" | "shadow" | "cache" | "listener" => value
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
         _ => false,
