@@ -9,6 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -38,7 +40,7 @@ use crate::upstream::health::Checks;
 /// How many header lines hyper takes unless it is told otherwise.
 const HEAD_COUNT_OF_HYPER: usize = 100;
 
-/// How long whoever has just connected may take to ask something, once the gate drains.
+/// How long whoever is connected may take to ask something, once the gate drains.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// What a connection may cost.
@@ -147,12 +149,12 @@ pub(super) async fn accept(
     }
 }
 
-/// Serves a new connection until something has been asked on it, or nothing is for a while. Gives what it
-/// ended with, if it has ended.
+/// Serves a connection until something has been asked on it, or nothing is for a while. Gives what it ended
+/// with, if it has ended.
 ///
-/// hyper closes a connection on which nothing has come as soon as it is told to end well, also where a request
-/// is on its way: whoever was let in a moment before the gate drained, or handed its sockets over, would go
-/// without an answer.
+/// hyper closes a connection on which nothing is under way as soon as it is told to end well, also where a
+/// request is on its way: whoever was let in a moment before the gate drained, or asks again on a connection
+/// that was kept, would go without an answer.
 pub(super) async fn until_asked<C: Future>(
     mut connection: Pin<&mut C>,
     was_asked: impl Fn() -> bool,
@@ -263,20 +265,25 @@ async fn serve<S>(
 {
     let limits = service.limits;
     let asked = Arc::new(AtomicBool::new(false));
-    let is_asked = Arc::clone(&asked);
+    let (is_asked, drains) = (Arc::clone(&asked), drain.clone());
     let handler = service_fn(move |request| {
         is_asked.store(true, Ordering::Relaxed);
-        let (service, mode) = (Arc::clone(&service), mode.clone());
+        let (service, mode, drains) = (Arc::clone(&service), mode.clone(), drains.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             let snapshot = service.snapshot.load_full();
             let (gate, tunnels) = (&service.gate, &service.tunnels);
-            let response = match &mode {
+            let mut response = match &mode {
                 Mode::Proxy => proxy::answer(gate, &snapshot, tunnels, peer, request).await,
                 Mode::ForwardAuth(admission) => {
                     forward_auth::answer(gate, &snapshot, admission, peer, request).await
                 }
             };
+            if drains.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // Said before it is done, so that nobody asks on a connection that closes.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, std::convert::Infallible>(response)
         })
     });
@@ -296,6 +303,8 @@ async fn serve<S>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = drain.cancelled() => {
+            // Whoever asks from now on is told that the connection closes.
+            asked.store(false, Ordering::Relaxed);
             let was_asked = || asked.load(Ordering::Relaxed);
             if let Some(ended) = until_asked(connection.as_mut(), was_asked).await {
                 ended

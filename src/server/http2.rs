@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::accept::Service;
+use super::accept::{Service, until_asked};
 use crate::core::http2::lines;
 use crate::modes::answer_body::AnswerBody;
 use crate::modes::proxy::{self, Peer};
@@ -81,7 +81,12 @@ where
         }
         // As long as a head may take to arrive; the first one, and the preface, among them.
         () = streams.idle(limits.head_timeout) => {}
-        () = drain.cancelled() => {}
+        () = drain.cancelled() => {
+            // hyper closes one that has not begun at once.
+            if let Some(ended) = until_asked(connection.as_mut(), || streams.were_any()).await {
+                return told(ended);
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {

@@ -203,6 +203,9 @@ fn views(service: &Arc<Service>, ready: &Readiness) -> Views {
 /// How long what is left is closed for, where the deadline has passed.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// How long tunnels may take to take their leave: a second to finish a frame, and one to hear the answer.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 impl Bound {
     /// The first address and port where requests are accepted: the real port where 0 was asked for.
     /// `None` if all of them are sockets of another kind.
@@ -338,7 +341,7 @@ impl Bound {
                 "the deadline has passed with requests in flight"
             );
         }
-        let _ = tokio::time::timeout(CLOSING, service.tunnels.close()).await;
+        let _ = tokio::time::timeout(FAREWELL, service.tunnels.close()).await;
         flush.cancel();
         if let Some(exporting) = exporting {
             let _ = tokio::time::timeout_at(end.max(Instant::now() + CLOSING), exporting).await;

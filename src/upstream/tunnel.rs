@@ -21,13 +21,12 @@ use tokio_util::task::TaskTracker;
 use super::Ending;
 use super::frames::{self, Frames, Sender};
 use super::standing::Place;
-use crate::core::reason::Reason;
 
 /// The code that a client is told with which its connection ends: as 401, in the range that
 /// RFC 6455 (section 7.4.2) leaves to applications.
 pub const UNAUTHORIZED: u16 = 4401;
 
-/// The code that the application is told: the client has gone (section 7.4.1).
+/// The code for one side that goes, or both because the gate does (section 7.4.1).
 const GOING_AWAY: u16 = 1001;
 
 /// How long each step of an end may take.
@@ -84,18 +83,20 @@ impl Tunnels {
         let (end, patience) = (self.end.clone(), self.patience);
         self.tracker.spawn(async move {
             let _hold = hold;
-            tokio::select! {
-                () = end.cancelled() => {}
-                () = tunnel.carry(ending, patience) => {}
-            }
+            tunnel.carry(ending, &end, patience).await;
         });
     }
 }
 
 impl Tunnel {
-    async fn carry(self, ending: Option<Ending>, patience: Duration) {
+    /// Carries what is said until both sides have ended, `ending` comes or `all_end` is called off.
+    async fn carry(self, ending: Option<Ending>, all_end: &CancellationToken, patience: Duration) {
         let _place = self.place;
-        let Ok((client, upstream)) = tokio::try_join!(self.client, self.upstream) else {
+        let opened = tokio::select! {
+            opened = async { tokio::try_join!(self.client, self.upstream) } => opened,
+            () = all_end.cancelled() => return,
+        };
+        let Ok((client, upstream)) = opened else {
             return;
         };
         let mut way = Way {
@@ -104,16 +105,26 @@ impl Tunnel {
             down: Flow::watched(patience),
             up: Flow::default(),
         };
-        let Some(ending) = ending else {
-            let _ = way.copy().await;
-            return;
+        let ending = async {
+            match ending {
+                Some(ending) => ending.await,
+                None => std::future::pending().await,
+            }
         };
-        let reason = tokio::select! {
-            reason = ending => reason,
+        let farewell = tokio::select! {
+            reason = ending => Farewell { code: UNAUTHORIZED, text: reason.code() },
+            () = all_end.cancelled() => Farewell { code: GOING_AWAY, text: "" },
             _ = way.copy() => return,
         };
-        way.end(reason).await;
+        way.end(farewell).await;
     }
+}
+
+/// What a client is told whose connection ends.
+#[derive(Clone, Copy)]
+struct Farewell {
+    code: u16,
+    text: &'static str,
 }
 
 type Side = TokioIo<Upgraded>;
@@ -145,8 +156,8 @@ impl Way {
     ///
     /// The client gets the rest of the frame that it has begun to get, for it could not read anything
     /// behind half a frame. The upstream gets nothing more of the client's.
-    async fn end(mut self, reason: Reason) {
-        let told = tokio::time::timeout(PATIENCE, self.tell_client(reason));
+    async fn end(mut self, farewell: Farewell) {
+        let told = tokio::time::timeout(PATIENCE, self.tell_client(farewell));
         let told = matches!(told.await, Ok(Ok(())));
         let Self {
             mut client,
@@ -156,12 +167,12 @@ impl Way {
         } = self;
         let leave = async {
             if up.frames.at_boundary() && !up.frames.has_closed() {
-                let frame = frames::close(Sender::Client(key()), GOING_AWAY, reason.code());
+                let frame = frames::close(Sender::Client(key()), GOING_AWAY, farewell.text);
                 upstream.write_all(&frame).await?;
             }
             upstream.shutdown().await
         };
-        let farewell = async {
+        let take_leave = async {
             if told {
                 // SECURITY: heard, and given to nobody.
                 let mut heard = Flow {
@@ -176,11 +187,11 @@ impl Way {
         };
         let _ = tokio::join!(
             tokio::time::timeout(PATIENCE, leave),
-            tokio::time::timeout(PATIENCE, farewell)
+            tokio::time::timeout(PATIENCE, take_leave)
         );
     }
 
-    async fn tell_client(&mut self, reason: Reason) -> io::Result<()> {
+    async fn tell_client(&mut self, farewell: Farewell) -> io::Result<()> {
         let Self {
             client,
             upstream,
@@ -191,7 +202,7 @@ impl Way {
             std::future::poll_fn(|cx| down.poll_frame(cx, upstream, client)).await?;
         }
         if !down.frames.has_closed() {
-            let frame = frames::close(Sender::Server, UNAUTHORIZED, reason.code());
+            let frame = frames::close(Sender::Server, farewell.code, farewell.text);
             client.write_all(&frame).await?;
         }
         client.flush().await

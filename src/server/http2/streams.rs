@@ -56,6 +56,11 @@ impl Streams {
         }
     }
 
+    /// Whether anything has ever been asked.
+    pub(super) fn were_any(&self) -> bool {
+        self.count.borrow().ever > 0
+    }
+
     /// Returns once there has been no stream for as long as `patience`.
     pub(super) async fn idle(&self, patience: Duration) {
         let mut count = self.count.subscribe();

@@ -56,6 +56,19 @@ async fn a_websocket_whose_session_is_revoked_ends_at_once_in_the_middle_of_a_me
 }
 
 #[tokio::test]
+async fn both_ends_of_a_websocket_are_told_that_the_gate_goes() {
+    let (world, upstream) = world().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let (mut browser, mut server) = websocket(&world, &upstream, &ada).await;
+    world.begin_to_stop();
+    assert_eq!(closed_with(&mut browser).await, (1001, String::new()));
+    let (bytes, closed) = server.heard(DEADLINE).await;
+    assert!(closed, "the upstream's connection is closed");
+    let last = unmasked(&bytes).pop().unwrap();
+    assert_eq!(last, (0x88, 1001_u16.to_be_bytes().to_vec()));
+}
+
+#[tokio::test]
 async fn a_frame_that_has_begun_to_arrive_arrives_before_the_end() {
     let (world, upstream) = world().await;
     let ada = world.clerk.sign_in("ada", None);

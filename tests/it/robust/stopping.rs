@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{Kept, figure, in_time, process, soak, stand_in};
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{Call, cookies};
+use crate::support::{Call, World, cookies};
 
 /// One request after the other, each over a connection of its own, until refused.
 async fn ask_anew(gate: SocketAddr, client: usize, cookies: &str, answered: &AtomicUsize) {
@@ -86,4 +86,27 @@ async fn a_request_that_reached_the_upstream_is_answered_although_the_gate_is_to
             figure("requests of the last, all answered", answered);
         }
     }
+}
+
+/// A client that goes on asking on one connection learns from an answer that it has to open another one,
+/// and never from a connection that closes under a request.
+#[tokio::test]
+async fn who_asks_on_a_kept_connection_is_told_that_it_closes_before_it_does() {
+    let world = World::start().await;
+    let stream = TcpStream::connect(world.gate).await.unwrap();
+    let mut kept = Kept::over(stream, world.gate);
+    let first = kept.try_get("/public/first", "").await.expect("an answer");
+    assert!(!first.contains("\r\nconnection: close\r\n"), "{first}");
+    world.begin_to_stop();
+    let mut answered = 1;
+    loop {
+        let answer = kept.try_get("/public/next", "").await;
+        let answer = answer.expect("an answer to whatever is asked on a connection that was kept");
+        answered += 1;
+        if answer.contains("\r\nconnection: close\r\n") {
+            break;
+        }
+    }
+    assert!(kept.try_get("/public/last", "").await.is_none());
+    assert_eq!(world.upstream.received().len(), answered);
 }
