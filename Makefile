@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-grpc test-assertion test-legacy test-doors test-packaging ## run every test
+test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-grpc test-change test-assertion test-legacy test-doors test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -96,6 +96,16 @@ test-grpc: binary ## Google's client and server of gRPC understand each other th
 	tests/deps.sh app
 	$(call node-test,tests/e2e/grpc.test.mjs)
 
+.PHONY: test-change
+test-change: binary ## of 5,000 requests none is lost while two gates are told everything anew, stopped and replaced
+	tests/deps.sh node doors
+	$(call node-test,tests/e2e/change.test.mjs)
+
+.PHONY: soak-change
+soak-change: binary ## the same with 50,000 requests
+	tests/deps.sh node doors
+	REQUESTS=50000 node --test --test-reporter=spec tests/e2e/change.test.mjs
+
 .PHONY: test-assertion
 test-assertion: binary ## the programs in the documents verify what the gate signs
 	tests/deps.sh app
@@ -127,7 +137,7 @@ fuzz: ## a minute of inputs that nobody thought of
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --locked --test fuzz -- --test-threads=1 --nocapture --skip readers
 
 .PHONY: soak
-soak: soak-differential soak-afternoon ## minutes of many who behave badly, with figures
+soak: soak-differential soak-afternoon soak-change ## minutes of many who behave badly, with figures
 	SOAK=$${SOAK:-10} cargo test --locked --test it robust:: -- --test-threads=1 --nocapture
 
 .PHONY: lint
