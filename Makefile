@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-grpc test-change test-assertion test-legacy test-doors test-packaging ## run every test
+test: deps test-rust test-redis test-node test-mcp test-differential test-browser test-people test-afternoon test-clerkjs test-app test-clients test-grpc test-change test-assertion test-legacy test-doors test-packaging ## run every test
 	@cat $(addprefix $(TARGET)/closing/,$(filter test-%,$^))
 
 .PHONY: deps
@@ -90,6 +90,11 @@ test-clerkjs: binary ## Clerk's script for browsers and the gate see the same pe
 test-app: binary ## an application of somebody else's learns who its user is, and parsers of others read metrics, traces and schema
 	tests/deps.sh app
 	$(call node-test,tests/e2e/app.test.mjs tests/e2e/metrics.test.mjs tests/e2e/traces.test.mjs tests/e2e/schema.test.mjs)
+
+.PHONY: test-clients
+test-clients: binary ## curl, wget, git and a browser in both versions of HTTP, over TLS
+	tests/deps.sh clients
+	$(call node-test,tests/e2e/clients.test.mjs)
 
 .PHONY: test-grpc
 test-grpc: binary ## Google's client and server of gRPC understand each other through the gate

@@ -2,8 +2,8 @@
 # Installs what the tests and lints need and this machine lacks.
 #
 #   tests/deps.sh            everything
-#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, app, doors, legacy,
-#                            packaging
+#   tests/deps.sh node …     what these need: lint, rust, redis, node, browser, clients, app, doors,
+#                            legacy, packaging
 #
 # Debian packages come from apt (with sudo, unless run by root), Node packages go to
 # tests/e2e/node_modules and Python ones to target/venv, at the versions pinned in tests/e2e.
@@ -32,6 +32,14 @@ debian_packages() {
       redis) command_from cc gcc; command_from redis-server redis-server ;;
       node) need_node; command_from openssl openssl ;;
       browser) need_node; command_from chromium chromium ;;
+      clients)
+        need_node
+        command_from chromium chromium
+        command_from openssl openssl
+        command_from curl curl
+        command_from wget wget
+        command_from git git
+        ;;
       app) need_node; need_python; command_from openssl openssl ;;
       doors)
         need_node
@@ -146,7 +154,7 @@ asked() {
 }
 
 groups=("$@")
-[ $# -gt 0 ] || groups=(lint rust redis node browser app doors legacy packaging)
+[ $# -gt 0 ] || groups=(lint rust redis node browser clients app doors legacy packaging)
 debian_packages "${groups[@]}"
-if asked node browser app legacy; then node_packages; fi
+if asked node browser clients app legacy; then node_packages; fi
 if asked app doors legacy packaging; then python_packages; fi
