@@ -140,11 +140,15 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
     let usual = Some(ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9901))));
     let listen = listen.map_or(usual, |read| read.value);
     let decisions = decisions.and_then(|number| usize::try_from(number).ok());
+    // SECURITY: who asked for what is for whoever is on this machine, unless somebody says that it is for
+    // others too.
+    let usual = match &listen {
+        Some(ListenAddress::Tcp(address)) if !address.ip().is_loopback() => 0,
+        _ => USUAL_DECISIONS,
+    };
     Admin {
         // Where nobody can look, there is nothing to keep.
-        decisions: listen
-            .as_ref()
-            .map_or(0, |_| decisions.unwrap_or(USUAL_DECISIONS)),
+        decisions: listen.as_ref().map_or(0, |_| decisions.unwrap_or(usual)),
         listen,
     }
 }

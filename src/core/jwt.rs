@@ -135,6 +135,11 @@ impl Token {
         other
     }
 
+    /// About how much memory its claims take.
+    pub(super) fn bytes(&self) -> usize {
+        weight_of_object(&self.claims)
+    }
+
     /// The claim called `name` if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.claim(name).and_then(Value::as_str)
@@ -221,12 +226,51 @@ fn object(part: &str) -> Result<Map<String, Value>, Malformed> {
     serde_json::from_slice(&bytes).map_err(|_| Malformed::Undecodable)
 }
 
+/// What an object takes for each so many of its members, which it has room for from the first on.
+const MEMBERS: usize = 11;
+const ROOM_FOR_MEMBERS: usize = 640;
+
+/// About how much memory a value takes beside its own place.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(items) => {
+            let places = items.capacity() * size_of::<Value>();
+            places + items.iter().map(weight).sum::<usize>()
+        }
+        Value::Object(members) => weight_of_object(members),
+    }
+}
+
+fn weight_of_object(members: &Map<String, Value>) -> usize {
+    let room = members.len().div_ceil(MEMBERS) * ROOM_FOR_MEMBERS;
+    let held = members.iter();
+    room + held
+        .map(|(name, value)| name.len() + weight(value))
+        .sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn encode(text: &str) -> String {
         ENGINE.encode(text)
+    }
+
+    #[test]
+    fn a_token_weighs_what_it_takes_in_memory() {
+        let header = encode(r#"{"alg":"RS256"}"#);
+        let token = |claims: &str| {
+            let text = format!("{header}.{}.AAAA", encode(claims));
+            (Token::decode(&text).unwrap().bytes(), text.len())
+        };
+        let objects = vec![r#"{"":0}"#; 1700].join(",");
+        let (bytes, length) = token(&format!(r#"{{"a":[{objects}]}}"#));
+        assert!(length < 17_000 && bytes > 1_000_000, "{length}, {bytes}");
+        let (bytes, _) = token(r#"{"sub":"user_1","sid":"sess_1"}"#);
+        assert!(bytes < 1_000, "{bytes}");
     }
 
     #[test]

@@ -171,6 +171,27 @@ fn browsers_reach_clerk_by_way_of_the_proxy_unless_another_is_named() {
 }
 
 #[test]
+fn decisions_are_kept_for_other_machines_only_where_somebody_says_so() {
+    let kept = |listen: &str, more: &str| {
+        let text = format!(
+            "admin.listen = \"{listen}\"\n{more}\nclerk.publishable-key = \"pk_test_Y2xlcmsuZXhhbXBsZS5jb20k\"\nupstream.url = \"http://127.0.0.1:3000\"\n"
+        );
+        load("decisions", &text).unwrap().config.decisions
+    };
+    for (listen, more, expected) in [
+        ("127.0.0.1:9901", "", 1000),
+        ("[::1]:9901", "", 1000),
+        ("unix:/run/clerk-gate/admin.sock", "", 1000),
+        ("0.0.0.0:9901", "", 0),
+        ("10.0.0.7:9901", "", 0),
+        ("0.0.0.0:9901", "admin.decisions = 50", 50),
+        ("off", "", 0),
+    ] {
+        assert_eq!(kept(listen, more), expected, "{listen} {more}");
+    }
+}
+
+#[test]
 fn a_flag_counts_more_than_the_environment_and_the_environment_more_than_the_file() {
     let text = "[clerk]\npublishable-key = \"pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk\"\n[upstream]\nurl = \"http://file.example\"\n";
     let environment: Environment = vec![(

@@ -81,11 +81,15 @@ impl Progress<'_> {
         }
     }
 
-    /// How long the tokens are that are known, all together.
+    /// About how much memory the tokens take that are known, all together.
+    // SECURITY: as they are in memory. What a stranger writes as a few bytes of JSON can be a hundred times as
+    // large there.
     pub fn token_bytes(&self) -> usize {
         let known = Slot::ALL.into_iter();
-        let known = known.filter(|slot| self.decoded(*slot).is_some());
-        known.filter_map(|slot| self.raw(slot)).map(str::len).sum()
+        known
+            .filter_map(|slot| self.decoded(slot))
+            .map(|token| token.bytes())
+            .sum()
     }
 
     /// What was answered to a question, in words; `None` where nothing was.
