@@ -1,7 +1,7 @@
 //! The body of a forwarded request: counted, timed, and without trailers that only we may send.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct Watch {
     pub fault: Fault,
     /// When it last moved on.
     pub pulse: Pulse,
+    /// Whether more of it was asked for, and has not come.
+    pub waits: Arc<AtomicBool>,
 }
 
 /// When a body last moved on, for whoever waits for the answer.
@@ -123,6 +125,7 @@ impl ClientBody {
             watch: Watch {
                 fault: Fault::default(),
                 pulse: Pulse::new(),
+                waits: Arc::default(),
             },
         })))
     }
@@ -150,7 +153,11 @@ impl Body for ClientBody {
             return Poll::Ready(None);
         };
         let fault = &this.watch.fault;
-        let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        this.watch
+            .waits
+            .store(polled.is_pending(), Ordering::Release);
+        let Poll::Ready(next) = polled else {
             let Some(pause) = &mut this.pause else {
                 return Poll::Pending;
             };

@@ -1,5 +1,6 @@
 //! One request and the head of its answer: at a server, and where that is harmless at another one.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Method, Request, Response, Version};
@@ -12,6 +13,7 @@ use super::reuse::ClientLine;
 use super::standing::{Outcome, ServerName};
 use super::{BRIEF, Ending, Upstream, UpstreamError, failure, head};
 use crate::core::facts::{BodyLength, RequestFacts, Upgrade};
+use crate::core::reason::Reason;
 
 /// Who waits for the head of an answer, how long it may take, and what may end the wait.
 #[derive(Clone, Copy)]
@@ -57,6 +59,10 @@ impl Upstream {
             let (outcome, unsent) = settled(answer, watch.as_ref());
             let noted = match &outcome {
                 Ok(response) => Outcome::Answered(response.status().as_u16()),
+                // SECURITY: a client that sends nothing more must not have servers left out.
+                Err(UpstreamError::Timeout) if waits(watch.as_ref()) => {
+                    Outcome::Failed(UpstreamError::Client(Reason::BodyTimeout))
+                }
                 Err(error) => Outcome::Failed(*error),
             };
             self.group.note(server, noted, began.elapsed());
@@ -115,6 +121,11 @@ async fn ask(
         let moved = watch.map(|watch| watch.pulse.last() + limit);
         end = moved.filter(|moved| *moved > end)?;
     }
+}
+
+/// Whether it is the client who has the next word.
+fn waits(watch: Option<&Watch>) -> bool {
+    watch.is_some_and(|watch| watch.waits.load(Ordering::Acquire))
 }
 
 /// What an exchange came to, and the body where nothing of the request was written.

@@ -267,6 +267,30 @@ async fn what_is_the_clients_fault_is_no_failure_of_the_server() {
     assert_eq!(shares(&servers), [1, 1]);
 }
 
+/// Whoever is silent in the middle of a body is not answered, and leaves no server out by it.
+#[tokio::test]
+async fn clients_that_send_no_more_have_no_server_left_out() {
+    let servers = recording::<2>().await;
+    let world = world_before(&servers.each_ref().map(|s| s.address), |config| {
+        soon(config);
+        config.upstreams[0].response_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let port = world.gate.port();
+    let begun = format!(
+        "POST /public/x HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\ncontent-length: 5\r\n\r\nh"
+    );
+    for _ in 0..6 {
+        let mut client = Wire::connect(world.gate).await;
+        client.send(&begun).await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    }
+    for server in &servers {
+        assert!(is_open(&world, server.address).await);
+    }
+}
+
 #[tokio::test]
 async fn how_servers_stand_outlives_a_configuration() {
     let absent = Absent::new();
