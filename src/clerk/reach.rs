@@ -12,8 +12,9 @@ use crate::core::continuity::is_session_id;
 const FRESH_MS: u64 = 2_000;
 
 /// For how long a failure says that it is not, in milliseconds: longer than a call may take, so that one
-/// which is under way takes its place.
-const OUT_MS: u64 = 30_000;
+/// which is under way takes its place, and not much longer, for whoever rides meanwhile may have lost the
+/// session.
+const OUT_MS: u64 = 8_000;
 
 /// How long lies between two calls while it is not, in milliseconds.
 const PAUSE_MS: u64 = 1_000;
@@ -64,12 +65,15 @@ impl Reachability {
         }
     }
 
-    /// Notes what came of asking.
-    pub fn note(&mut self, sighting: &Sighting, now_ms: u64) {
+    /// Notes what came of asking, which began at `began_ms`.
+    pub fn note(&mut self, sighting: &Sighting, began_ms: u64, now_ms: u64) {
         match sighting {
             Sighting::Answered(_) => (self.answered, self.failed) = (Some(now_ms), None),
-            Sighting::Failed => (self.answered, self.failed) = (None, Some(now_ms)),
-            Sighting::Nothing => {}
+            // Another call, which began later, may have been answered before.
+            Sighting::Failed if self.answered.is_none_or(|at| at < began_ms) => {
+                (self.answered, self.failed) = (None, Some(now_ms));
+            }
+            Sighting::Failed | Sighting::Nothing => {}
         }
     }
 
@@ -117,26 +121,36 @@ mod tests {
     const NOW: u64 = 1_790_000_000_000;
 
     #[test]
-    fn a_failure_counts_for_half_a_minute_and_an_answer_ends_it_at_once() {
+    fn a_failure_counts_for_seconds_and_an_answer_ends_it_at_once() {
         let mut known = Reachability::default();
         assert_eq!(known.seen(NOW), Seen::Unknown);
-        known.note(&Sighting::Failed, NOW);
+        known.note(&Sighting::Failed, NOW, NOW);
         assert_eq!(known.seen(NOW), Seen::Out);
         assert_eq!(known.seen(NOW + OUT_MS - 1), Seen::Out);
         assert_eq!(known.seen(NOW + OUT_MS), Seen::Unknown);
-        known.note(&Sighting::Failed, NOW);
-        known.note(&Sighting::Answered(None), NOW + 1);
+        known.note(&Sighting::Failed, NOW, NOW);
+        known.note(&Sighting::Answered(None), NOW + 1, NOW + 1);
         assert_eq!(known.seen(NOW + 1), Seen::There);
         assert_eq!(known.seen(NOW + 1 + FRESH_MS), Seen::Unknown);
     }
 
     #[test]
+    fn a_call_that_failed_says_nothing_of_what_was_answered_since() {
+        let mut known = Reachability::default();
+        known.note(&Sighting::Answered(None), NOW + 1_000, NOW + 1_500);
+        known.note(&Sighting::Failed, NOW, NOW + 5_000);
+        assert_ne!(known.seen(NOW + 5_000), Seen::Out);
+        known.note(&Sighting::Failed, NOW + 6_000, NOW + 7_000);
+        assert_eq!(known.seen(NOW + 7_000), Seen::Out);
+    }
+
+    #[test]
     fn what_says_nothing_changes_nothing() {
         let mut known = Reachability::default();
-        known.note(&Sighting::Nothing, NOW);
+        known.note(&Sighting::Nothing, NOW, NOW);
         assert_eq!(known.seen(NOW), Seen::Unknown);
-        known.note(&Sighting::Failed, NOW);
-        known.note(&Sighting::Nothing, NOW + 1);
+        known.note(&Sighting::Failed, NOW, NOW);
+        known.note(&Sighting::Nothing, NOW + 1, NOW + 1);
         assert_eq!(known.seen(NOW + 1), Seen::Out);
     }
 
@@ -144,10 +158,10 @@ mod tests {
     fn clerk_is_asked_again_once_a_second_and_only_while_it_is_out() {
         let mut known = Reachability::default();
         assert!(!known.asks_again(NOW));
-        known.note(&Sighting::Failed, NOW);
+        known.note(&Sighting::Failed, NOW, NOW);
         assert!(known.asks_again(NOW) && !known.asks_again(NOW + PAUSE_MS - 1));
         assert!(known.asks_again(NOW + PAUSE_MS));
-        known.note(&Sighting::Answered(None), NOW + PAUSE_MS);
+        known.note(&Sighting::Answered(None), NOW + PAUSE_MS, NOW + PAUSE_MS);
         assert!(!known.asks_again(NOW + 2 * PAUSE_MS));
     }
 }

@@ -395,11 +395,11 @@ impl Gate {
                 progress.answer_mint(minted);
             }
             Question::Recollection(slot) => {
-                let recollection = self.recollect(site, inputs.facts.site, slot, progress);
+                let recollection = self.recollect(site, slot, progress);
                 progress.answer_recollection(recollection);
             }
             Question::Reach(slot) => {
-                let reach = self.reach(site, inputs.facts.site, slot, progress).await;
+                let reach = self.reach(site, slot, progress).await;
                 progress.answer_reach(reach);
             }
             Question::Template(slot) => {

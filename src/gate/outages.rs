@@ -14,13 +14,13 @@ use crate::clerk::reach::{Reachability, Seen, Sighting};
 use crate::clock::SharedClock;
 use crate::core::ride_through::Reach;
 
-/// How Clerk was last seen, by each site: they may be of several instances.
+/// How Clerk was last seen, by instance: sites may be of several, and change their places.
 pub(super) struct Outages {
     clock: SharedClock,
     denials: Arc<Denials>,
-    /// As many as there are sites.
-    known: Mutex<HashMap<usize, Reachability>>,
-    asks: Flights<usize, Reach>,
+    /// By the publishable key; as many as there are instances.
+    known: Mutex<HashMap<String, Reachability>>,
+    asks: Flights<String, Reach>,
 }
 
 impl Outages {
@@ -35,37 +35,38 @@ impl Outages {
     }
 
     /// What is known without asking.
-    pub(super) fn known(&self, site: usize) -> Reach {
-        match self.seen(site) {
+    pub(super) fn known(&self, instance: &str) -> Reach {
+        match self.seen(instance) {
             Seen::Out => Reach::Unreachable,
             Seen::There | Seen::Unknown => Reach::Unproven,
         }
     }
 
     /// Whether Clerk can be reached, by asking about this session if nothing was seen lately.
-    pub(super) async fn ask(&self, backend: &BackendApi, site: usize, session: &str) -> Reach {
-        match self.seen(site) {
+    pub(super) async fn ask(&self, backend: &BackendApi, instance: &str, session: &str) -> Reach {
+        match self.seen(instance) {
             Seen::Out => return Reach::Unreachable,
             Seen::There => return Reach::Unproven,
             Seen::Unknown => {}
         }
-        let ask = self.look(backend, site, session);
-        self.asks.join(site, Box::pin(ask)).await
+        let ask = self.look(backend, instance, session);
+        self.asks.join(instance.to_owned(), Box::pin(ask)).await
     }
 
     /// Asks behind somebody who rides through, if it is time: they do not wait for it, and whoever comes
     /// when Clerk is back is renewed.
-    pub(super) fn ask_again(self: &Arc<Self>, backend: &BackendApi, site: usize, session: &str) {
+    pub(super) fn ask_again(self: &Arc<Self>, backend: &BackendApi, instance: &str, session: &str) {
         let now_ms = self.clock.now_ms();
-        let due = (self.all().get_mut(&site)).is_some_and(|known| known.asks_again(now_ms));
+        let due = (self.all().get_mut(instance)).is_some_and(|known| known.asks_again(now_ms));
         if due {
             let (outages, backend) = (Arc::clone(self), backend.clone());
-            let session = session.to_owned();
-            tokio::spawn(async move { outages.look(&backend, site, &session).await });
+            let (instance, session) = (instance.to_owned(), session.to_owned());
+            tokio::spawn(async move { outages.look(&backend, &instance, &session).await });
         }
     }
 
-    async fn look(&self, backend: &BackendApi, site: usize, session: &str) -> Reach {
+    async fn look(&self, backend: &BackendApi, instance: &str, session: &str) -> Reach {
+        let began_ms = self.clock.now_ms();
         let sighting = backend.sight(session).await;
         let now_ms = self.clock.now_ms();
         if let Sighting::Answered(Some(word)) = &sighting
@@ -75,16 +76,16 @@ impl Outages {
         }
         let (before, after) = {
             let mut all = self.all();
-            let known = all.entry(site).or_default();
+            let known = all.entry(instance.to_owned()).or_default();
             let before = known.seen(now_ms);
-            known.note(&sighting, now_ms);
+            known.note(&sighting, began_ms, now_ms);
             (before, known.seen(now_ms))
         };
         match (before, after) {
             (Seen::There | Seen::Unknown, Seen::Out) => {
-                warn!(site, "clerk is out of reach: sessions ride through");
+                warn!(instance, "clerk is out of reach: sessions ride through");
             }
-            (Seen::Out, Seen::There | Seen::Unknown) => info!(site, "clerk is in reach again"),
+            (Seen::Out, Seen::There | Seen::Unknown) => info!(instance, "clerk is in reach again"),
             _ => {}
         }
         match sighting {
@@ -93,14 +94,14 @@ impl Outages {
         }
     }
 
-    fn seen(&self, site: usize) -> Seen {
+    fn seen(&self, instance: &str) -> Seen {
         let now_ms = self.clock.now_ms();
         let all = self.all();
-        all.get(&site)
+        all.get(instance)
             .map_or(Seen::Unknown, |known| known.seen(now_ms))
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<usize, Reachability>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Reachability>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

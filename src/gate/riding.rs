@@ -12,7 +12,6 @@ impl Gate {
     pub(super) fn recollect(
         &self,
         site: &Site,
-        number: usize,
         slot: Slot,
         progress: &Progress<'_>,
     ) -> Recollection {
@@ -20,25 +19,21 @@ impl Gate {
         if !self.vouched.knows(site.instance.key.as_str(), raw) {
             Recollection::Unknown
         } else if self.hears_others() {
-            Recollection::Verified(self.outages.known(number))
+            Recollection::Verified(self.outages.known(site.instance.key.as_str()))
         } else {
             Recollection::Unheard
         }
     }
 
     /// Whether Clerk is out of reach, asked about the session of the token in `slot`.
-    pub(super) async fn reach(
-        &self,
-        site: &Site,
-        number: usize,
-        slot: Slot,
-        progress: &Progress<'_>,
-    ) -> Reach {
+    pub(super) async fn reach(&self, site: &Site, slot: Slot, progress: &Progress<'_>) -> Reach {
         let (Some(backend), Some(token)) = (&site.backend, progress.decoded(slot)) else {
             return Reach::Unproven;
         };
         let session = token.text("sid").unwrap_or_default();
-        let reach = self.outages.ask(backend, number, session).await;
+        let reach = (self.outages)
+            .ask(backend, site.instance.key.as_str(), session)
+            .await;
         // SECURITY: while Clerk was asked, another gate or an event may have said that the session is over.
         let stands = self.denials.standing(token, self.clock.now_ms()) == TokenStanding::Stands;
         if stands && self.hears_others() {
@@ -73,7 +68,7 @@ impl Gate {
             && let (Some(backend), Some(who)) = (&site.backend, &verdict.who)
         {
             let session = who.session.as_deref().unwrap_or_default();
-            (self.outages).ask_again(backend, inputs.facts.site, session);
+            (self.outages).ask_again(backend, instance.key.as_str(), session);
         }
     }
 }

@@ -126,7 +126,7 @@ impl Gate {
                 true
             }
             Question::Recollection(slot) => {
-                let recollection = self.recollect(site, inputs.facts.site, slot, progress);
+                let recollection = self.recollect(site, slot, progress);
                 progress.answer_recollection(recollection);
                 true
             }
