@@ -21,7 +21,9 @@ pub enum AnswerBody {
     Own(Full<Bytes>),
     /// What the upstream sends.
     Upstream(UpstreamBody),
-    /// The same, as long as it may go on.
+    /// What Clerk's Frontend API sends, without anything behind it.
+    Relayed(UpstreamBody),
+    /// What the upstream sends, as long as it may go on.
     Live(Box<LiveBody>),
     /// A page of the upstream's, with something put into it.
     Page(Box<rewrite::Page<AnswerBody>>),
@@ -60,6 +62,14 @@ impl Body for AnswerBody {
                     .map_err(|never| match never {});
             }
             Self::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream),
+            // SECURITY: its headers were looked at for what only the gate may know, and trailers would be
+            // behind that.
+            Self::Relayed(body) => {
+                return match Pin::new(body).poll_frame(cx).map_err(AnswerError::Upstream) {
+                    Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
+                    polled => polled,
+                };
+            }
             Self::Live(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Page(page) => return Pin::new(&mut **page).poll_frame(cx),
             Self::Call(call) => return Pin::new(&mut **call).poll_frame(cx),
@@ -74,7 +84,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(body) => body.is_end_stream(),
-            Self::Upstream(body) => body.is_end_stream(),
+            Self::Upstream(body) | Self::Relayed(body) => body.is_end_stream(),
             Self::Live(body) => body.is_end_stream(),
             Self::Page(page) => page.is_end_stream(),
             Self::Call(call) => call.is_end_stream(),
@@ -85,7 +95,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(body) => body.size_hint(),
-            Self::Upstream(body) => body.size_hint(),
+            Self::Upstream(body) | Self::Relayed(body) => body.size_hint(),
             Self::Live(body) => body.size_hint(),
             Self::Page(page) => page.size_hint(),
             Self::Call(call) => call.size_hint(),

@@ -397,7 +397,7 @@ impl Desk<'_, '_> {
         response
             .headers_mut()
             .insert(X_REQUEST_ID, self.request_id.clone());
-        Ok(response.map(AnswerBody::Upstream))
+        Ok(response.map(AnswerBody::Relayed))
     }
 
     /// Refuses a body that is said to be too large, before a byte of it is read.
