@@ -169,6 +169,15 @@ pub(super) async fn until_asked<C: Future>(
         .unwrap_or(None)
 }
 
+/// What somebody says who has just connected; `None` if they say nothing for a while, once the gate drains.
+async fn soon<T>(said: impl Future<Output = T>, drain: &CancellationToken) -> Option<T> {
+    let mut said = std::pin::pin!(said);
+    tokio::select! {
+        said = said.as_mut() => Some(said),
+        () = drain.cancelled() => tokio::time::timeout(FIRST_WORD, said).await.ok(),
+    }
+}
+
 /// Finds out who came, and serves the version of HTTP that is spoken.
 async fn meet(
     mut stream: Seated,
@@ -178,10 +187,10 @@ async fn meet(
     drain: CancellationToken,
 ) {
     let address = match mode {
-        Mode::Proxy => service.proxies.client(&mut stream, address).await,
-        Mode::ForwardAuth(_) => Some(address),
+        Mode::Proxy => soon(service.proxies.client(&mut stream, address), &drain).await,
+        Mode::ForwardAuth(_) => Some(Some(address)),
     };
-    let Some(address) = address else {
+    let Some(Some(address)) = address else {
         return;
     };
     match mode {
@@ -211,10 +220,11 @@ async fn serve_encrypted(
     let Some(terminator) = &service.tls else {
         return;
     };
-    let agreed = terminator.agree(stream, service.limits.head_timeout).await;
-    let stream = match agreed {
-        Ok(stream) => stream,
-        Err(error) => {
+    let agreeing = terminator.agree(stream, service.limits.head_timeout);
+    let stream = match soon(agreeing, &drain).await {
+        None => return,
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => {
             debug!(peer = %address, cause = %error, "no encryption was agreed on");
             return;
         }
@@ -230,13 +240,9 @@ async fn serve_encrypted(
 /// Serves the version of HTTP that a connection begins with.
 async fn serve_either(stream: Seated, peer: Peer, service: Arc<Service>, drain: CancellationToken) {
     let patience = service.limits.head_timeout;
-    let mut telling = std::pin::pin!(tokio::time::timeout(patience, preface::tell(stream)));
-    let told = tokio::select! {
-        told = telling.as_mut() => told,
-        () = drain.cancelled() => match tokio::time::timeout(FIRST_WORD, telling).await {
-            Ok(told) => told,
-            Err(_) => return,
-        },
+    let telling = tokio::time::timeout(patience, preface::tell(stream));
+    let Some(told) = soon(telling, &drain).await else {
+        return;
     };
     match told {
         Ok(Ok((preface::Version::Http1, stream))) => {

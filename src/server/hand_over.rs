@@ -113,6 +113,7 @@ impl Offer {
             match self.hand_over(stream).await {
                 Ok(()) => return,
                 Err(error) => {
+                    self.keep_files();
                     warn!(cause = %error, "nobody has taken over: this process serves on");
                 }
             }
@@ -123,6 +124,10 @@ impl Offer {
         same_user(&stream)?;
         info!("another process asks for the sockets");
         in_time(PATIENCE, self.send(&mut stream)).await?;
+        // Were this process told to stop now, the next one would serve, and at these files.
+        for listener in &self.listeners {
+            listener.leave_file();
+        }
         let taken = match in_time(READINESS, words(&mut stream)).await {
             Ok(taken) => taken,
             Err(error) => {
@@ -142,8 +147,8 @@ impl Offer {
         }
         // Whoever has taken a socket looks after its file.
         for listener in &self.listeners {
-            if taken.contains(&listener.name()) {
-                listener.leave_file();
+            if !taken.contains(&listener.name()) {
+                listener.keep_file();
             }
         }
         Ok(())

@@ -93,7 +93,10 @@ where
         ended = connection.as_mut() => return told(ended),
         () = streams.abused() => return,
         () = streams.idle(limits.write_timeout) => return,
-        () = streams.only_tunnels(), if drain.is_cancelled() => {}
+        () = async {
+            drain.cancelled().await;
+            streams.only_tunnels().await;
+        } => {}
     }
     // Nobody waits for tunnels: they are ended once everything else has come to an end.
     let rest = async move {
