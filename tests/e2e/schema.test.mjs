@@ -17,11 +17,12 @@ const OF_SHAPE = [
   /^error: `[a-z-]+` is from -?\d+ to \d+\n/,
   /^error: `[a-z-]+` is a list of tables\n/,
   /^error: `[a-z-]+` cannot be used: it is (a span of time|a size) such as /,
-  /^error: `[a-z-]+` cannot be used: it is `[a-z_-]+`(, `[a-z_-]+`)* or `[a-z_-]+`\n/,
+  /^error: `[a-z-]+` cannot be used: it is `[a-z\d_.-]+`(, `[a-z\d_.-]+`)* or `[a-z\d_.-]+`\n/,
   /^error: `reverified` is `strict_mfa`/,
   /^error: `by` is `user`/,
   /^error: `[^`]*` is no (requirement|kind of token)\n/,
   /^error: route `[^`]*` (has no `path`|does not say what it requires)\n/,
+  /^error: `\[(hand-over|proxy-protocol|shadow)\]` has no `[a-z-]+`/,
   /^error: a (test needs `request`|template needs `name`|site needs `host`)\n/,
   /^error: a tier of limit `[^`]*` does not say for whom it is\n/,
   /^error: `(claim|by)` needs `[a-z]+`\n/,
@@ -51,7 +52,8 @@ function below(folder, ending) {
 /** What `check` complains about in the file itself, a paragraph each. */
 function complaints(name) {
   const said = readFileSync(join(CASES, `${basename(name, '.toml')}.expected`), 'utf8');
-  return said.split(/\n\n(?=error: |warning: )/).filter((said) => said.startsWith('error: ') && !said.includes('--> environment'));
+  const here = (one) => [undefined, basename(name)].includes(/--> ([^\s:]+)/.exec(one)?.[1]);
+  return said.split(/\n\n(?=error: |warning: )/).filter((one) => one.startsWith('error: ') && here(one));
 }
 
 before(() => {
