@@ -127,7 +127,7 @@ dockerignore_lets_through_what_is_copied() {
 build_as_the_image_does() {
   rm -rf "$WORK/context"
   mkdir -p "$WORK/context"
-  copied | xargs -I{} cp -a {} "$WORK/context/"
+  copied | xargs -I{} cp -a --parents {} "$WORK/context/"
   RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile ci --no-default-features \
     --manifest-path "$WORK/context/Cargo.toml" --target-dir "$WORK/build" --target "$TRIPLE"
 }
