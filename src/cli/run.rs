@@ -168,6 +168,7 @@ pub(super) fn start_logging(config: &Config, environment: &Environment) {
 }
 
 /// Makes the gate and opens its ports. What failed has been said.
+#[cfg(feature = "dev")]
 pub(super) async fn bind(config: &Config) -> Result<Bound, Ending> {
     bind_with(config, Inherited::default()).await
 }
