@@ -21,6 +21,7 @@ mod riding;
 pub mod seals;
 pub mod sessions;
 pub mod shadow;
+mod snapshot;
 pub mod template_tokens;
 pub mod token_cache;
 mod vouched;
@@ -32,130 +33,41 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use crate::clerk::backend::{self, BackendApi, RefreshCall};
-use crate::clerk::browsers::{BrowserApi, HeldSession};
+use crate::clerk::backend::{self, RefreshCall};
+use crate::clerk::browsers::HeldSession;
 use crate::clerk::jwks::KeyStore;
 use crate::clerk::sessions::{Listing, SessionError};
-use crate::clerk::webhooks::WebhookSecrets;
 use crate::clock::SharedClock;
-use crate::core::decide::{self, Inputs, Owner, Permit, Step, Webhooks};
-use crate::core::edge::Edge;
+use crate::core::decide::{self, Inputs, Owner, Permit, Step};
 use crate::core::facts::RequestFacts;
-use crate::core::identity_headers::HeaderPlan;
-use crate::core::instance::Instance;
 use crate::core::jwt::Token;
-use crate::core::policy::Policy;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
 use crate::core::reason::{Reason, RefreshFailure};
 use crate::core::recorded::Recorded;
-use crate::core::reserved::Reserved;
 use crate::core::verify::Signature;
 use crate::rewrite::Tally;
 use crate::store::notices::{Hearing, Notices};
-use crate::store::outcomes::OutcomeKeys;
 use crate::store::{Lease, Memory, Store};
 use crate::telemetry::decisions::Decisions;
 use crate::telemetry::traces::Traces;
-use crate::upstream::Upstream;
-use crate::upstream::relay::FrontendApi;
 pub use budgets::{Hold, Ruling};
 pub use effects::Effect;
+pub use snapshot::{Site, Snapshot};
 
 use budgets::Budgets;
 use denials::Denials;
 use ends::Ends;
 use lately::Lately;
-use live::{Live, LiveRules, Ticket};
-use machines::Machines;
-use meters::{Meters, SnapshotMeters};
+use live::{Live, Ticket};
+use meters::Meters;
 use nonces::Nonces;
 use outages::Outages;
 use refreshes::Refreshes;
-use renewal::{Renewals, Renewer, Whose};
-use seals::Seals;
-use shadow::Shadow;
+use renewal::{Renewals, Whose};
 use template_tokens::TemplateTokens;
 use token_cache::TokenCache;
 use vouched::Vouched;
 use webhooks::SeenEvents;
-
-/// Everything that a request is judged by. Never changes; a new configuration is a new one.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The sites, as `edge` numbers them; the first is the one of the top level.
-    pub sites: Vec<Site>,
-    /// The route policy.
-    pub policy: Policy,
-    /// Another one, which is judged beside it and never enforced.
-    pub shadow: Option<Shadow>,
-    /// Where the gate stands.
-    pub edge: Edge,
-    /// Which headers carry identity.
-    pub headers: HeaderPlan,
-    /// Which headers no client may send.
-    pub reserved: Arc<Reserved>,
-    /// The prefix of our own pages.
-    pub pages_prefix: String,
-    /// Whether every answer carries Clerk's debug headers.
-    pub debug_headers: bool,
-    /// The upstreams, as routes number them.
-    pub upstreams: Vec<Upstream>,
-    /// The largest body in bytes where a route does not say.
-    pub max_body: Option<u64>,
-    /// How long a body that is ours to read may take.
-    pub body_timeout: Duration,
-    /// What Clerk's events are signed with; `None` if none are taken.
-    pub webhooks: Option<WebhookSecrets>,
-    /// What is counted under its names.
-    pub meters: SnapshotMeters,
-}
-
-/// What a site has of its own: its instance, and what depends on that.
-#[derive(Debug)]
-pub struct Site {
-    /// The Clerk instance, as this site is one of its applications.
-    pub instance: Instance,
-    /// The keys of the instance; sites whose keys come from one place share them.
-    pub keys: KeyStore,
-    /// The Backend API, if a secret key is known.
-    pub backend: Option<BackendApi>,
-    /// What Clerk says about machine tokens of the instance; shared where the keys to ask are the same.
-    pub machines: Arc<Machines>,
-    /// The keys of the gate's own cookies.
-    pub seals: Arc<Seals>,
-    /// The keys of what gates of the instance share, where there is a secret key to make them of.
-    pub outcomes: Option<Arc<OutcomeKeys>>,
-    /// Clerk's Frontend API, if the gate is its proxy.
-    pub frontend_api: Option<Arc<FrontendApi>>,
-    /// How long what is open in somebody's name may stay open.
-    pub live: LiveRules,
-    /// The Frontend API, for what the gate asks in a browser's name, where it can.
-    pub browsers: Option<BrowserApi>,
-}
-
-impl Site {
-    /// Whom to ask for renewals, where Clerk can be; `number` is the site's.
-    fn renewer(&self, number: usize) -> Option<Renewer<'_>> {
-        Some(Renewer {
-            backend: self.backend.as_ref()?,
-            keys: self.outcomes.as_deref(),
-            instance: self.instance.key.as_str(),
-            site: number,
-        })
-    }
-}
-
-impl Snapshot {
-    /// The site of this number.
-    pub fn site(&self, number: usize) -> Option<&Site> {
-        self.sites.get(number)
-    }
-
-    /// Whether events of Clerk's are taken.
-    pub fn webhooks(&self) -> Webhooks {
-        Webhooks::of(self.webhooks.as_ref())
-    }
-}
 
 /// The gate: decides about requests.
 #[derive(Debug)]
