@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
+use super::SpanCounts;
 use super::otlp::{ExportRequest, ExportResponse, Resource, ResourceSpans, Scope, ScopeSpans};
-use super::{Finished, SpanCounts, text};
+use super::spans::{Finished, text};
 use crate::tls::{self, ExtraRoots};
 
 /// How many requests are sent away together at most.
