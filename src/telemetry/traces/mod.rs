@@ -1,4 +1,5 @@
-//! Traces: which requests are written down, and what of them. `exporter` sends it away.
+//! Traces: `sampling` says which requests are written down, `spans` what of them, and `exporter` sends it
+//! away.
 //!
 //! A span holds names of the configuration, codes, statuses, times and the id of the request. It never
 //! holds a path, a query, a host, a person, a token or an address of a client: traces go to other
@@ -6,6 +7,7 @@
 
 mod exporter;
 pub mod otlp;
+mod sampling;
 mod spans;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use super::meters::Count;
 use crate::core::trace_context::{Inbound, Outbound, SpanId, TraceId};
 pub use exporter::{Destination, Exporter, ExporterError};
+pub use sampling::{Sender, Share};
 pub use spans::{Kind, Part, Summary, Within};
 
 use spans::Finished;
@@ -62,52 +65,6 @@ struct Tracer {
     counts: Arc<SpanCounts>,
 }
 
-/// The share of requests that are written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u64);
-
-impl Share {
-    /// A share from 0 to 1; `None` for what is none.
-    pub fn of(share: f64) -> Option<Self> {
-        if !(0.0..=1.0).contains(&share) {
-            return None;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "from 0 to 2^64, where the cast stays within bounds"
-        )]
-        let most = (share * u64::MAX as f64) as u64;
-        Some(Self(most))
-    }
-
-    /// Whether it falls on one more request.
-    fn falls(self) -> bool {
-        self.0 == u64::MAX || chance() < self.0
-    }
-}
-
-/// Whether what a request says of its trace is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// It says where the request belongs, and whether it is written down.
-    Trusted,
-    /// It says where the request belongs.
-    Stranger,
-}
-
-impl Sender {
-    /// Who it is, by whether the peer is a trusted proxy.
-    pub fn of(trusted: bool) -> Self {
-        if trusted {
-            Self::Trusted
-        } else {
-            Self::Stranger
-        }
-    }
-}
-
 impl Traces {
     /// Writes this share of requests down, and has an exporter that sends it away and counts what becomes
     /// of it.
@@ -142,12 +99,7 @@ impl Traces {
     ) -> Option<Trace<'_>> {
         let tracer = self.0.as_ref()?;
         let inbound = Inbound::read(headers);
-        // SECURITY: a stranger chooses the number of a trace and the flag beside it. Neither has a say, or
-        // anybody could have all of their requests written down, and those of others crowded out.
-        let written = match (&inbound, sender) {
-            (Some(inbound), Sender::Trusted) => inbound.sampled,
-            (Some(_), Sender::Stranger) | (None, _) => tracer.share.falls(),
-        };
+        let written = tracer.share.takes(inbound.as_ref(), sender);
         let (trace, parent, state) = match inbound {
             Some(inbound) => (inbound.trace, Some(inbound.parent), inbound.state),
             None => (new_trace(), None, None),
