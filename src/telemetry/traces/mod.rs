@@ -193,12 +193,11 @@ fn chance() -> u64 {
 
 fn new_trace() -> TraceId {
     let number = u128::from(chance()) << 64 | u128::from(chance());
-    // One in 2^128 is none, and is written in another way.
-    TraceId::of(number.max(1)).unwrap_or_else(new_trace)
+    TraceId::of(number).unwrap_or_else(new_trace)
 }
 
 fn new_span() -> SpanId {
-    SpanId::of(chance().max(1)).unwrap_or_else(new_span)
+    SpanId::of(chance()).unwrap_or_else(new_span)
 }
 
 #[cfg(test)]

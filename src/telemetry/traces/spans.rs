@@ -116,7 +116,7 @@ impl Finished {
         let mut first = None;
         let mut told = Some(outbound);
         for part in parts {
-            // The last that asks somebody is the one that they were told of: questions to Clerk say nothing.
+            // Whoever is asked for the request was told of it: questions to Clerk say nothing.
             let span = match part.kind {
                 Kind::Client if part.within == Within::Request => told.take(),
                 Kind::Internal | Kind::Server | Kind::Client => None,
