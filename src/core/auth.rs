@@ -145,7 +145,7 @@ impl<'a, 'r> Desk<'a, 'r> {
     fn by_header(&self, progress: &Progress<'r>) -> Result<AuthState, Question> {
         let slot = Slot::Bearer;
         if let Ok(token) = &progress.token(slot)?.decoded
-            && (token.is_machine() || !is_session_category(token))
+            && !is_of_session(token)
         {
             return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
         }
@@ -298,6 +298,7 @@ impl<'a, 'r> Desk<'a, 'r> {
     }
 }
 
-fn is_session_category(token: &Token) -> bool {
-    matches!(token.category(), Category::Session | Category::Unstated)
+/// Whether a token is one of a session, as far as it says what it is.
+fn is_of_session(token: &Token) -> bool {
+    !token.is_machine() && matches!(token.category(), Category::Session | Category::Unstated)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AuthState, Desk, Outcome, is_session_category};
+use super::{AuthState, Desk, Outcome, is_of_session};
 use crate::core::credentials::{CookieFamily, javascript_integer};
 use crate::core::handshake::{self, Consumed};
 use crate::core::instance::PendingSessions;
@@ -81,7 +81,7 @@ impl<'r> Desk<'_, 'r> {
         let Ok(token) = &progress.token(view.slot)?.decoded else {
             return Ok(AuthState::signed_out(Reason::TokenInvalid));
         };
-        if token.is_machine() || !is_session_category(token) {
+        if !is_of_session(token) {
             return Ok(AuthState::signed_out(Reason::TokenTypeMismatch));
         }
         #[expect(

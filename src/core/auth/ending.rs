@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Desk, is_session_category};
+use super::{Desk, is_of_session};
 use crate::core::facts::RequestFacts;
 use crate::core::instance::Instance;
 use crate::core::jwt::Token;
@@ -31,7 +31,7 @@ pub fn session_to_end<'r>(
     let Ok(token) = &answer.decoded else {
         return Ok(None);
     };
-    if token.is_machine() || !is_session_category(token) {
+    if !is_of_session(token) {
         return Ok(None);
     }
     let signature = answer.signature.ok_or(Question::Signature(view.slot))?;
