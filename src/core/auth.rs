@@ -159,16 +159,7 @@ impl<'a, 'r> Desk<'a, 'r> {
         let reason = match self.verified(slot, parties, self.leeway(), progress)? {
             Ok(token) => {
                 return Ok(match token.identity() {
-                    Some(_) => AuthState {
-                        outcome: Outcome::SignedIn(SignedIn {
-                            token,
-                            slot,
-                            rides_until_ms: None,
-                        }),
-                        set_cookies: Vec::new(),
-                        keepsakes: Vec::new(),
-                        token_type: Some(TokenType::Session),
-                    },
+                    Some(_) => AuthState::signed_in(SignedIn::by(token, slot)),
                     // Claims that Clerk's own library cannot read.
                     None => AuthState::signed_out(Reason::UnexpectedError),
                 });

@@ -109,11 +109,7 @@ pub(super) fn consume<'r>(
     match verdict {
         Ok(token) if token.identity().is_some() => {
             let keepsakes = keepsakes(desk, Some(&token), progress)?;
-            let session = SignedIn {
-                token,
-                slot: Slot::FromHandshake,
-                rides_until_ms: None,
-            };
+            let session = SignedIn::by(token, Slot::FromHandshake);
             Ok(Consumed::State(finished(
                 desk,
                 Ok(session),

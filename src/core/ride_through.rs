@@ -7,12 +7,11 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::auth::{AuthState, Desk, Outcome, SignedIn};
+use super::auth::{AuthState, Desk, SignedIn};
 use super::continuity::is_session_id;
 use super::identity::{Identity, SessionStatus};
 use super::instance::{BackendApi, Continuity, Instance};
 use super::jwt::Token;
-use super::machine::TokenType;
 use super::question::{Progress, Question, Slot, TokenStanding};
 use super::reason::RefreshFailure;
 use super::verify::{self, Leeway, PartyRule, Signature};
@@ -106,12 +105,7 @@ impl Rider {
 
     /// The session, accepted although its token has ended.
     pub(super) fn accepted(&self) -> AuthState {
-        AuthState {
-            outcome: Outcome::SignedIn(self.session.clone()),
-            set_cookies: Vec::new(),
-            keepsakes: Vec::new(),
-            token_type: Some(TokenType::Session),
-        }
+        AuthState::signed_in(self.session.clone())
     }
 }
 

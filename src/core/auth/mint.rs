@@ -1,8 +1,7 @@
 //! A new token for a session that is sealed, without the browser's doing (design, sections 6 and 8, B).
 
-use super::{AuthState, CookieView, Desk, Outcome, SignedIn};
+use super::{AuthState, CookieView, Desk, SignedIn};
 use crate::core::instance::{BackendApi, Way};
-use crate::core::machine::TokenType;
 use crate::core::question::{MintFailure, Progress, Question, Slot};
 use crate::core::reason::Reason;
 
@@ -38,14 +37,8 @@ impl<'r> Desk<'_, 'r> {
             .ok()
             .filter(|token| token.identity().is_some() && seal.is_of(token));
         Ok(token.map(|token| AuthState {
-            outcome: Outcome::SignedIn(SignedIn {
-                token,
-                slot: Slot::FromMint,
-                rides_until_ms: None,
-            }),
             set_cookies: self.session_cookies(view, raw),
-            keepsakes: Vec::new(),
-            token_type: Some(TokenType::Session),
+            ..AuthState::signed_in(SignedIn::by(token, Slot::FromMint))
         }))
     }
 }

@@ -1,9 +1,8 @@
 //! Renewing a session whose token has expired (protocol reference, section 3.9).
 
-use super::{AuthState, Desk, Outcome, SignedIn};
+use super::{AuthState, Desk, SignedIn};
 use crate::core::continuity::is_session_id;
 use crate::core::instance::{BackendApi, Continuity, Way};
-use crate::core::machine::TokenType;
 use crate::core::question::{Progress, Question, Slot};
 use crate::core::reason::RefreshFailure;
 
@@ -51,13 +50,8 @@ impl<'r> Desk<'_, 'r> {
         Ok(match verified {
             Ok(token) if token.identity().is_some() => Ok(AuthState {
                 keepsakes: self.sealed(&token, progress)?.into_iter().collect(),
-                outcome: Outcome::SignedIn(SignedIn {
-                    token,
-                    slot: Slot::FromRefresh,
-                    rides_until_ms: None,
-                }),
                 set_cookies: directives,
-                token_type: Some(TokenType::Session),
+                ..AuthState::signed_in(SignedIn::by(token, Slot::FromRefresh))
             }),
             _ => Err(RefreshFailure::InvalidToken),
         })

@@ -63,6 +63,16 @@ pub struct AuthRedirect {
 }
 
 impl AuthState {
+    /// A session, and nothing to be told to the browser.
+    pub(in crate::core) fn signed_in(session: SignedIn) -> Self {
+        Self {
+            outcome: Outcome::SignedIn(session),
+            set_cookies: Vec::new(),
+            keepsakes: Vec::new(),
+            token_type: Some(TokenType::Session),
+        }
+    }
+
     pub(in crate::core) fn signed_out(cause: impl Into<Cause>) -> Self {
         Self {
             outcome: Outcome::SignedOut(cause.into()),
@@ -114,6 +124,15 @@ impl fmt::Debug for AuthRedirect {
 }
 
 impl SignedIn {
+    /// The session of a token that holds.
+    pub(in crate::core) fn by(token: Arc<Token>, slot: Slot) -> Self {
+        Self {
+            token,
+            slot,
+            rides_until_ms: None,
+        }
+    }
+
     /// Whether tasks are left before the session may be used.
     pub fn is_pending(&self) -> bool {
         self.token.identity().is_some_and(Identity::is_pending)
