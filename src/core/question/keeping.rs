@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Charged, Progress, Question, Slot, Stage, TokenAnswer, TokenStanding};
+use super::progress::Charged;
+use super::{Progress, Question, Slot, Stage, TokenAnswer, TokenStanding};
 use crate::core::budget::Enforcement;
 use crate::core::continuity::{Journey, OwnCookies, State};
 use crate::core::credentials::{Copies, Credentials, javascript_integer};
