@@ -73,7 +73,18 @@ pub enum Slot {
     FromMint,
 }
 
-const SLOTS: usize = 7;
+impl Slot {
+    /// Every slot, in the order of their numbers.
+    const ALL: [Self; 7] = [
+        Self::Bearer,
+        Self::Session,
+        Self::SuffixedSession,
+        Self::Handshake,
+        Self::FromHandshake,
+        Self::FromRefresh,
+        Self::FromMint,
+    ];
+}
 
 /// What is known of a token.
 #[derive(Clone, Debug)]

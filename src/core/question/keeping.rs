@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::progress::Charged;
 use super::{Progress, Question, Slot, Stage, TokenAnswer, TokenStanding};
 use crate::core::budget::Enforcement;
 use crate::core::continuity::{Journey, OwnCookies, State};
@@ -183,27 +182,7 @@ impl Progress<'_> {
     }
 }
 
-impl Clone for Charged {
-    fn clone(&self) -> Self {
-        Self {
-            charges: self.charges.clone(),
-            spendings: self.spendings.clone(),
-        }
-    }
-}
-
 impl Slot {
-    /// Every slot, in the order of their numbers.
-    const ALL: [Self; super::SLOTS] = [
-        Self::Bearer,
-        Self::Session,
-        Self::SuffixedSession,
-        Self::Handshake,
-        Self::FromHandshake,
-        Self::FromRefresh,
-        Self::FromMint,
-    ];
-
     /// Which token it is, in words.
     fn name(self) -> &'static str {
         match self {
@@ -275,15 +254,6 @@ impl Credentials<'_> {
             handshake: covered(&self.handshake),
             handshake_nonce: covered(&self.handshake_nonce),
             redirect_count: self.redirect_count,
-        }
-    }
-}
-
-impl Clone for Copies<'_> {
-    fn clone(&self) -> Self {
-        Self {
-            plain: self.plain.clone(),
-            suffixed: self.suffixed.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Directives, MintFailure, Question, SLOTS, Slot, Stage, TokenAnswer};
+use super::{Directives, MintFailure, Question, Slot, Stage, TokenAnswer};
 use crate::core::budget::{Charge, Spending};
 use crate::core::continuity::{self, Journey, OwnCookies, Seal};
 use crate::core::credentials::Credentials;
@@ -18,7 +18,7 @@ use crate::core::verify::Signature;
 const STAGES: usize = 2;
 
 /// What is charged at a stage, and what that came to once it is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Charged {
     pub(super) charges: Vec<Charge>,
     pub(super) spendings: Option<Vec<Spending>>,
@@ -29,7 +29,7 @@ pub(super) struct Charged {
 pub struct Progress<'r> {
     pub(super) credentials: Option<Credentials<'r>>,
     pub(super) route: Option<RouteMatch>,
-    pub(super) tokens: [Option<TokenAnswer>; SLOTS],
+    pub(super) tokens: [Option<TokenAnswer>; Slot::ALL.len()],
     pub(super) payload: Option<Directives<()>>,
     pub(super) refresh: Option<Directives<RefreshFailure>>,
     pub(super) machine: Option<Result<Arc<Machine>, Reason>>,
