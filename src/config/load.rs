@@ -31,6 +31,7 @@ use super::templates::{self, WrittenTemplate};
 use super::tls;
 use super::tree::Table;
 use super::upstream;
+use super::views::{self, SiteView};
 use super::webhooks;
 use crate::core::decide::Webhooks;
 use crate::core::edge::{Edge, PublicAddress, SiteAddress};
@@ -150,8 +151,8 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     lints::routes(&written, &policy, &pages.prefix, problems);
     let mut clerk = clerk?;
     let first_name = public_url.map_or("localhost", |url| url.host().name());
-    let views = lints::SiteView::all(&clerk, first_name, &written_sites);
-    lints::views(
+    let views = SiteView::all(&clerk, first_name, &written_sites);
+    views::lints(
         &views,
         &written,
         &templates,

@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads a file into values with places (`tree`), lays the environment and flags over it
 //! (`environment`), reads section by section into checked types (`section` and the modules named
-//! after the tables) and looks for what is written well and means something else (`lints`). It
+//! after the tables) and looks for what is written well and means something else (`lints`, `views`). It
 //! reports every problem at once (`report`) and hands out a [`Config`] only if there is none.
 
 mod address;
@@ -51,6 +51,7 @@ mod traces;
 mod tree;
 mod trust;
 mod upstream;
+mod views;
 mod webhooks;
 
 pub use environment::{Environment, FlagValue, names_in};

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::assertions::{self, Assertion, World};
 use super::clerk::ReadFile;
 use super::limit;
-use super::lints::{self, SiteView};
+use super::lints;
 use super::model::{DoorConfig, ShadowConfig};
 use super::report::{Place, Problem, Problems};
 use super::ride_through::RideThrough;
@@ -19,6 +19,7 @@ use super::source::Source;
 use super::templates::WrittenTemplate;
 use super::tree::Table;
 use super::upstream::Upstreams;
+use super::views::{self, SiteView};
 use crate::core::policy::{PathReading, Policy};
 
 /// Everything that a shadow policy is read with and does not say itself.
@@ -108,7 +109,7 @@ fn policy(
     let prefix = beside.pages_prefix;
     lints::routes(&written, &policy, prefix, problems);
     let (views, templates) = (beside.views, beside.templates);
-    lints::views(views, &written, templates, &policy, prefix, problems);
+    views::lints(views, &written, templates, &policy, prefix, problems);
     Some((policy, written, assertions))
 }
 
