@@ -85,10 +85,9 @@ impl<'s> SiteView<'s> {
 
 /// Routes that ask for tokens which nobody can have, or which nobody here can check.
 fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &Problems) {
-    let secrets = Secrets {
-        instance: view.clerk.config.secret_key.is_some().into(),
-        machine: view.clerk.config.machine_secret_key.is_some().into(),
-    };
+    let clerk = &view.clerk.config;
+    let of_instance = clerk.secret_key.is_some();
+    let of_machine = clerk.machine_secret_key.is_some();
     for route in written.iter().filter(|route| view.has(&route.route)) {
         let (name, types) = (&route.route.name, route.route.requirement.token_types());
         let error = |title: String| Problem::error(&route.requirement, title);
@@ -103,10 +102,8 @@ fn tokens(written: &[WrittenRoute], view: &SiteView<'_>, problems: &Problems) {
         }
         let unchecked = types.iter().find(|kind| match kind {
             TokenType::Session => false,
-            TokenType::ApiKey | TokenType::OAuth => secrets.instance == Secret::Missing,
-            TokenType::M2m => {
-                secrets.instance == Secret::Missing && secrets.machine == Secret::Missing
-            }
+            TokenType::ApiKey | TokenType::OAuth => !of_instance,
+            TokenType::M2m => !of_instance && !of_machine,
         });
         if let Some(kind) = unchecked {
             let title =
@@ -142,26 +139,6 @@ fn templates(templates: &[WrittenTemplate], view: &SiteView<'_>, problems: &Prob
             )
             .hint(format!("add `secret-key-file` to `{}`", view.table)),
         );
-    }
-}
-
-/// Which secret keys are known.
-#[derive(Clone, Copy)]
-struct Secrets {
-    instance: Secret,
-    machine: Secret,
-}
-
-/// Whether a secret key is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Secret {
-    Known,
-    Missing,
-}
-
-impl From<bool> for Secret {
-    fn from(known: bool) -> Self {
-        if known { Self::Known } else { Self::Missing }
     }
 }
 
