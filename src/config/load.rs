@@ -7,32 +7,24 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::assertions;
-use super::clerk::{self, ReadFile};
 use super::doors::{self, Asked};
 use super::environment::{self, Environment, FlagValue};
-use super::http2;
 use super::inject;
-use super::limit;
 use super::lints;
 use super::listen;
-use super::model::{Config, DoorConfig};
+use super::model::Config;
 use super::report::{Place, Problem, Problems, Report};
-use super::ride_through;
-use super::routes::{self, WrittenRoute};
-use super::section::{Placed, Section};
+use super::routes::WrittenRoute;
+use super::section::Placed;
 use super::settings;
 use super::shadow;
-use super::signed_assertion;
 use super::sites;
 use super::source::Source;
-use super::store;
 use super::survey::{Pretence, Tables};
-use super::templates::{self, WrittenTemplate};
-use super::tls;
+use super::templates::WrittenTemplate;
 use super::tree::Table;
-use super::upstream;
 use super::views::{self, SiteView};
-use super::webhooks;
+use super::written::{Beside, Written};
 use crate::core::decide::Webhooks;
 use crate::core::edge::{Edge, PublicAddress, SiteAddress};
 use crate::core::identity_headers::HeaderPlan;
@@ -101,102 +93,61 @@ pub(super) fn survey() -> Tables {
         })
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "a list of steps, each of which needs what those before it have read"
-)]
 fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> Option<Config> {
     let files = surroundings.files;
-    let mut root = settings::root(table, problems)?;
-    let top = settings::top(&mut root);
-    let public_url = top.public_url.as_ref().map(|url| &url.value);
-    let (clerk_section, session) = (root.section("clerk"), root.section("session"));
-    let first = sites::First {
-        clerk: clerk_section.copy(),
-        session: session.copy(),
-    };
-    let clerk = clerk::read(clerk_section, session, public_url, files);
-    let written_sites = sites::read(root.sections("site"), &first, files);
-    let upstream::UpstreamSection {
-        mut upstreams,
-        reading,
-        urls: upstream_urls,
-        assertion_audiences: audiences,
-    } = upstream::read(&mut root, files);
-    let limits = settings::limits(root.section("limits"));
-    let http2 = http2::read(root.section("http2"));
-    let tls = tls::read(&mut root, files);
-    let beside = Beside::read(&mut root, files);
-    let pages = settings::pages(root.section("pages"));
-    let webhooks = webhooks::read(root.section("webhooks"), files);
-    let identity = settings::identity(root.section("identity"));
-    let inject = inject::read(root.section("inject"));
-    let store = store::read(root.section("store"), files);
-    let process = settings::process(&mut root, files);
-    let carried = identity.headers.iter();
-    let claims: Vec<_> = carried.map(|header| header.name.clone()).collect();
-    let templates = templates::read(root.sections("template"), &claims);
-    let mut written = routes::read(root.sections("route"), &mut upstreams, &templates);
-    let ride_through = ride_through::read(root.section("ride-through"), &mut written);
-    let budgets = limit::of_all(root.sections("limit"), &written, beside.asked(), problems);
-    let assertions = assertions::read(root.sections("test"));
-    let of_routes = written.iter().flat_map(|route| &route.assertion_audience);
-    let assertion = signed_assertion::read(&mut root, audiences.iter().chain(of_routes), files);
-    let shadow = shadow::read(root.section("shadow"));
-    root.finish();
+    let written = Written::read(table, files, problems)?;
+    let (routes, templates) = (&written.routes, &written.templates);
+    let (reading, prefix) = (written.upstream.reading, &written.pages.prefix);
 
-    let policy = policy(&written, reading, problems)?;
-    let policy = policy.with_templates(made(&templates));
-    let policy = policy.telling(pages.me_claims).limited_by(&budgets);
-    lints::routes(&written, &policy, &pages.prefix, problems);
-    let mut clerk = clerk?;
-    let first_name = public_url.map_or("localhost", |url| url.host().name());
-    let views = SiteView::all(&clerk, first_name, &written_sites);
-    views::lints(
-        &views,
-        &written,
-        &templates,
-        &policy,
-        &pages.prefix,
-        problems,
-    );
-    let shadow = shadow.and_then(|file| {
+    let policy = policy(routes, reading, problems)?;
+    let policy = policy.with_templates(made(templates));
+    let policy = policy.telling(written.pages.me_claims);
+    let policy = policy.limited_by(&written.budgets);
+    lints::routes(routes, &policy, prefix, problems);
+    let mut clerk = written.clerk?;
+    let public_url = written.top.public_url.as_ref();
+    let first_name = public_url.map_or("localhost", |url| url.value.host().name());
+    let views = SiteView::all(&clerk, first_name, &written.sites);
+    views::lints(&views, routes, templates, &policy, prefix, problems);
+    let shadow = written.shadow.and_then(|file| {
         let beside = shadow::Beside {
             files,
             reading,
-            templates: &templates,
-            upstreams: &upstreams,
-            ride_through: &ride_through,
-            asked: beside.asked(),
+            templates,
+            upstreams: &written.upstream.upstreams,
+            ride_through: &written.ride_through,
+            asked: written.beside.asked(),
             views: &views,
-            pages_prefix: &pages.prefix,
+            pages_prefix: prefix,
         };
         shadow::load(&file, &beside, problems)
     });
 
-    addresses(&top, &beside, &upstream_urls, problems);
+    let (top, beside) = (written.top, written.beside);
+    addresses(&top, &beside, &written.upstream.urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
-    let places = sites::addresses(&written_sites, &public, problems);
+    let places = sites::addresses(&written.sites, &public, problems);
     let edge = edge(public, places, top.trusted_proxies, &policy);
-    sites::routes(&written, &edge, problems);
-    let mut sites = sites::configurations(written_sites);
+    sites::routes(routes, &edge, problems);
+    let mut sites = sites::configurations(written.sites);
     sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
     let instances = std::iter::once(&mut clerk.config).chain(&mut sites);
-    inject::introduce(inject, instances, &written, problems);
+    inject::introduce(written.inject, instances, routes, problems);
     let instances = || std::iter::once(&clerk.config).chain(&sites);
-    ride_through.suits(instances(), &written, problems);
+    written.ride_through.suits(instances(), routes, problems);
     let world = assertions::World {
         instances: instances().map(|clerk| &clerk.instance).collect(),
         policy: &policy,
         edge: &edge,
-        headers: &HeaderPlan::new(identity.headers.clone()),
-        pages_prefix: &pages.prefix,
-        webhooks: Webhooks::of(webhooks.as_ref()),
+        headers: &HeaderPlan::new(written.identity.headers.clone()),
+        pages_prefix: prefix,
+        webhooks: Webhooks::of(written.webhooks.as_ref()),
     };
-    assertions::run(&assertions, &world, problems);
+    assertions::run(&written.assertions, &world, problems);
     let shadow = shadow.and_then(|shadow| shadow.checked(&world, problems));
     let shadow = shadow.map(Box::new);
-    let upstreams = Some(upstreams.into_all(problems)).filter(|all| !all.is_empty())?;
+    let upstreams = written.upstream.upstreams.into_all(problems);
+    let upstreams = Some(upstreams).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
         admin_listen: beside.admin.listen,
@@ -210,18 +161,18 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         policy,
         shadow,
         upstreams,
-        identity,
-        assertion,
-        limits,
-        http2,
-        tls,
-        pages_prefix: pages.prefix,
-        webhooks,
-        store,
-        traces: process.traces,
-        log: process.log,
-        shutdown: process.shutdown,
-        watch: process.watch,
+        identity: written.identity,
+        assertion: written.assertion,
+        limits: written.limits,
+        http2: written.http2,
+        tls: written.tls,
+        pages_prefix: written.pages.prefix,
+        webhooks: written.webhooks,
+        store: written.store,
+        traces: written.process.traces,
+        log: written.process.log,
+        shutdown: written.process.shutdown,
+        watch: written.process.watch,
     })
 }
 
@@ -274,28 +225,6 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
         }
     }
     hosts
-}
-
-/// Listeners beside the one for visitors.
-struct Beside {
-    admin: settings::Admin,
-    doors: Option<Placed<DoorConfig>>,
-    check: Option<Placed<DoorConfig>>,
-}
-
-impl Beside {
-    fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Self {
-        Self {
-            admin: settings::admin(root.section("admin")),
-            doors: doors::read(root, Asked::OverHttp, files),
-            check: doors::read(root, Asked::OverGrpc, files),
-        }
-    }
-
-    /// Whoever asks instead of forwarding, if anybody does.
-    fn asked(&self) -> Option<&Placed<DoorConfig>> {
-        self.doors.as_ref().or(self.check.as_ref())
-    }
 }
 
 /// Listeners that get in each other's way, and an upstream that is the gate.

@@ -1,9 +1,10 @@
 //! The configuration: TOML, read, checked and handed out as one value.
 //!
 //! [`load`] reads a file into values with places (`tree`), lays the environment and flags over it
-//! (`environment`), reads section by section into checked types (`section` and the modules named
-//! after the tables) and looks for what is written well and means something else (`lints`, `views`). It
-//! reports every problem at once (`report`) and hands out a [`Config`] only if there is none.
+//! (`environment`), reads section by section into checked types (`section`, the modules named after
+//! the tables, and `written`, which calls them) and looks for what is written well and means something
+//! else (`lints`, `views`). It reports every problem at once (`report`) and hands out a [`Config`] only
+//! if there is none.
 
 mod address;
 mod assertions;
@@ -53,6 +54,7 @@ mod trust;
 mod upstream;
 mod views;
 mod webhooks;
+mod written;
 
 pub use environment::{Environment, FlagValue, names_in};
 pub use listen::ListenAddress;
