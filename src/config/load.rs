@@ -14,7 +14,7 @@ use super::lints;
 use super::listen;
 use super::model::Config;
 use super::report::{Place, Problem, Problems, Report};
-use super::routes::WrittenRoute;
+use super::routes;
 use super::section::Placed;
 use super::settings;
 use super::shadow;
@@ -30,7 +30,7 @@ use crate::core::edge::{Edge, PublicAddress, SiteAddress};
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::key::InstanceKind;
 use crate::core::origin::Origin;
-use crate::core::policy::{HostPattern, PathReading, Policy};
+use crate::core::policy::{HostPattern, Policy};
 use crate::core::template::Template;
 use crate::upstream::address::ServerAddress;
 
@@ -99,7 +99,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let (routes, templates) = (&written.routes, &written.templates);
     let (reading, prefix) = (written.upstream.reading, &written.pages.prefix);
 
-    let policy = policy(routes, reading, problems)?;
+    let policy = routes::compiled(routes, reading, problems)?;
     let policy = policy.with_templates(made(templates));
     let policy = policy.telling(written.pages.me_claims);
     let policy = policy.limited_by(&written.budgets);
@@ -188,21 +188,6 @@ fn edge(
         public,
         trusted_proxies,
         sites,
-    }
-}
-
-/// The routes, compiled.
-fn policy(written: &[WrittenRoute], reading: PathReading, problems: &Problems) -> Option<Policy> {
-    let routes = written.iter().map(|written| written.route.clone());
-    match Policy::compile(routes.collect(), reading) {
-        Ok(policy) => Some(policy),
-        Err(error) => {
-            problems.add(Problem::error(
-                &Place::Nowhere,
-                format!("the routes cannot be compiled: {error}"),
-            ));
-            None
-        }
     }
 }
 

@@ -18,7 +18,8 @@ use super::upstream::Upstreams;
 use crate::core::machine::TokenType;
 use crate::core::pattern::{PathPattern, PatternError};
 use crate::core::policy::{
-    CredentialUse, Disclosure, EncodedSlash, HostPattern, OnSignedOut, Preflight, Route,
+    CredentialUse, Disclosure, EncodedSlash, HostPattern, OnSignedOut, PathReading, Policy,
+    Preflight, Route,
 };
 use crate::core::requirement::Requirement;
 use crate::core::template::Template;
@@ -68,6 +69,23 @@ pub(super) fn read(
         routes.push(written);
     }
     routes
+}
+
+/// The policy that the routes are, without limits.
+pub(super) fn compiled(
+    written: &[WrittenRoute],
+    reading: PathReading,
+    problems: &Problems,
+) -> Option<Policy> {
+    let routes = written.iter().map(|written| written.route.clone());
+    match Policy::compile(routes.collect(), reading) {
+        Ok(policy) => Some(policy),
+        Err(error) => {
+            let why = format!("the routes cannot be compiled: {error}");
+            problems.add(Problem::error(&Place::Nowhere, why));
+            None
+        }
+    }
 }
 
 fn route(

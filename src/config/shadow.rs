@@ -97,15 +97,7 @@ fn policy(
             "it holds `[[route]]`, `[[limit]]` and `[[test]]`; everything else is as the configuration has it",
         ));
     }
-    let routes = written.iter().map(|written| written.route.clone());
-    let policy = match Policy::compile(routes.collect(), beside.reading) {
-        Ok(policy) => policy.limited_by(&budgets),
-        Err(error) => {
-            let why = format!("the routes cannot be compiled: {error}");
-            problems.add(Problem::error(&Place::Nowhere, why));
-            return None;
-        }
-    };
+    let policy = routes::compiled(&written, beside.reading, problems)?.limited_by(&budgets);
     let prefix = beside.pages_prefix;
     lints::routes(&written, &policy, prefix, problems);
     let (views, templates) = (beside.views, beside.templates);
