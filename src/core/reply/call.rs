@@ -126,90 +126,27 @@ pub fn code(kind: RefusalKind, reason: Reason) -> Code {
     }
 }
 
-/// The status of what is wrong with a request or an upstream.
+/// The status of what is wrong with a request or an upstream: what that of HTTP stands for.
+///
+/// As gRPC has it for callers who meet HTTP alone (its `http-grpc-status-mapping`), and closer where that
+/// would say nothing.
 fn request_code(reason: Reason) -> Code {
-    match reason {
-        Reason::PathMalformed
-        | Reason::PathAmbiguous
-        | Reason::PathEncodedSlash
-        | Reason::TargetUnsupported
-        | Reason::HostInvalid
-        | Reason::FramingAmbiguous
-        | Reason::UpgradeUnsupported
-        | Reason::HandshakeInvalid
-        | Reason::WebhookMalformed
-        | Reason::DoorMetadata
-        | Reason::PathNotCanonical
-        | Reason::HeaderDisguised
-        | Reason::HeaderNotText
-        | Reason::HostNotServed
-        | Reason::DoorMisdirected => Code::InvalidArgument,
-        Reason::BodyTimeout | Reason::UpstreamTimeout => Code::DeadlineExceeded,
-        Reason::PageUnknown | Reason::SessionUnknown | Reason::TemplateUnknown => Code::NotFound,
-        Reason::OriginNotAllowed | Reason::CookieSessionNeeded => Code::PermissionDenied,
-        Reason::HeadTooLarge
-        | Reason::BodyTooLarge
-        | Reason::RateLimited
-        | Reason::TooManyInFlight => Code::ResourceExhausted,
-        Reason::MethodNotAllowed => Code::Unimplemented,
-        Reason::UpstreamUnreachable
-        | Reason::UpstreamFull
-        | Reason::UpstreamUnhealthy
-        | Reason::ShuttingDown
-        | Reason::CookiesTooMany
-        | Reason::JwkRemoteFailedToLoad
-        | Reason::SecretKeyInvalid
-        | Reason::LimitsUnavailable
-        | Reason::SessionRenewalUnavailable
-        | Reason::TokenVerificationUnavailable
-        | Reason::SessionsUnavailable
-        | Reason::RevocationUnconfirmed
-        | Reason::TemplateUnavailable => Code::Unavailable,
-        Reason::WebhookInvalid => Code::Unauthenticated,
-        // Beside these, matters of a session, which are told by the kind of refusal, as above.
-        Reason::UpstreamProtocol
-        | Reason::UpstreamMalformed
-        | Reason::ClientUatButNoSessionToken
-        | Reason::DevBrowserMissing
-        | Reason::DevBrowserSync
-        | Reason::PrimaryRespondsToSyncing
-        | Reason::PrimaryDomainCrossOriginSync
-        | Reason::SatelliteNeedsSyncing
-        | Reason::SessionTokenAndUatMissing
-        | Reason::SessionTokenMissing
-        | Reason::SessionTokenExpired
-        | Reason::SessionTokenIatBeforeClientUat
-        | Reason::SessionTokenNbf
-        | Reason::SessionTokenIatInTheFuture
-        | Reason::SessionTokenButNoClientUat
-        | Reason::ActiveOrganizationMismatch
-        | Reason::NoTokenInHeader
-        | Reason::TokenTypeMismatch
-        | Reason::TokenRevoked
-        | Reason::TokenExpired
-        | Reason::UnexpectedError
-        | Reason::TokenInvalid
-        | Reason::TokenInvalidAlgorithm
-        | Reason::TokenInvalidAuthorizedParties
-        | Reason::TokenInvalidIssuer
-        | Reason::TokenInvalidSignature
-        | Reason::TokenVerificationFailed
-        | Reason::JwkKidMismatch
-        | Reason::SessionRevoked
-        | Reason::SessionTokenOutdated
-        | Reason::SealMissing
-        | Reason::SessionPending
-        | Reason::RoleMissing
-        | Reason::PermissionMissing
-        | Reason::FeatureMissing
-        | Reason::PlanMissing
-        | Reason::ReverificationNeeded
-        | Reason::FactorTooOld
-        | Reason::TokenTooOld
-        | Reason::ClaimMismatch
-        | Reason::ScopeMissing
-        | Reason::Impersonated
-        | Reason::RequirementUnmet => Code::Internal,
+    // The call may have been carried out: `UNAVAILABLE` would have it made again.
+    if matches!(reason, Reason::UpstreamProtocol | Reason::UpstreamMalformed) {
+        return Code::Internal;
+    }
+    match super::request_status(reason) {
+        StatusCode::BAD_REQUEST | StatusCode::MISDIRECTED_REQUEST => Code::InvalidArgument,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        | StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        _ => Code::Internal,
     }
 }
 
