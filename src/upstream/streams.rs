@@ -48,7 +48,7 @@ pub(super) struct Streams {
     connector: Connector,
     scheme: Scheme,
     lines: Arc<Lines>,
-    opening: tokio::sync::Mutex<Option<Failure>>,
+    opening: tokio::sync::Mutex<Option<io::ErrorKind>>,
     /// How often a connection was opened or could not be.
     attempts: AtomicU64,
     /// Whether somebody closes what rests too long.
@@ -86,25 +86,11 @@ pub(super) struct Share {
     answered: bool,
 }
 
-/// Why there is no connection, for all who have waited for it.
-#[derive(Clone, Copy)]
-enum Failure {
-    Io(io::ErrorKind),
-    /// The other end speaks something else.
-    Protocol,
-}
-
-impl Failure {
-    /// The failure, with the request that could not go out for it.
-    fn of(self, unsent: Box<Request<ClientBody>>) -> SendError {
-        let kind = match self {
-            Self::Io(kind) => kind,
-            Self::Protocol => io::ErrorKind::Unsupported,
-        };
-        SendError::Connect {
-            error: kind.into(),
-            unsent,
-        }
+/// The failure for which there is no connection, with the request that could not go out for it.
+fn unconnected(why: io::ErrorKind, unsent: Box<Request<ClientBody>>) -> SendError {
+    SendError::Connect {
+        error: why.into(),
+        unsent,
     }
 }
 
@@ -137,11 +123,11 @@ impl Streams {
         request: Request<ClientBody>,
     ) -> Result<Response<UpstreamBody>, SendError> {
         let mut request = absolute(request, &self.scheme)
-            .map_err(|unsent| Failure::Io(io::ErrorKind::InvalidInput).of(unsent))?;
+            .map_err(|unsent| unconnected(io::ErrorKind::InvalidInput, unsent))?;
         loop {
             let (mut place, fresh) = match self.place().await {
                 Ok(place) => place,
-                Err(failure) => return Err(failure.of(Box::new(request))),
+                Err(why) => return Err(unconnected(why, Box::new(request))),
             };
             let mut sender = place.line.sender.clone();
             let mut failed = match sender.try_send_request(request).await {
@@ -158,8 +144,8 @@ impl Streams {
                     request = unsent;
                 }
                 Some(unsent) => {
-                    let failure = Failure::Io(io::ErrorKind::ConnectionReset);
-                    return Err(failure.of(Box::new(unsent)));
+                    let why = io::ErrorKind::ConnectionReset;
+                    return Err(unconnected(why, Box::new(unsent)));
                 }
                 None => {
                     let error = failed.into_error();
@@ -173,7 +159,7 @@ impl Streams {
     }
 
     /// A place on a connection, and whether that was opened for it.
-    async fn place(&self) -> Result<(Share, bool), Failure> {
+    async fn place(&self) -> Result<(Share, bool), io::ErrorKind> {
         if let Some(place) = self.lines.place() {
             return Ok((place, false));
         }
@@ -197,24 +183,20 @@ impl Streams {
         Ok((place, true))
     }
 
-    async fn open(&self) -> Result<Arc<Line>, Failure> {
+    async fn open(&self) -> Result<Arc<Line>, io::ErrorKind> {
         let line = tokio::time::timeout(self.connector.timeout(), self.connect());
-        let line = line
-            .await
-            .unwrap_or(Err(Failure::Io(io::ErrorKind::TimedOut)))?;
+        let line = line.await.unwrap_or(Err(io::ErrorKind::TimedOut))?;
         if !self.watched.swap(true, Ordering::Relaxed) {
             tokio::spawn(close_what_rests_too_long(Arc::downgrade(&self.lines)));
         }
         Ok(line)
     }
 
-    async fn connect(&self) -> Result<Arc<Line>, Failure> {
+    /// [`io::ErrorKind::Unsupported`] is that the other end speaks something else.
+    async fn connect(&self) -> Result<Arc<Line>, io::ErrorKind> {
         let stream = self.connector.connect().await.map_err(|error| {
             debug!(cause = %error, "no connection to the upstream");
-            match error.kind() {
-                io::ErrorKind::Unsupported => Failure::Protocol,
-                kind => Failure::Io(kind),
-            }
+            error.kind()
         })?;
         let wear = stream.wear();
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -229,15 +211,15 @@ impl Streams {
             .keep_alive_timeout(SIGN_OF_LIFE)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|_| Failure::Io(io::ErrorKind::ConnectionReset))?;
+            .map_err(|_| io::ErrorKind::ConnectionReset)?;
         let driven = Arc::new(Mutex::new(Some(connection)));
         tokio::spawn(drive(Arc::clone(&driven), wear.clone()));
         while most_streams(&driven) == 0 {
             if has_ended(&driven) {
                 return Err(if wear.is_silent() {
-                    Failure::Io(io::ErrorKind::ConnectionReset)
+                    io::ErrorKind::ConnectionReset
                 } else {
-                    Failure::Protocol
+                    io::ErrorKind::Unsupported
                 });
             }
             wear.told().await;
