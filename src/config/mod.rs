@@ -56,13 +56,14 @@ mod views;
 mod webhooks;
 mod written;
 
+pub use crate::upstream::Protocol;
 pub use environment::{Environment, FlagValue, names_in};
 pub use listen::ListenAddress;
 pub use load::{Loaded, Surroundings, load};
 pub use model::{
     AssertionConfig, ClerkConfig, ClerkCookies, ClientCertificate, Config, DoorConfig, HostHeader,
     Http2Config, IdentityConfig, KeySource, Limits, Listening, LogConfig, LogFormat, LogLevel,
-    Protocol, RedisConfig, ShadowConfig, Shutdown, TracesConfig, UpstreamConfig,
+    RedisConfig, ShadowConfig, Shutdown, TracesConfig, UpstreamConfig,
 };
 pub use persona::parse_persona;
 pub use report::{Colour, Report, Severity};

@@ -21,10 +21,10 @@ use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
 use crate::telemetry::traces::{Destination, Share};
 use crate::tls::server::Terms;
-use crate::upstream::Reuse;
 use crate::upstream::address::ServerAddress;
 use crate::upstream::group::GroupRules;
 use crate::upstream::signer::Signer;
+use crate::upstream::{Protocol, Reuse};
 
 /// Everything the gate is told. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -239,15 +239,6 @@ pub struct AssertionConfig {
     pub issuer: Option<String>,
     /// How long an assertion holds.
     pub lifetime: Duration,
-}
-
-/// What an upstream is spoken to in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
 }
 
 /// Which `Host` an upstream sees.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address;
 use super::clerk::ReadFile;
 use super::group;
-use super::model::{HostHeader, Protocol, UpstreamConfig};
+use super::model::{HostHeader, UpstreamConfig};
 use super::report::{Place, Problem, Problems};
 use super::routes;
 use super::section::{Placed, Section, wrong_kind};
@@ -15,8 +15,8 @@ use super::signed_assertion;
 use super::tree::Value;
 use super::trust::Trust;
 use crate::core::policy::PathReading;
-use crate::upstream::Reuse;
 use crate::upstream::address::ServerAddress;
+use crate::upstream::{Protocol, Reuse};
 
 /// The name of `[upstream]`.
 const FIRST: &str = "upstream";

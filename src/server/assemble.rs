@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use super::reload::Before;
 use super::sites;
 use crate::clock::SharedClock;
-use crate::config::{self, ClerkConfig, Config, HostHeader, Protocol, UpstreamConfig};
+use crate::config::{self, ClerkConfig, Config, HostHeader, UpstreamConfig};
 use crate::core::edge::PublicAddress;
 use crate::core::identity_headers::HeaderPlan;
 use crate::core::origin::Origin;
@@ -22,6 +22,7 @@ use crate::gate::shadow::Shadow;
 use crate::store::{Memory, Redis, Store};
 use crate::telemetry::traces::{Exporter, Traces};
 use crate::tls::{self, ClientIdentity, ExtraRoots};
+use crate::upstream::address::ServerAddress;
 use crate::upstream::group::Server;
 use crate::upstream::head::{ClerkCookies, HeaderRules, HostRule};
 use crate::upstream::relay::FrontendApi;
@@ -148,11 +149,12 @@ fn upstream(
     standings: &Standings,
 ) -> anyhow::Result<Upstream> {
     let times = times(upstream, config);
+    let tls = upstream
+        .servers()
+        .any(ServerAddress::is_secure)
+        .then(|| upstream_tls(upstream))
+        .transpose()?;
     let servers = upstream.servers().map(|address| {
-        let tls = address
-            .is_secure()
-            .then(|| upstream_tls(upstream))
-            .transpose()?;
         let host = match upstream.host {
             HostHeader::Preserve => HostRule::Preserve,
             HostHeader::Upstream => {
@@ -164,12 +166,10 @@ fn upstream(
             server: address.to_string().into(),
         };
         let known = (name.clone(), standings.of(&name));
-        let address = (address.clone(), tls);
-        let server = Server::new(known, address, host, times, upstream.reuse);
-        Ok(match upstream.protocol {
-            Protocol::Http1 => server,
-            Protocol::Http2 => server.in_http2(times),
-        })
+        let tls = tls.clone().filter(|_| address.is_secure());
+        let at = (address.clone(), tls);
+        let (protocol, reuse) = (upstream.protocol, upstream.reuse);
+        Ok(Server::new(known, at, protocol, host, times, reuse))
     });
     let servers = servers.collect::<anyhow::Result<_>>()?;
     let signer = config.assertion.as_ref();
@@ -179,7 +179,7 @@ fn upstream(
         .context("an upstream without a server")
 }
 
-/// How a server is spoken to over TLS. Reads the files, each time.
+/// How servers are spoken to over TLS. Reads the files, each time.
 fn upstream_tls(upstream: &UpstreamConfig) -> anyhow::Result<Tls> {
     let read = |path: &PathBuf| {
         fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::ServerAddress;
+use crate::core::origin::Host;
 
 /// Opens connections to one upstream.
 #[derive(Clone)]
@@ -26,6 +27,16 @@ pub(super) struct Connector {
     /// The protocol that the other end has to choose, where there is TLS.
     protocol: Option<&'static [u8]>,
     timeout: Duration,
+}
+
+/// What a server is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: over TLS it has to choose that, in plain text it is known to. WebSockets go to it in
+    /// HTTP/1.1.
+    Http2,
 }
 
 /// How a server is spoken to over TLS.
@@ -152,6 +163,11 @@ impl Connector {
             protocol: Some(protocol),
             ..self
         }
+    }
+
+    /// The host that it goes by, if that can be.
+    pub(super) fn host(&self) -> Option<Host> {
+        self.to.host()
     }
 
     /// How long a connection may take.

@@ -1,5 +1,6 @@
 //! The servers of an upstream, and which of them gets a request.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,9 +11,9 @@ use tracing::warn;
 
 use super::address::ServerAddress;
 use super::body::ClientBody;
-use super::connector::{Connector, Tls};
+use super::connector::{Connector, Protocol, Tls};
 use super::head::HostRule;
-use super::health::{HealthCheck, Patient, Protocol};
+use super::health::{HealthCheck, Patient};
 use super::pool::{Pool, SendError, UpstreamBody};
 use super::reuse::{ClientLine, Reuse};
 use super::standing::{Outcome, Place, ServerName, Standing};
@@ -79,10 +80,9 @@ impl Default for Ejection {
 /// A server.
 pub struct Server {
     name: ServerName,
-    address: ServerAddress,
-    tls: Option<Tls>,
-    times: UpstreamTimes,
     pub(super) host: HostRule,
+    /// Opens connections as most requests have them.
+    connector: Connector,
     /// Connections that carry one request at a time.
     pool: Pool,
     /// Those that carry several, where it speaks HTTP/2.
@@ -95,34 +95,33 @@ impl Server {
     pub fn new(
         (name, standing): (ServerName, Arc<Standing>),
         (address, tls): (ServerAddress, Option<Tls>),
+        protocol: Protocol,
         host: HostRule,
         times: UpstreamTimes,
         reuse: Reuse,
     ) -> Self {
-        let connector = Connector::new(address.clone(), tls.clone(), times.connect);
+        let any = Connector::new(address, tls, times.connect);
+        let (connector, by_one, streams) = match protocol {
+            Protocol::Http1 => (any.clone(), any, None),
+            Protocol::Http2 => {
+                let several = any.clone().choosing(b"h2");
+                let streams = Streams::new(several.clone(), times.idle);
+                (several, any.choosing(b"http/1.1"), Some(streams))
+            }
+        };
         Self {
             name,
-            address,
-            tls,
-            times,
             host,
-            pool: Pool::new(connector, times.idle, reuse),
-            streams: None,
+            connector,
+            pool: Pool::new(by_one, times.idle, reuse),
+            streams,
             standing,
         }
     }
 
-    /// The same server, spoken to in HTTP/2: over TLS it has to choose that, in plain text it is known
-    /// to. WebSockets go to it in HTTP/1.1.
-    #[must_use]
-    pub fn in_http2(self, times: UpstreamTimes) -> Self {
-        let (connector, pool) = self.pool.choosing(b"http/1.1");
-        let streams = Streams::new(connector.choosing(b"h2"), times.idle);
-        Self {
-            pool,
-            streams: Some(streams),
-            ..self
-        }
+    /// Opens a connection to it as requests do, and closes it.
+    pub async fn reach(&self) -> io::Result<()> {
+        self.connector.connect().await.map(drop)
     }
 
     /// Whether it is spoken to in HTTP/2.
@@ -151,17 +150,14 @@ impl Server {
 
     /// What a check has to know of it.
     pub(super) fn patient(&self) -> Patient {
-        let (address, tls) = (self.address.clone(), self.tls.clone());
-        let host = address.host().map(|host| host.to_string());
+        let host = self.connector.host().map(|host| host.to_string());
         let host = host.and_then(|host| HeaderValue::try_from(host).ok());
-        let connector = Connector::new(address, tls, self.times.connect);
-        let (connector, protocol) = match &self.streams {
-            Some(_) => (connector.choosing(b"h2"), Protocol::Http2),
-            None => (connector, Protocol::Http1),
-        };
         Patient {
-            connector,
-            protocol,
+            connector: self.connector.clone(),
+            protocol: match self.streams {
+                Some(_) => Protocol::Http2,
+                None => Protocol::Http1,
+            },
             host: host.unwrap_or_else(|| HeaderValue::from_static("localhost")),
             name: self.name.clone(),
             standing: Arc::clone(&self.standing),

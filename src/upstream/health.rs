@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::Upstream;
-use super::connector::Connector;
+use super::connector::{Connector, Protocol};
 use super::pool::READ_AHEAD;
 use super::standing::{ServerName, Standing};
 
@@ -36,13 +36,6 @@ pub struct HealthCheck {
     pub healthy: u32,
     /// How many have to fail until it is given none.
     pub unhealthy: u32,
-}
-
-/// What a server is asked in.
-#[derive(Clone, Copy)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
 }
 
 /// A server that is asked now and then.

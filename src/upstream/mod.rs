@@ -37,7 +37,7 @@ use crate::core::reason::Reason;
 use crate::core::signed_assertion::ASSERTION_HEADER;
 use crate::core::trace_context;
 use body::ClientBody;
-pub use connector::Tls;
+pub use connector::{Protocol, Tls};
 use exchange::Patience;
 use group::{Group, GroupRules, Server};
 use head::{HeaderRules, Met};

@@ -104,20 +104,6 @@ impl Pool {
         }
     }
 
-    /// The same pool, of connections on which the other end has to choose this protocol, and what opens
-    /// connections to it however they are spoken on.
-    pub(super) fn choosing(self, protocol: &'static [u8]) -> (Connector, Self) {
-        let connector = self.connector.clone();
-        let own = self.connector.choosing(protocol);
-        (
-            connector,
-            Self {
-                connector: own,
-                ..self
-            },
-        )
-    }
-
     /// Sends a request of `client`, in origin form and with its `Host`, and gives the head of the answer.
     ///
     /// A request of which nothing was written, because a connection had closed while it rested, goes

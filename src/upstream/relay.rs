@@ -16,8 +16,8 @@ use super::head::{
 };
 use super::standing::{ServerName, Standing};
 use super::{
-    ClientLine, Patience, Reuse, Tls, Upstream, UpstreamBody, UpstreamError, UpstreamTimes, target,
-    with_framing,
+    ClientLine, Patience, Protocol, Reuse, Tls, Upstream, UpstreamBody, UpstreamError,
+    UpstreamTimes, target, with_framing,
 };
 use crate::core::decide::FapiPermit;
 use crate::core::facts::RequestFacts;
@@ -75,7 +75,8 @@ impl FrontendApi {
             server: origin.to_string().into(),
         };
         let known = (name, Arc::<Standing>::default());
-        let server = Server::new(known, (origin.clone().into(), tls), rule, times, reuse);
+        let at = (origin.clone().into(), tls);
+        let server = Server::new(known, at, Protocol::Http1, rule, times, reuse);
         Some(Self {
             upstream: Upstream::new(vec![server], GroupRules::default(), times, rules)?,
             host,

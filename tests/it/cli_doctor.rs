@@ -200,9 +200,8 @@ async fn an_address_that_leads_to_no_gate_is_a_problem() {
     found.assert("public-url", "problem", "leads nowhere");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_nobody_vouches_for_is_a_problem() {
-    let (clerk, app) = (clerk().await, application().await);
+/// Something that ends TLS and speaks nothing above it: its port, its certificate in PEM, and itself.
+async fn encrypting() -> (u16, String, tokio::task::JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder_with_provider(
@@ -221,6 +220,42 @@ async fn a_certificate_that_nobody_vouches_for_is_a_problem() {
             let _ = acceptor.accept(stream).await;
         }
     });
+    (port, made.cert.pem(), serving)
+}
+
+/// The connection is the one that requests have: with the same authorities, and the same protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_is_reached_as_requests_reach_it() {
+    let (clerk, app) = (clerk().await, application().await);
+    let (port, pem, serving) = encrypting().await;
+    let authority = private("doctor-authority.pem", &pem);
+    let plain = configuration(&clerk, app.local_addr().unwrap(), "");
+    let reached = |more: &str| {
+        let line = format!("upstream.url = \"https://localhost:{port}\"\n{more}");
+        let lines = plain.lines().map(|written| {
+            if written.starts_with("upstream.url") {
+                line.clone()
+            } else {
+                written.to_owned()
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let trusted = format!("upstream.ca-file = \"{}\"", authority.display());
+    let found = diagnose("unknown-authority", &reached(""), &[]).await;
+    found.assert("upstream", "problem", "cannot be reached");
+    let found = diagnose("known-authority", &reached(&trusted), &[]).await;
+    found.assert("upstream", "ok", "takes connections");
+    let http2 = format!("{trusted}\nupstream.protocol = \"http2\"");
+    let found = diagnose("other-protocol", &reached(&http2), &[]).await;
+    found.assert("upstream", "problem", "does not speak what `protocol` says");
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_nobody_vouches_for_is_a_problem() {
+    let (clerk, app) = (clerk().await, application().await);
+    let (port, _, serving) = encrypting().await;
     let top = format!("public-url = \"https://localhost:{port}\"");
     let text = configuration(&clerk, app.local_addr().unwrap(), &top);
     let found = diagnose("certificate", &text, &[]).await;

@@ -1,6 +1,6 @@
 //! Whether the application can be reached by the gate, and by nobody else.
 
-use std::iter::once;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::finding::{Check, Finding};
-use crate::config::{Config, UpstreamConfig};
-use crate::core::origin::{Origin, Scheme};
-use crate::tls::{self, ExtraRoots};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::core::origin::Origin;
+use crate::server;
 use crate::upstream::address::ServerAddress;
+use crate::upstream::group::Server;
 
 /// The longest that a connection is waited for, whatever the configuration says.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,17 +27,29 @@ const NEARBY: Duration = Duration::from_secs(1);
 
 /// What is said of every upstream. An application gets a connection, and no request.
 pub(super) async fn all(config: &Config) -> Vec<Finding> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let snapshot = match server::snapshot(config, &clock) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            let said = format!("the gate cannot be made: {error:#}");
+            return vec![Finding::problem(
+                Check::Upstream,
+                said,
+                "correct that first",
+            )];
+        }
+    };
     let own = own_addresses();
-    let mut findings = Vec::new();
     let signed = config.assertion.is_some();
-    let upstreams = config.upstreams.iter();
-    let looked_at = join_all(upstreams.map(|upstream| async {
-        let servers: Vec<_> = once(&upstream.url).chain(&upstream.further).collect();
-        let reached = servers.iter().map(|at| reached(at, upstream));
+    let upstreams = config.upstreams.iter().zip(&snapshot.upstreams);
+    let looked_at = join_all(upstreams.map(|(written, upstream)| async {
+        let servers: Vec<_> = written.servers().collect();
+        let reached = upstream.servers().iter().map(reached);
         let nearby = servers.iter().map(|at| around(at, &own, signed));
         let (reached, nearby) = tokio::join!(join_all(reached), join_all(nearby));
         (told(&servers, reached), nearby)
     }));
+    let mut findings = Vec::new();
     for (reached, nearby) in looked_at.await {
         findings.extend(reached);
         findings.extend(nearby);
@@ -67,42 +79,19 @@ fn told(servers: &[&ServerAddress], reached: Vec<Result<(), String>>) -> Vec<Fin
     findings.collect()
 }
 
-async fn reached(at: &ServerAddress, upstream: &UpstreamConfig) -> Result<(), String> {
-    let patience = upstream.connect_timeout.min(PATIENCE);
-    let connected = match at {
-        ServerAddress::Tcp(origin) => timeout(patience, connect(origin, upstream)).await,
-        ServerAddress::Unix(path) => {
-            let connecting = async { UnixStream::connect(path).await.map(drop) };
-            let connected = timeout(patience, connecting).await;
-            connected.map(|connected| connected.map_err(|error| error.to_string()))
-        }
+/// Whether the gate gets a connection to a server, as it would for a request. The error says why not.
+async fn reached(server: &Server) -> Result<(), String> {
+    let reached = timeout(PATIENCE, server.reach()).await;
+    let error = match reached {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
     };
-    match connected {
-        Ok(connected) => connected.map_err(|why| why.to_lowercase()),
-        Err(_) => Err("no connection in time".to_owned()),
-    }
-}
-
-async fn connect(origin: &Origin, upstream: &UpstreamConfig) -> Result<(), String> {
-    let (name, port) = place(origin);
-    let stream = TcpStream::connect((name.as_str(), port))
-        .await
-        .map_err(|error| error.to_string())?;
-    if origin.scheme() == Scheme::Http {
-        return Ok(());
-    }
-    let roots = match &upstream.ca_file {
-        Some(path) => std::fs::read(path).map_err(|error| error.to_string())?,
-        None => Vec::new(),
-    };
-    let tls = tls::client_config(&ExtraRoots(roots)).map_err(|error| error.to_string())?;
-    let wanted = match &upstream.server_name {
-        Some(name) => name.clone(),
-        None => ServerName::try_from(name).map_err(|error| error.to_string())?,
-    };
-    let connector = TlsConnector::from(Arc::clone(&tls));
-    let greeted = connector.connect(wanted, stream).await;
-    greeted.map(drop).map_err(|error| error.to_string())
+    Err(match error.kind() {
+        io::ErrorKind::TimedOut => "no connection in time".to_owned(),
+        io::ErrorKind::Unsupported => "it does not speak what `protocol` says".to_owned(),
+        _ => error.to_string().to_lowercase(),
+    })
 }
 
 /// Name or address, and port.
@@ -194,7 +183,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Source, Surroundings};
 
-    fn upstream(port: u16) -> UpstreamConfig {
+    fn config(port: u16) -> Config {
         let text = format!(
             "clerk.publishable-key = \"pk_test_Y2xlcmsuZXhhbXBsZS5jb20k\"\nupstream.url = \"http://127.0.0.1:{port}\"\n"
         );
@@ -203,8 +192,9 @@ mod tests {
             flags: &[],
             files: &|_| Err(std::io::ErrorKind::NotFound.into()),
         };
-        let loaded = config::load(&Source::new("x", text), &surroundings).unwrap();
-        loaded.config.upstreams[0].clone()
+        config::load(&Source::new("x", text), &surroundings)
+            .unwrap()
+            .config
     }
 
     /// Another address of this machine, which stands for one that others reach.
@@ -213,21 +203,23 @@ mod tests {
     #[tokio::test]
     async fn an_application_that_listens_everywhere_is_found_around_the_gate() {
         let everywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let upstream = upstream(everywhere.local_addr().unwrap().port());
-        let found = around(&upstream.url, &[OTHER.into()], false).await;
+        let config = config(everywhere.local_addr().unwrap().port());
+        let url = &config.upstreams[0].url;
+        let found = around(url, &[OTHER.into()], false).await;
         assert_eq!(found.verdict(), Verdict::Problem);
         assert!(found.said().contains("127.0.0.2"), "{}", found.said());
-        let found = around(&upstream.url, &[OTHER.into()], true).await;
+        let found = around(url, &[OTHER.into()], true).await;
         assert_eq!(found.verdict(), Verdict::Warning);
     }
 
     #[tokio::test]
     async fn an_application_on_one_address_of_this_machine_is_behind_the_gate() {
         let here = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = upstream(here.local_addr().unwrap().port());
-        let found = around(&upstream.url, &[OTHER.into()], false).await;
+        let config = config(here.local_addr().unwrap().port());
+        let url = &config.upstreams[0].url;
+        let found = around(url, &[OTHER.into()], false).await;
         assert_eq!(found.verdict(), Verdict::Well);
-        let found = around(&upstream.url, &[], false).await;
+        let found = around(url, &[], false).await;
         assert_eq!(found.verdict(), Verdict::Skipped);
     }
 
@@ -249,11 +241,14 @@ mod tests {
     #[tokio::test]
     async fn an_application_that_does_not_run_is_a_problem() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let upstream = upstream(gone.local_addr().unwrap().port());
-        let at = &upstream.url;
-        assert_eq!(reached(at, &upstream).await, Ok(()));
+        let config = config(gone.local_addr().unwrap().port());
+        let at = &config.upstreams[0].url;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let snapshot = server::snapshot(&config, &clock).unwrap();
+        let server = &snapshot.upstreams[0].servers()[0];
+        assert_eq!(reached(server).await, Ok(()));
         drop(gone);
-        let why = reached(at, &upstream).await;
+        let why = reached(server).await;
         assert!(why.is_err());
         let verdict = |reached| told(&[at, at], reached)[0].verdict();
         assert_eq!(verdict(vec![why.clone(), why.clone()]), Verdict::Problem);
