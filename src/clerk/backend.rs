@@ -112,34 +112,29 @@ impl BackendApi {
     }
 
     /// How a session stands.
-    ///
-    /// Only what Clerk itself can have said counts: a page of somebody else's at the address of the
-    /// API, a refused key and a limit of calls are no word on the session.
     pub async fn session(&self, purpose: Purpose, id: &str) -> Lookup<SessionWord> {
-        if !is_session_id(id) {
-            return Lookup::Unavailable;
-        }
-        let path = format!("/v1/sessions/{id}");
-        let answer = match self.client.get(purpose, &path, &[]).await {
-            Ok(answer) => answer,
-            Err(CallError::BudgetSpent) => return Lookup::Unasked,
-            Err(error) => {
+        match self.ask_about(purpose, id).await {
+            None => Lookup::Unavailable,
+            Some(Ok(answer)) => word_on_session(&answer),
+            Some(Err(CallError::BudgetSpent)) => Lookup::Unasked,
+            Some(Err(error)) => {
                 debug!(cause = %error, "a session could not be asked about");
-                return Lookup::Unavailable;
-            }
-        };
-        let Some(body) = json_of(&answer) else {
-            return Lookup::Unavailable;
-        };
-        let text = |name: &str| body.get(name)?.as_str().map(str::to_owned);
-        match (answer.status, text("user_id"), text("status")) {
-            (200, Some(user_id), Some(status)) => Lookup::Found(SessionWord { user_id, status }),
-            (404, _, _) if code_of(&body) == Some("resource_not_found") => Lookup::Unknown,
-            (status, _, _) => {
-                debug!(status, "clerk gave no word on a session");
                 Lookup::Unavailable
             }
         }
+    }
+
+    /// What comes of asking how a session stands; `None` for what is the id of none.
+    pub(super) async fn ask_about(
+        &self,
+        purpose: Purpose,
+        id: &str,
+    ) -> Option<Result<Answer, CallError>> {
+        if !is_session_id(id) {
+            return None;
+        }
+        let path = format!("/v1/sessions/{id}");
+        Some(self.client.get(purpose, &path, &[]).await)
     }
 
     /// A new session token for a session.
@@ -229,6 +224,25 @@ fn without_our_cookies(line: &str) -> String {
     };
     let kept: Vec<&str> = line.split(';').filter(|pair| !ours(pair)).collect();
     kept.join(";").trim_start().to_owned()
+}
+
+/// What an answer says of the session that was asked about.
+///
+/// Only what Clerk itself can have said counts: a page of somebody else's at the address of the API, a
+/// refused key and a limit of calls are no word on the session.
+pub(super) fn word_on_session(answer: &Answer) -> Lookup<SessionWord> {
+    let Some(body) = json_of(answer) else {
+        return Lookup::Unavailable;
+    };
+    let text = |name: &str| body.get(name)?.as_str().map(str::to_owned);
+    match (answer.status, text("user_id"), text("status")) {
+        (200, Some(user_id), Some(status)) => Lookup::Found(SessionWord { user_id, status }),
+        (404, _, _) if code_of(&body) == Some("resource_not_found") => Lookup::Unknown,
+        (status, _, _) => {
+            debug!(status, "clerk gave no word on a session");
+            Lookup::Unavailable
+        }
+    }
 }
 
 pub(super) fn json_of(answer: &Answer) -> Option<Value> {

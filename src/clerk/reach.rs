@@ -3,10 +3,9 @@
 //! Time is handed in. What is seen comes of one call alone, which asks how a session stands that Clerk
 //! itself has signed: nothing that a stranger sends is in it.
 
-use super::backend::{BackendApi, SessionWord, json_of};
+use super::backend::{BackendApi, Lookup, SessionWord, word_on_session};
 use super::budget::Purpose;
 use super::client::CallError;
-use crate::core::continuity::is_session_id;
 
 /// For how long an answer of Clerk's says that it is there, in milliseconds.
 const FRESH_MS: u64 = 2_000;
@@ -22,8 +21,8 @@ const PAUSE_MS: u64 = 1_000;
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// Clerk has answered; and what it says of the session, if that is a word on it.
-    Answered(Option<SessionWord>),
+    /// Clerk has answered, and this is what it says of the session.
+    Answered(Lookup<SessionWord>),
     /// No connection, no answer in time, or a status that says that Clerk has failed.
     Failed,
     /// Nothing was learned: nobody was asked, or more came than is read.
@@ -91,25 +90,14 @@ impl Reachability {
 impl BackendApi {
     /// Asks how a session stands, to see whether Clerk is there.
     pub async fn sight(&self, session: &str) -> Sighting {
-        if !is_session_id(session) {
-            return Sighting::Nothing;
-        }
-        let path = format!("/v1/sessions/{session}");
-        match self.client.get(Purpose::Renew, &path, &[]).await {
-            Err(CallError::Unreachable | CallError::Timeout) => Sighting::Failed,
-            Err(CallError::BudgetSpent | CallError::TooLarge | CallError::Client) => {
+        match self.ask_about(Purpose::Renew, session).await {
+            Some(Err(CallError::Unreachable | CallError::Timeout)) => Sighting::Failed,
+            None | Some(Err(CallError::BudgetSpent | CallError::TooLarge | CallError::Client)) => {
                 Sighting::Nothing
             }
-            Ok(answer) if answer.status >= 500 => Sighting::Failed,
+            Some(Ok(answer)) if answer.status >= 500 => Sighting::Failed,
             // 429 says that Clerk is there, whatever it says of the session.
-            Ok(answer) => Sighting::Answered(json_of(&answer).and_then(|body| {
-                let text = |name: &str| body.get(name)?.as_str().map(str::to_owned);
-                let word = SessionWord {
-                    user_id: text("user_id")?,
-                    status: text("status")?,
-                };
-                (answer.status == 200).then_some(word)
-            })),
+            Some(Ok(answer)) => Sighting::Answered(word_on_session(&answer)),
         }
     }
 }
@@ -129,7 +117,7 @@ mod tests {
         assert_eq!(known.seen(NOW + OUT_MS - 1), Seen::Out);
         assert_eq!(known.seen(NOW + OUT_MS), Seen::Unknown);
         known.note(&Sighting::Failed, NOW, NOW);
-        known.note(&Sighting::Answered(None), NOW + 1, NOW + 1);
+        known.note(&Sighting::Answered(Lookup::Unavailable), NOW + 1, NOW + 1);
         assert_eq!(known.seen(NOW + 1), Seen::There);
         assert_eq!(known.seen(NOW + 1 + FRESH_MS), Seen::Unknown);
     }
@@ -137,7 +125,11 @@ mod tests {
     #[test]
     fn a_call_that_failed_says_nothing_of_what_was_answered_since() {
         let mut known = Reachability::default();
-        known.note(&Sighting::Answered(None), NOW + 1_000, NOW + 1_500);
+        known.note(
+            &Sighting::Answered(Lookup::Unavailable),
+            NOW + 1_000,
+            NOW + 1_500,
+        );
         known.note(&Sighting::Failed, NOW, NOW + 5_000);
         assert_ne!(known.seen(NOW + 5_000), Seen::Out);
         known.note(&Sighting::Failed, NOW + 6_000, NOW + 7_000);
@@ -161,7 +153,11 @@ mod tests {
         known.note(&Sighting::Failed, NOW, NOW);
         assert!(known.asks_again(NOW) && !known.asks_again(NOW + PAUSE_MS - 1));
         assert!(known.asks_again(NOW + PAUSE_MS));
-        known.note(&Sighting::Answered(None), NOW + PAUSE_MS, NOW + PAUSE_MS);
+        known.note(
+            &Sighting::Answered(Lookup::Unavailable),
+            NOW + PAUSE_MS,
+            NOW + PAUSE_MS,
+        );
         assert!(!known.asks_again(NOW + 2 * PAUSE_MS));
     }
 }

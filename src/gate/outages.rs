@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::denials::Denials;
 use super::flights::Flights;
-use crate::clerk::backend::BackendApi;
+use crate::clerk::backend::{BackendApi, Lookup};
 use crate::clerk::reach::{Reachability, Seen, Sighting};
 use crate::clock::SharedClock;
 use crate::core::ride_through::Reach;
@@ -69,9 +69,14 @@ impl Outages {
         let began_ms = self.clock.now_ms();
         let sighting = backend.sight(session).await;
         let now_ms = self.clock.now_ms();
-        if let Sighting::Answered(Some(word)) = &sighting
-            && !word.is_live()
-        {
+        let is_over = match &sighting {
+            Sighting::Answered(Lookup::Found(word)) => !word.is_live(),
+            Sighting::Answered(Lookup::Unknown) => true,
+            Sighting::Answered(Lookup::Unavailable | Lookup::Unasked)
+            | Sighting::Failed
+            | Sighting::Nothing => false,
+        };
+        if is_over {
             self.denials.deny_session(session, now_ms);
         }
         let (before, after) = {
