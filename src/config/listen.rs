@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::model::Listening;
@@ -11,9 +11,7 @@ use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
 use super::shape::Shape;
 use super::tree::{Node, Value};
-
-/// The longest path of a socket that systems take.
-const LONGEST_PATH: usize = 107;
+use crate::upstream::address::socket_path;
 
 /// Listeners for visitors, at most.
 const MOST: usize = 32;
@@ -49,7 +47,7 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return socket_path(path).map(Self::Unix);
+            return Ok(socket_path(path).map(Self::Unix)?);
         }
         if let Some(name) = text.strip_prefix("systemd:") {
             return socket_name(name).map(Self::Systemd);
@@ -69,19 +67,6 @@ impl fmt::Display for ListenAddress {
             Self::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
-}
-
-/// The path of a socket.
-pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
-    if !Path::new(path).is_absolute() || path.ends_with('/') || path.contains(char::is_control) {
-        return Err("the path of a socket begins with a slash, and ends with a name".to_owned());
-    }
-    if path.len() > LONGEST_PATH {
-        return Err(format!(
-            "the path of a socket has {LONGEST_PATH} bytes at most"
-        ));
-    }
-    Ok(PathBuf::from(path))
 }
 
 /// A name as systemd takes it for a file descriptor.
@@ -158,7 +143,7 @@ fn hand_over(root: &mut Section<'_>) -> Option<PathBuf> {
             .hint("add `socket = \"/run/clerk-gate/next.sock\"`, in a folder of the gate's own"),
         );
     }
-    let socket = section.parsed("socket", socket_path);
+    let socket = section.parsed("socket", |path| Ok(socket_path(path)?));
     section.finish();
     socket.map(|read| read.value)
 }

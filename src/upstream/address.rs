@@ -28,12 +28,7 @@ impl ServerAddress {
                 .map(Self::Tcp)
                 .ok_or("it is an address such as `http://127.0.0.1:3000` or `unix:/run/app.sock`");
         };
-        let plain = path.starts_with('/') && !path.starts_with("//") && !path.ends_with('/');
-        if plain && path.len() <= LONGEST_PATH && !path.contains(char::is_control) {
-            Ok(Self::Unix(PathBuf::from(path)))
-        } else {
-            Err("a Unix socket is `unix:` and its absolute path of at most 103 bytes")
-        }
+        socket_path(path).map(Self::Unix)
     }
 
     /// The origin, if it is at a port.
@@ -56,6 +51,16 @@ impl ServerAddress {
             Self::Tcp(origin) => Some(origin.host().clone()),
             Self::Unix(_) => Host::parse("localhost"),
         }
+    }
+}
+
+/// Reads the path of a Unix socket. The error says what it should have been.
+pub fn socket_path(path: &str) -> Result<PathBuf, &'static str> {
+    let plain = path.starts_with('/') && !path.starts_with("//") && !path.ends_with('/');
+    if plain && path.len() <= LONGEST_PATH && !path.contains(char::is_control) {
+        Ok(PathBuf::from(path))
+    } else {
+        Err("the path of a socket begins with a slash, ends with a name and has at most 103 bytes")
     }
 }
 
