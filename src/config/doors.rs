@@ -1,13 +1,11 @@
 //! `[forward-auth]` and `[ext-authz]`: who may ask for verdicts, and where.
 
-use ipnet::IpNet;
-
 use super::clerk::ReadFile;
 use super::listen::{self, ListenAddress};
 use super::model::DoorConfig;
 use super::report::{Problem, Problems};
 use super::section::{Placed, Section};
-use super::settings;
+use super::settings::{self, Everybody};
 
 /// The shortest secret, in bytes: whoever has it is told who anybody is.
 const LEAST_SECRET_BYTES: usize = 16;
@@ -92,7 +90,12 @@ pub(super) fn read(
             .hint("name the gateways: `peers = [\"127.0.0.1\"]`"),
         );
     }
-    let peers = networks(peers.unwrap_or_default(), has_secret, problems);
+    let everybody = Everybody {
+        may: "everybody may ask for verdicts",
+        hint: "whoever may ask learns who the owner of a token is; name the gateways, or set `secret-file`",
+    };
+    let minded = (!has_secret).then_some(&everybody);
+    let peers = settings::networks(peers.unwrap_or_default(), minded, problems);
     let listen = listen?;
     Some(Placed::new(
         DoorConfig {
@@ -102,25 +105,6 @@ pub(super) fn read(
         },
         listen.place,
     ))
-}
-
-fn networks(texts: Vec<Placed<String>>, has_secret: bool, problems: &Problems) -> Vec<IpNet> {
-    let read = |text: Placed<String>| {
-        let net = settings::network(&text.value);
-        match net {
-            None => problems.add(Problem::error(
-                &text.place,
-                format!("`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`", text.value),
-            )),
-            Some(net) if net.prefix_len() == 0 && !has_secret => problems.add(
-                Problem::warning(&text.place, "everybody may ask for verdicts")
-                    .hint("whoever may ask learns who the owner of a token is; name the gateways, or set `secret-file`"),
-            ),
-            Some(_) => {}
-        }
-        net
-    };
-    texts.into_iter().filter_map(read).collect()
 }
 
 /// Reports an address that another listener has.

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::report::Problem;
 use super::section::Section;
-use super::settings;
+use super::settings::{self, Everybody};
 
 /// Reads the table. Empty where nobody does.
 pub(super) fn read(root: &mut Section<'_>) -> Vec<IpNet> {
@@ -23,23 +23,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<IpNet> {
             .hint("name the proxies that pass connections on: `peers = [\"10.0.0.0/8\"]`"),
         );
     }
-    let read = |text: super::section::Placed<String>| {
-        let net = settings::network(&text.value);
-        match net {
-            None => problems.add(Problem::error(
-                &text.place,
-                format!(
-                    "`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`",
-                    text.value
-                ),
-            )),
-            Some(net) if net.prefix_len() == 0 => problems.add(
-                Problem::warning(&text.place, "everybody may say whose a connection is")
-                    .hint("whoever reaches the gate can then have any address; name the proxies"),
-            ),
-            Some(_) => {}
-        }
-        net
+    let everybody = Everybody {
+        may: "everybody may say whose a connection is",
+        hint: "whoever reaches the gate can then have any address; name the proxies",
     };
-    peers.into_iter().filter_map(read).collect()
+    settings::networks(peers, Some(&everybody), problems)
 }

@@ -63,24 +63,11 @@ pub(super) fn top(section: &mut Section<'_>) -> Top {
     let listen = listen::read(section);
     let public_url = public_url(section);
     let trusted = section.texts("trusted-proxies").unwrap_or_default();
-    let trusted_proxies = trusted
-        .into_iter()
-        .filter_map(|text| {
-            let net = network(&text.value);
-            match net {
-                None => problems.add(Problem::error(
-                    &text.place,
-                    format!("`{}` is no address, no network such as `10.0.0.0/8`, and not `unix`", text.value),
-                )),
-                Some(net) if net.prefix_len() == 0 => problems.add(
-                    Problem::warning(&text.place, "everybody is a trusted proxy")
-                        .hint("whoever reaches the gate can then say who they are to the rate limits and the log; name the proxies"),
-                ),
-                Some(_) => {}
-            }
-            net
-        })
-        .collect();
+    let everybody = Everybody {
+        may: "everybody is a trusted proxy",
+        hint: "whoever reaches the gate can then say who they are to the rate limits and the log; name the proxies",
+    };
+    let trusted_proxies = networks(trusted, Some(&everybody), problems);
     let debug = section.flag("debug-headers");
     Top {
         listen,
@@ -103,6 +90,37 @@ pub(super) fn public_url(section: &mut Section<'_>) -> Option<Placed<Origin>> {
         );
     }
     Some(url)
+}
+
+/// What is warned of where a list of peers has everybody in it.
+pub(super) struct Everybody {
+    pub(super) may: &'static str,
+    pub(super) hint: &'static str,
+}
+
+/// A list of peers. What is none is reported, and so is everybody, where somebody minds.
+pub(super) fn networks(
+    texts: Vec<Placed<String>>,
+    everybody: Option<&Everybody>,
+    problems: &Problems,
+) -> Vec<IpNet> {
+    let read = |text: Placed<String>| {
+        let Some(net) = network(&text.value) else {
+            let peer = &text.value;
+            problems.add(Problem::error(
+                &text.place,
+                format!("`{peer}` is no address, no network such as `10.0.0.0/8`, and not `unix`"),
+            ));
+            return None;
+        };
+        if let Some(everybody) = everybody
+            && net.prefix_len() == 0
+        {
+            problems.add(Problem::warning(&text.place, everybody.may).hint(everybody.hint));
+        }
+        Some(net)
+    };
+    texts.into_iter().filter_map(read).collect()
 }
 
 /// Peers: an address, a network, or `unix`.
