@@ -112,17 +112,8 @@ pub async fn serve<C>(
 /// Where the last decisions are: a page of them and a list for programs, and why one was as it was.
 const DECISIONS: [&str; 4] = ["/decisions", "/decisions.json", "/explain", "/explain.json"];
 
-/// Everything that there is to see.
-const PATHS: [&str; 8] = [
-    "/livez",
-    "/readyz",
-    "/metrics",
-    "/injections",
-    DECISIONS[0],
-    DECISIONS[1],
-    DECISIONS[2],
-    DECISIONS[3],
-];
+/// What there is to see beside decisions.
+const PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/injections"];
 
 /// A document of ours on its way out.
 fn of(document: Document) -> Response<Full<Bytes>> {
@@ -154,7 +145,7 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
             StatusCode::MISDIRECTED_REQUEST,
             "this listener answers to an address or to localhost only\n".into(),
         ),
-        path if PATHS.contains(&path)
+        path if (PATHS.contains(&path) || DECISIONS.contains(&path))
             && !matches!(*request.method(), Method::GET | Method::HEAD) =>
         {
             (
@@ -186,7 +177,8 @@ fn answer(request: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
         }
         _ => (
             StatusCode::NOT_FOUND,
-            "there are `/livez`, `/readyz`, `/metrics`, `/decisions` and `/injections`\n".into(),
+            "there are `/livez`, `/readyz`, `/metrics`, `/decisions`, `/explain` and `/injections`\n"
+                .into(),
         ),
     };
     let mut response = Response::new(Full::new(text));

@@ -227,12 +227,10 @@ impl Requests {
 
     /// Counts a session that was not refreshed.
     pub fn note_failed_refresh(&self, failure: &RefreshFailure) {
-        let failure = match failure {
-            RefreshFailure::Failed(None) => &RefreshFailure::Unintelligible,
-            other => other,
-        };
         let ours = RefreshFailure::OURS.iter();
-        let place = ours.take_while(|ours| *ours != failure).count();
+        let place = ours
+            .take_while(|ours| ours.code() != failure.code())
+            .count();
         if let Some(count) = self.failed_refreshes.get(place) {
             count.add();
         }
