@@ -222,11 +222,12 @@ impl Upstream {
         let mut inbound = inbound;
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
-        let pause = match Manner::of(facts.method, facts.headers) {
+        let takes_calls = self.servers().iter().all(Server::speaks_http2);
+        let pause = match takes_calls.then(|| Manner::of(facts.method, facts.headers)) {
             // Both sides of a call take turns, for as long as they like; until the application has begun
             // to answer, the time for that counts.
-            Manner::Call if self.servers().iter().all(Server::speaks_http2) => None,
-            Manner::Plain | Manner::Call => Some(self.times.body_idle),
+            Some(Manner::Call) => None,
+            Some(Manner::Plain) | None => Some(self.times.body_idle),
         };
         let body = match outbound.permit.body() {
             BodyRule::Stream => {
