@@ -37,7 +37,7 @@ impl<'g> Account<'g> {
         mode: Mode,
         began: Instant,
         headers: &HeaderMap,
-        sender: Sender,
+        sender: impl FnOnce() -> Sender,
     ) -> Self {
         Self {
             gate,

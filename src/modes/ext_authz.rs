@@ -262,7 +262,7 @@ async fn judge(
         .map_or(&none, |original| original.wire().headers);
     let request_id = request_id::of(headers);
     let method = said.method();
-    let sender = Sender::of(snapshot.edge.trusts(peer));
+    let sender = || Sender::of(snapshot.edge.trusts(peer));
     let account = Account::open(gate, Mode::ExtAuthz, began, headers, sender);
     let mut line = log_line::begun(&request_id, &method, peer);
     let read = original

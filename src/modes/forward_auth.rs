@@ -50,7 +50,7 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (parts, _) = request.into_parts();
-    let sender = Sender::of(snapshot.edge.trusts(peer.address));
+    let sender = || Sender::of(snapshot.edge.trusts(peer.address));
     let account = Account::open(gate, dialect.into(), began, &parts.headers, sender);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     let original = Original::read(dialect, peer.wire(&parts), &snapshot.reserved);

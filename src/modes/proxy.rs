@@ -82,7 +82,7 @@ pub async fn answer(
     let began = Instant::now();
     let request_id = request_id::of(request.headers());
     let (mut parts, body) = request.into_parts();
-    let sender = Sender::of(snapshot.edge.trusts(peer.address));
+    let sender = || Sender::of(snapshot.edge.trusts(peer.address));
     let account = Account::open(gate, Mode::Proxy, began, &parts.headers, sender);
     let version = parts.version;
     let arrival = http2::arrive(&mut parts, &body);

@@ -89,17 +89,18 @@ impl Traces {
     }
 
     /// Begins the trace of a request that came at this moment, with these headers, or goes on with the one
-    /// that it is part of. What time it is by the clock is asked only where that is written down.
+    /// that it is part of. Who has sent it is asked only if there are traces, and what time it is by the clock
+    /// only where that is written down.
     pub fn begin(
         &self,
         headers: &HeaderMap,
-        sender: Sender,
+        sender: impl FnOnce() -> Sender,
         began: Instant,
         now_ms: impl FnOnce() -> u64,
     ) -> Option<Trace<'_>> {
         let tracer = self.0.as_ref()?;
         let inbound = Inbound::read(headers);
-        let written = tracer.share.takes(inbound.as_ref(), sender);
+        let written = tracer.share.takes(inbound.as_ref(), sender());
         let (trace, parent, state) = match inbound {
             Some(inbound) => (inbound.trace, Some(inbound.parent), inbound.state),
             None => (new_trace(), None, None),

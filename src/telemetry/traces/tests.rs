@@ -31,7 +31,9 @@ fn summary() -> Summary {
 }
 
 fn written(traces: &Traces, headers: &HeaderMap, sender: Sender) -> bool {
-    let trace = traces.begin(headers, sender, Instant::now(), || 1).unwrap();
+    let trace = traces
+        .begin(headers, || sender, Instant::now(), || 1)
+        .unwrap();
     trace.is_written()
 }
 
@@ -45,12 +47,12 @@ fn headers(flag: char) -> HeaderMap {
 async fn a_full_queue_is_counted_and_keeps_nobody_waiting() {
     let (traces, exporter, counts) = traces(1.0);
     for _ in 0..QUEUE + 3 {
-        let trace = traces.begin(&HeaderMap::new(), Sender::Stranger, Instant::now(), || 1);
+        let trace = traces.begin(&HeaderMap::new(), || Sender::Stranger, Instant::now(), || 1);
         trace.unwrap().end(summary(), Vec::new());
     }
     assert_eq!(counts.queue_full.total(), 3);
     drop(exporter);
-    let trace = traces.begin(&HeaderMap::new(), Sender::Stranger, Instant::now(), || 1);
+    let trace = traces.begin(&HeaderMap::new(), || Sender::Stranger, Instant::now(), || 1);
     trace.unwrap().end(summary(), Vec::new());
     assert_eq!(counts.queue_full.total(), 4);
     assert_eq!(counts.outcomes().map(|(_, count)| count), [0, 4, 0, 0]);
@@ -91,8 +93,9 @@ fn a_share_is_from_nothing_to_everything() {
 fn traces_that_are_off_begin_nothing() {
     let off = Traces::default();
     let now = || panic!("nobody asks for the time");
+    let sender = || panic!("nobody asks who it is");
     assert!(
-        off.begin(&headers('1'), Sender::Trusted, Instant::now(), now)
+        off.begin(&headers('1'), sender, Instant::now(), now)
             .is_none()
     );
     assert!(!off.are_on());
