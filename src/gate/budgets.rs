@@ -23,7 +23,7 @@ pub struct Ruling {
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// The budget that refused the request, or with `dry-run` would have.
     pub limit: Option<Arc<str>>,
-    /// What the verdict waited for, in order.
+    /// What the verdict waited for, in order, where there are traces.
     pub effects: Vec<Effect>,
     /// What it followed from, where decisions are kept.
     pub recorded: Option<Arc<Recorded>>,

@@ -185,7 +185,7 @@ impl Gate {
         };
         let mut progress = Progress::default();
         let mut leases = Vec::new();
-        let mut effects = Vec::new();
+        let (traced, mut effects) = (self.traces.are_on(), Vec::new());
         loop {
             match decide::decide(inputs, &mut progress) {
                 Step::Done(mut verdict) => {
@@ -215,11 +215,13 @@ impl Gate {
                     };
                 }
                 Step::Ask(question) => {
-                    let began = effects::takes_time(question).then(Instant::now);
+                    let told = traced.then(|| effects::named(question)).flatten();
+                    let told = told.map(|told| (told, Instant::now()));
                     self.find_out(question, site, inputs, &mut progress, &mut leases)
                         .await;
-                    effects.extend(began.map(|began| Effect {
-                        question,
+                    effects.extend(told.map(|((name, kind), began)| Effect {
+                        name,
+                        kind,
                         began,
                         took: began.elapsed(),
                     }));

@@ -10,7 +10,6 @@ use super::counter::{self, Counter};
 use super::log_line::{self, Outcome};
 use crate::core::decide::Decision;
 use crate::core::facts::RequestFacts;
-use crate::core::question::Question;
 use crate::core::reason::Reason;
 use crate::core::trace_context::Outbound;
 use crate::gate::{Gate, Ruling, Snapshot};
@@ -185,17 +184,14 @@ fn parts(began: Instant, line: &AccessLine<'_>, ruling: &Ruling, outcome: &Outco
         failure: None,
     };
     let mut parts = vec![verdict];
-    parts.extend(ruling.effects.iter().map(|effect| {
-        let (name, kind) = named(effect.question);
-        Part {
-            name,
-            kind,
-            within: Within::FirstPart,
-            began: effect.began,
-            took: effect.took,
-            status: None,
-            failure: None,
-        }
+    parts.extend(ruling.effects.iter().map(|effect| Part {
+        name: effect.name,
+        kind: effect.kind,
+        within: Within::FirstPart,
+        began: effect.began,
+        took: effect.took,
+        status: None,
+        failure: None,
     }));
     parts.extend(outcome.upstream.map(|took| Part {
         name: match &ruling.verdict.decision {
@@ -211,24 +207,6 @@ fn parts(began: Instant, line: &AccessLine<'_>, ruling: &Ruling, outcome: &Outco
         failure: outcome.failure.map(Reason::code),
     }));
     parts
-}
-
-/// What finding out is called.
-fn named(question: Question) -> (&'static str, Kind) {
-    match question {
-        Question::Signature(_) => ("signature", Kind::Internal),
-        Question::Budget(_) => ("limits", Kind::Internal),
-        Question::HandshakePayload => ("clerk handshake", Kind::Client),
-        Question::Mint => ("clerk mint", Kind::Client),
-        Question::Refresh(_) => ("clerk refresh", Kind::Client),
-        Question::Template(_) => ("clerk template", Kind::Client),
-        Question::Reach(_) => ("clerk reach", Kind::Client),
-        Question::Machine(_) => ("clerk machine", Kind::Client),
-        Question::Token(_) => ("token", Kind::Internal),
-        Question::Recollection(_) => ("recollection", Kind::Internal),
-        Question::OwnCookies => ("own cookies", Kind::Internal),
-        Question::Journey => ("journey", Kind::Internal),
-    }
 }
 
 /// The method, if everybody knows it: nobody makes up names of spans.
