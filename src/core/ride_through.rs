@@ -142,33 +142,14 @@ pub(super) fn leaves_open(failure: &RefreshFailure) -> bool {
     }
 }
 
-/// The tokens of browsers that were verified for this request and have not ended yet: what is to be
-/// kept in mind, should Clerk be out of reach when they have.
+/// Whether a token whose signature is good has not ended yet: whether it is to be kept in mind, should
+/// Clerk be out of reach when it has.
 ///
 /// Parties and the session's standing are judged again when it comes to that.
-pub fn verified<'p>(
-    progress: &'p Progress<'_>,
-    instance: &Instance,
-    now_ms: u64,
-) -> impl Iterator<Item = (&'p str, &'p Token)> {
-    let slots = [
-        Slot::Session,
-        Slot::SuffixedSession,
-        Slot::FromHandshake,
-        Slot::FromRefresh,
-        Slot::FromMint,
-    ];
-    slots.into_iter().filter_map(move |slot| {
-        let answer = progress.token(slot).ok()?;
-        let (token, raw) = (answer.decoded.as_ref().ok()?, progress.raw(slot)?);
-        let good = answer.signature? == Signature::Good;
-        let parties = PartyRule::ListedOrAbsent;
-        // SECURITY: the end of a token is its end here: no leeway makes it one that was verified in time.
-        let holds = good
-            && verify::session_token(token, Signature::Good, instance, parties, now_ms, Leeway(0))
-                .is_ok();
-        holds.then_some((raw, &**token))
-    })
+pub fn holds(token: &Token, instance: &Instance, now_ms: u64) -> bool {
+    let parties = PartyRule::ListedOrAbsent;
+    // SECURITY: the end of a token is its end here: no leeway makes it one that was verified in time.
+    verify::session_token(token, Signature::Good, instance, parties, now_ms, Leeway(0)).is_ok()
 }
 
 /// When a token ends, in milliseconds since the epoch; `None` if it does not say, or no calendar has it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::renewal::Whose;
 use super::{Gate, Site, seals};
 use crate::clerk::backend::{self, RefreshCall};
+use crate::core::continuity::OwnCookies;
 use crate::core::decide::{Inputs, Owner};
 use crate::core::jwt::Token;
 use crate::core::question::{MintFailure, Progress, Question, Slot, TokenAnswer, TokenStanding};
@@ -26,14 +27,13 @@ impl Gate {
     ) {
         match question {
             Question::Token(slot) => {
-                let answer =
-                    self.token(site, inputs.now_ms, progress.raw(slot).unwrap_or_default());
+                let raw = progress.raw(slot).unwrap_or_default();
+                let answer = self.token(site, inputs.now_ms, raw);
+                self.meters.tokens.note(answer.signature.is_some());
                 progress.answer_token(slot, answer);
             }
             Question::Signature(slot) => {
-                let signature = self
-                    .signature(site, inputs.facts.site, slot, progress)
-                    .await;
+                let signature = self.signature(site, inputs, slot, progress).await;
                 progress.answer_signature(slot, signature);
             }
             Question::HandshakePayload => {
@@ -55,14 +55,7 @@ impl Gate {
                 progress.answer_machine(machine);
             }
             Question::OwnCookies => {
-                let came = progress.credentials();
-                let own = site.seals.open(
-                    &site.instance,
-                    &inputs.facts.origin,
-                    came.and_then(|c| c.seal.as_deref()),
-                    came.and_then(|c| c.state.as_deref()),
-                );
-                progress.answer_own_cookies(own);
+                progress.answer_own_cookies(Self::own_cookies(site, inputs, progress));
             }
             Question::Journey => {
                 // Should chance fail, the question stays open, and the verdict is that nothing can be told.
@@ -115,8 +108,23 @@ impl Gate {
         }
     }
 
+    /// The gate's own cookies of a request, as far as they can be opened.
+    pub(super) fn own_cookies(
+        site: &Site,
+        inputs: Inputs<'_, '_>,
+        progress: &Progress<'_>,
+    ) -> OwnCookies {
+        let came = progress.credentials();
+        site.seals.open(
+            &site.instance,
+            &inputs.facts.origin,
+            came.and_then(|c| c.seal.as_deref()),
+            came.and_then(|c| c.state.as_deref()),
+        )
+    }
+
     /// Decodes a token, or finds it among those that were verified before.
-    fn token(&self, site: &Site, now_ms: u64, raw: &str) -> TokenAnswer {
+    pub(super) fn token(&self, site: &Site, now_ms: u64, raw: &str) -> TokenAnswer {
         // SECURITY: a machine's token may be good for days. It must not be taken for so long although
         // nobody has looked whether its key still is.
         let verified = site
@@ -124,7 +132,6 @@ impl Gate {
             .stands()
             .then(|| self.tokens.verified(raw, site.keys.generation(), now_ms))
             .flatten();
-        self.meters.tokens.note(verified.is_some());
         let signature = verified.as_ref().map(|_| Signature::Good);
         let decoded = match verified {
             Some(token) => Ok(token),
@@ -143,7 +150,7 @@ impl Gate {
     async fn signature(
         &self,
         site: &Site,
-        number: usize,
+        inputs: Inputs<'_, '_>,
         slot: Slot,
         progress: &Progress<'_>,
     ) -> Signature {
@@ -154,7 +161,8 @@ impl Gate {
         if signature == Signature::Good && slot != Slot::Handshake {
             self.tokens
                 .keep(raw, token, generation, site.instance.clock_skew_ms);
-            self.live.hears(number, token);
+            self.live.hears(inputs.facts.site, token);
+            self.vouch(site, inputs, slot, raw, token);
         }
         signature
     }

@@ -198,9 +198,7 @@ impl Gate {
                         );
                         verdict.set_cookies.extend(cookie);
                     }
-                    if snapshot.policy.rides() {
-                        self.looks_back(site, inputs, &verdict, &progress);
-                    }
+                    self.looks_again(site, &verdict);
                     let compared = self.compared(site, snapshot, inputs, &progress, &verdict);
                     let meters = &snapshot.meters;
                     let ruling = Budgets::ruling(*verdict, &progress, meters, leases);
@@ -210,7 +208,6 @@ impl Gate {
                         effects,
                         recorded: kept.then(recorded),
                         compared,
-                        judged_ms: inputs.now_ms,
                         ..ruling
                     };
                 }

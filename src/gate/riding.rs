@@ -3,6 +3,7 @@
 
 use super::{Gate, Site};
 use crate::core::decide::{Decision, Inputs, Verdict};
+use crate::core::jwt::Token;
 use crate::core::question::{Progress, Slot, TokenStanding};
 use crate::core::ride_through::{self, Reach, Recollection};
 use crate::store::notices::Hearing;
@@ -50,25 +51,33 @@ impl Gate {
         self.budgets.are_up() && hearing.is_none_or(Hearing::is_in_touch)
     }
 
-    /// Keeps the tokens in mind that were verified for a request, and looks whether Clerk is back behind
-    /// one that rides through.
-    pub(super) fn looks_back(
+    /// Keeps a token of a browser in mind that has just been verified, where sessions may ride through.
+    ///
+    /// Once for each token: from then on it is found among those that were verified.
+    pub(super) fn vouch(
         &self,
         site: &Site,
         inputs: Inputs<'_, '_>,
-        verdict: &Verdict,
-        progress: &Progress<'_>,
+        slot: Slot,
+        raw: &str,
+        token: &Token,
     ) {
-        let instance = &site.instance;
-        for (raw, token) in ride_through::verified(progress, instance, inputs.now_ms) {
-            self.vouched.keep(instance.key.as_str(), raw, token);
+        if slot != Slot::Bearer
+            && inputs.policy.rides()
+            && ride_through::holds(token, &site.instance, inputs.now_ms)
+        {
+            self.vouched.keep(site.instance.key.as_str(), raw, token);
         }
+    }
+
+    /// Looks whether Clerk is back, behind a request that rides through.
+    pub(super) fn looks_again(&self, site: &Site, verdict: &Verdict) {
         if let Decision::Forward(permit) = &verdict.decision
             && permit.rides().is_some()
             && let (Some(backend), Some(who)) = (&site.backend, &verdict.who)
         {
             let session = who.session.as_deref().unwrap_or_default();
-            (self.outages).ask_again(backend, instance.key.as_str(), session);
+            (self.outages).ask_again(backend, site.instance.key.as_str(), session);
         }
     }
 }
