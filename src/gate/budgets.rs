@@ -7,11 +7,11 @@ use tracing::info;
 
 use super::effects::Effect;
 use super::meters::SnapshotMeters;
+use super::shadow::Compared;
 use crate::core::budget::{self, Charge, Counts, Enforcement, Spending};
 use crate::core::decide::{self, Verdict};
 use crate::core::question::Progress;
 use crate::core::recorded::Recorded;
-use crate::core::shadow::Comparison;
 use crate::store::{Beyond, InFlight, Lease, Store, Unavailable};
 
 /// A verdict, and what there is to it besides.
@@ -28,9 +28,7 @@ pub struct Ruling {
     /// What it followed from, where decisions are kept.
     pub recorded: Option<Arc<Recorded>>,
     /// What a shadow policy makes of the request, if there is one.
-    pub compared: Option<Comparison>,
-    /// When it was judged, in milliseconds since the epoch.
-    pub judged_ms: u64,
+    pub compared: Option<Compared>,
     /// What has to be kept until the exchange has ended.
     pub hold: Option<Arc<Hold>>,
 }
@@ -135,7 +133,6 @@ impl Budgets {
             effects: Vec::new(),
             recorded: None,
             compared: None,
-            judged_ms: 0,
             hold: (!leases.is_empty()).then(|| Arc::new(Hold { _leases: leases })),
         }
     }

@@ -5,9 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Gate, Site, Snapshot};
 use crate::core::decide::{Inputs, Verdict};
-use crate::core::jwt::Token;
 use crate::core::policy::Policy;
-use crate::core::question::{Progress, Question, TokenAnswer};
+use crate::core::question::{Progress, Question};
 use crate::core::shadow::{self, Comparison};
 
 /// How many differences the log tells of in a second. All of them are counted.
@@ -44,7 +43,7 @@ impl Shadow {
 
     /// Whether a difference has its line in the log; if so, how many had none since the last one.
     // SECURITY: whoever finds a request about which the two differ must not be able to fill a disk.
-    pub fn has_line(&self, now_ms: u64) -> Option<u64> {
+    fn has_line(&self, now_ms: u64) -> Option<u64> {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let second = now_ms / 1000;
         if pace.second != second {
@@ -60,6 +59,15 @@ impl Shadow {
     }
 }
 
+/// What a shadow policy makes of a request.
+#[derive(Debug)]
+pub struct Compared {
+    /// The two, side by side.
+    pub comparison: Comparison,
+    /// How many differences had no line in the log since the last one, where this one has one.
+    pub left_out: Option<u64>,
+}
+
 impl Gate {
     /// What the shadow policy makes of a request that was judged; `None` if there is none, or nothing to
     /// compare.
@@ -70,14 +78,18 @@ impl Gate {
         inputs: Inputs<'_, 'r>,
         progress: &Progress<'r>,
         verdict: &Verdict,
-    ) -> Option<Comparison> {
+    ) -> Option<Compared> {
         let shadow = snapshot.shadow.as_ref()?;
         let find_out = |question, progress: &mut Progress<'r>| {
             self.found_out_alone(site, inputs, question, progress)
         };
-        let compared = shadow::compare(inputs, progress, verdict, &shadow.policy, find_out)?;
-        self.meters.shadow.note(&compared);
-        Some(compared)
+        let comparison = shadow::compare(inputs, progress, verdict, &shadow.policy, find_out)?;
+        self.meters.shadow.note(&comparison);
+        let differs = comparison.difference().is_some();
+        Some(Compared {
+            left_out: differs.then(|| shadow.has_line(inputs.now_ms)).flatten(),
+            comparison,
+        })
     }
 
     /// Answers a question that needs nobody else, and says whether it is one.
@@ -90,18 +102,8 @@ impl Gate {
     ) -> bool {
         match question {
             Question::Token(slot) => {
-                let decoded = Token::decode(progress.raw(slot).unwrap_or_default());
-                let decoded = decoded.map(std::sync::Arc::new);
-                let standing = decoded.as_ref().map_or_else(
-                    |_| crate::core::question::TokenStanding::Stands,
-                    |token| self.denials.standing(token, inputs.now_ms),
-                );
-                let answer = TokenAnswer {
-                    decoded,
-                    signature: None,
-                    standing,
-                };
-                progress.answer_token(slot, answer);
+                let raw = progress.raw(slot).unwrap_or_default();
+                progress.answer_token(slot, self.token(site, inputs.now_ms, raw));
                 true
             }
             Question::Signature(slot) => {
@@ -115,14 +117,7 @@ impl Gate {
                 signature.is_some()
             }
             Question::OwnCookies => {
-                let came = progress.credentials();
-                let own = site.seals.open(
-                    &site.instance,
-                    &inputs.facts.origin,
-                    came.and_then(|c| c.seal.as_deref()),
-                    came.and_then(|c| c.state.as_deref()),
-                );
-                progress.answer_own_cookies(own);
+                progress.answer_own_cookies(Self::own_cookies(site, inputs, progress));
                 true
             }
             Question::Recollection(slot) => {

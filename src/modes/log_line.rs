@@ -77,7 +77,7 @@ pub(super) fn judged(
     ruling: &Ruling,
     outcome: &Outcome,
 ) {
-    tell_difference(line, snapshot, facts, ruling);
+    tell_difference(line, facts, ruling);
     if !AccessLine::is_wanted() {
         return;
     }
@@ -116,20 +116,12 @@ pub(super) fn judged(
 
 /// Writes a line about a request that the shadow policy would have judged otherwise, so many in a second
 /// at most.
-fn tell_difference(
-    line: &AccessLine<'_>,
-    snapshot: &Snapshot,
-    facts: &RequestFacts<'_>,
-    ruling: &Ruling,
-) {
-    let Some(compared) = &ruling.compared else {
-        return;
-    };
-    if let Some(shadow) = &snapshot.shadow
-        && let Some(other) = compared.difference()
-        && let Some(left_out) = shadow.has_line(ruling.judged_ms)
+fn tell_difference(line: &AccessLine<'_>, facts: &RequestFacts<'_>, ruling: &Ruling) {
+    if let Some(compared) = &ruling.compared
+        && let Some(other) = compared.comparison.difference()
+        && let Some(left_out) = compared.left_out
     {
-        let enforced = &compared.enforced;
+        let enforced = &compared.comparison.enforced;
         info!(
             target: "clerk_gate::shadow",
             request_id = line.request_id,
