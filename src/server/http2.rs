@@ -6,6 +6,7 @@
 //! before the next frame is read.
 
 pub(super) mod preface;
+mod sent;
 mod streams;
 
 use std::convert::Infallible;

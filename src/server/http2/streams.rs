@@ -6,15 +6,17 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
-use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::Sleep;
 use tracing::debug;
+
+use super::sent::{Due, Sent};
 
 /// So many requests may be given up before anybody counts how many were not.
 const GIVEN_UP: u64 = 100;
@@ -108,7 +110,7 @@ impl OneRequest {
     /// Notes that it has been answered, and looks after what is sent.
     pub(super) fn answered<B>(mut self, response: Response<B>) -> Response<Sent<B>> {
         self.is_answered = true;
-        response.map(Sent)
+        response.map(|body| Sent::new(body, due().unwrap_or_default()))
     }
 }
 
@@ -160,47 +162,45 @@ impl Count {
 }
 
 thread_local! {
-    /// What this thread has found out of the stream that it works at, if it works at one.
-    static AT: Cell<Option<Seen>> = const { Cell::new(None) };
+    /// The stream that this thread works at, if it works at one.
+    static AT: Cell<Option<Arc<Due>>> = const { Cell::new(None) };
 }
 
-/// What the body of a stream's answer came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// Nobody has looked at it.
-    Unseen,
-    /// It gave something, which has to be taken before it is asked for more.
-    Piece,
-    /// It has nothing for the moment, or nothing any more.
-    Nothing,
+/// What the stream that this thread works at has to take, if it works at one.
+fn due() -> Option<Arc<Due>> {
+    AT.with(|at| {
+        let due = at.take();
+        at.set(due.clone());
+        due
+    })
 }
 
-/// The body of an answer, which tells the task that sends it what it waits for.
+/// Looks after a client that has something to take.
 #[derive(Debug)]
-pub(super) struct Sent<B>(B);
+struct Patience {
+    due: Arc<Due>,
+    longest: Duration,
+}
 
-impl<B: Body + Unpin> Body for Sent<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let polled = Pin::new(&mut self.get_mut().0).poll_frame(cx);
-        AT.set(Some(match polled {
-            Poll::Ready(Some(Ok(_))) => Seen::Piece,
-            Poll::Ready(_) | Poll::Pending => Seen::Nothing,
-        }));
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+impl Patience {
+    /// Returns once nothing was taken for too long.
+    fn poll(&self, cx: &mut Context<'_>, mut late: Pin<&mut Option<Sleep>>) -> Poll<()> {
+        loop {
+            if !self.due.is_any() {
+                late.set(None);
+                return Poll::Pending;
+            }
+            if self.due.has_moved() || late.is_none() {
+                late.set(Some(tokio::time::sleep(self.longest)));
+            }
+            if let Some(late) = late.as_mut().as_pin_mut() {
+                ready!(late.poll(cx));
+            }
+            if !self.due.has_moved() {
+                return Poll::Ready(());
+            }
+            late.set(None);
+        }
     }
 }
 
@@ -210,36 +210,27 @@ where
 {
     fn execute(&self, stream: F) {
         // A tunnel begins while the request for it is answered.
-        let kind = match AT.get() {
+        let kind = match due() {
             Some(_) => Kind::Tunnel,
             None => Kind::Request,
         };
         let task = OneTask::begin(&self.count, kind);
-        let patience = self.patience;
+        let patience = Patience {
+            due: Arc::default(),
+            longest: self.patience,
+        };
         tokio::spawn(async move {
             let _task = task;
             let mut stream = std::pin::pin!(stream);
-            let mut stalled = std::pin::pin!(None);
+            let mut late = std::pin::pin!(None);
             std::future::poll_fn(|cx| {
-                AT.set(Some(Seen::Unseen));
+                AT.set(Some(Arc::clone(&patience.due)));
                 let polled = stream.as_mut().poll(cx);
-                let seen = AT.take();
+                AT.set(None);
                 if polled.is_ready() {
                     return polled;
                 }
-                match seen {
-                    // Whatever was before this piece has been taken.
-                    Some(Seen::Piece) => {
-                        let late = Instant::now() + patience;
-                        stalled.set(Some(tokio::time::sleep_until(late)));
-                    }
-                    Some(Seen::Nothing) => stalled.set(None),
-                    Some(Seen::Unseen) | None => {}
-                }
-                let Some(stalled) = stalled.as_mut().as_pin_mut() else {
-                    return Poll::Pending;
-                };
-                let late = stalled.poll(cx);
+                let late = patience.poll(cx, late.as_mut());
                 if late.is_ready() {
                     debug!("a stream of which nobody takes anything is cut off");
                 }

@@ -7,6 +7,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 
 use super::{world, world_with};
+use crate::http2_frames::wire::{self, Line, Outcome, block, frame, window_update};
+use crate::support::World;
 use crate::support::http2::{Body, Connection, full, in_time, none, whole};
 use crate::support::wire::{Wire, WireUpstream};
 
@@ -59,6 +61,80 @@ async fn a_stream_that_nobody_reads_is_cut_off_and_the_others_go_on() {
     assert_eq!(whole(answer.unwrap()).await.body, "ok");
     let rest = in_time(unread.into_body().collect()).await;
     assert!(rest.is_err(), "half a body is not taken for a whole one");
+}
+
+/// What a client says that asks for a page of everybody's on this stream.
+fn get(world: &World, stream: u32) -> Vec<u8> {
+    let authority = format!("localhost:{}", world.gate.port());
+    let head = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/public/x"),
+        (":authority", &authority),
+    ];
+    frame(wire::HEADERS, wire::WHOLE, stream, &block(&head))
+}
+
+/// The window of a stream before anything is said of it.
+const INITIAL_WINDOW: u16 = 4;
+
+const CANCEL: u32 = 8;
+
+#[tokio::test]
+async fn an_answer_in_one_piece_that_nobody_takes_is_cut_off() {
+    let world =
+        world_with(|world| world.configure(|config| config.limits.write_timeout = SOON)).await;
+    for size in [5_000, 60_000] {
+        world
+            .upstream
+            .answers(move |_| Response::new(vec![b'x'; size].into()));
+        let mut line = Line::open_with(&world, &[(INITIAL_WINDOW, 1)]).await;
+        let streams = [1, 3, 5];
+        for stream in streams {
+            line.send(&get(&world, stream)).await;
+        }
+        let mut cut_off = Vec::new();
+        while cut_off.len() < streams.len() {
+            match line.outcome().await {
+                Outcome::Answered(_, 200) => {}
+                Outcome::Reset(stream, CANCEL) => cut_off.push(stream),
+                other => panic!("{size} bytes: {other:?}"),
+            }
+        }
+        cut_off.sort_unstable();
+        assert_eq!(cut_off, streams, "{size} bytes");
+        line.ping().await;
+        assert_eq!(line.outcome().await, Outcome::Lived);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let patience = Duration::from_secs(2);
+    let world = world_with(move |world| {
+        world.configure(move |config| config.limits.write_timeout = patience)
+    })
+    .await;
+    let size = 60_000;
+    world
+        .upstream
+        .answers(move |_| Response::new(vec![b'x'; size].into()));
+    let mut line = Line::open_with(&world, &[(INITIAL_WINDOW, 1)]).await;
+    line.send(&get(&world, 1)).await;
+    assert_eq!(line.outcome().await, Outcome::Answered(1, 200));
+    let mut taken = 0;
+    // Longer than it may take nothing.
+    for _ in 0..4 {
+        let piece = line.frame().await.unwrap();
+        assert_eq!((piece.kind, piece.payload.len()), (wire::DATA, 1));
+        taken += 1;
+        let more = tokio::time::timeout(patience / 2, line.frame()).await;
+        assert!(more.is_err(), "{more:?}");
+        line.send(&window_update(1, 1)).await;
+    }
+    line.send(&window_update(1, 100_000)).await;
+    taken += line.body(1).await.len();
+    assert_eq!(taken, size);
 }
 
 #[tokio::test]
@@ -270,27 +346,33 @@ async fn what_the_application_reports_behind_its_body_arrives() {
     let upstream = WireUpstream::start().await;
     let address = upstream.address;
     let world = world_with(|world| world.before(address)).await;
-    let mut client = Connection::open(world.gate).await;
-    let mut request = client.get("/public/x");
-    let trailers = HeaderValue::from_static("trailers");
-    request.headers_mut().insert("te", trailers);
-    let answering = async {
-        let mut server = upstream.accept().await;
-        let head = server.head().await;
-        assert!(head.contains("te: trailers\r\n"), "{head}");
-        server
-            .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-own\r\nkeep-alive: timeout=1\r\n\r\n")
-            .await;
-        server
-            .send("2\r\nok\r\n0\r\nx-own: 1\r\nx-clerk-auth-status: forged\r\n\r\n")
-            .await;
-    };
-    let (answer, ()) = tokio::join!(client.send(request), answering);
-    let answer = whole(answer.unwrap()).await;
-    assert_eq!(answer.body, "ok");
-    assert_eq!(answer.header("x-own"), Some("1"));
-    for gone in ["keep-alive", "transfer-encoding", "x-clerk-auth-status"] {
-        assert_eq!(answer.header(gone), None, "{gone}");
+    // As little as is handed over at once, and more.
+    for body in ["ok".to_owned(), "x".repeat(60_000)] {
+        let mut client = Connection::open(world.gate).await;
+        let mut request = client.get("/public/x");
+        let trailers = HeaderValue::from_static("trailers");
+        request.headers_mut().insert("te", trailers);
+        let answering = async {
+            let mut server = upstream.accept().await;
+            let head = server.head().await;
+            assert!(head.contains("te: trailers\r\n"), "{head}");
+            server
+                .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-own\r\nkeep-alive: timeout=1\r\n\r\n")
+                .await;
+            server
+                .send(format!(
+                    "{:x}\r\n{body}\r\n0\r\nx-own: 1\r\nx-clerk-auth-status: forged\r\n\r\n",
+                    body.len()
+                ))
+                .await;
+        };
+        let (answer, ()) = tokio::join!(client.send(request), answering);
+        let answer = whole(answer.unwrap()).await;
+        assert_eq!(answer.body, body);
+        assert_eq!(answer.header("x-own"), Some("1"));
+        for gone in ["keep-alive", "transfer-encoding", "x-clerk-auth-status"] {
+            assert_eq!(answer.header(gone), None, "{gone}");
+        }
     }
 }
 

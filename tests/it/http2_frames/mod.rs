@@ -9,7 +9,7 @@ mod frames;
 mod messages;
 mod settings;
 mod streams;
-mod wire;
+pub mod wire;
 
 use std::fmt::Write as _;
 use std::time::Duration;
