@@ -308,7 +308,9 @@ impl Desk<'_, '_> {
             .insert(X_REQUEST_ID, self.request_id.clone());
         if let Some(tunnel) = tunnel {
             let hold = self.ruling.hold.clone().map(|hold| hold as Held);
-            tunnels.run(tunnel, self.ticket(permit).as_ref().map(ending), hold);
+            let over = tunnels.run(tunnel, self.ticket(permit).as_ref().map(ending), hold);
+            // For whoever writes to the client in HTTP/2.
+            response.extensions_mut().insert(over);
         }
         let ticket = if live::needs_care(&response) {
             self.ticket(permit)

@@ -44,7 +44,7 @@ use head::{HeaderRules, Met};
 pub use pool::UpstreamBody;
 pub use reuse::{ClientLine, Reuse};
 use signer::Signer;
-pub use tunnel::{Held, Tunnel, Tunnels};
+pub use tunnel::{Held, Over, Tunnel, Tunnels};
 
 /// One upstream.
 pub struct Upstream {

@@ -43,6 +43,17 @@ pub struct Tunnels {
     patience: Duration,
 }
 
+/// Tells that a tunnel has come to its end.
+#[derive(Clone, Debug)]
+pub struct Over(CancellationToken);
+
+impl Over {
+    /// Returns once it has.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+}
+
 /// Something that somebody waits to be let go of.
 pub type Held = Arc<dyn Any + Send + Sync>;
 
@@ -79,12 +90,15 @@ impl Tunnels {
 
     /// Opens a tunnel, until either side ends it or `ending` has come, if it may; `hold` is kept until
     /// then.
-    pub fn run(&self, tunnel: Tunnel, ending: Option<Ending>, hold: Option<Held>) {
+    pub fn run(&self, tunnel: Tunnel, ending: Option<Ending>, hold: Option<Held>) -> Over {
         let (end, patience) = (self.end.clone(), self.patience);
+        let over = CancellationToken::new();
+        let told = over.clone().drop_guard();
         self.tracker.spawn(async move {
-            let _hold = hold;
+            let (_told, _hold) = (told, hold);
             tunnel.carry(ending, &end, patience).await;
         });
+        Over(over)
     }
 }
 

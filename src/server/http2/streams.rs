@@ -4,7 +4,7 @@
 //! A connection in HTTP/1.1 that nobody reads from is noticed by its socket (`seat`). Here a client can
 //! read from the socket and let one stream stand still for ever.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use tracing::debug;
 
 use super::sent::{Due, Sent};
+use crate::upstream::Over;
 
 /// So many requests may be given up before anybody counts how many were not.
 const GIVEN_UP: u64 = 100;
@@ -108,9 +109,15 @@ pub(super) struct OneRequest {
 
 impl OneRequest {
     /// Notes that it has been answered, and looks after what is sent.
-    pub(super) fn answered<B>(mut self, response: Response<B>) -> Response<Sent<B>> {
+    pub(super) fn answered<B>(mut self, mut response: Response<B>) -> Response<Sent<B>> {
         self.is_answered = true;
-        response.map(|body| Sent::new(body, due().unwrap_or_default()))
+        let over = response.extensions_mut().remove::<Over>();
+        let due = AT.with_borrow_mut(|at| {
+            let at = at.as_mut()?;
+            at.over = over;
+            Some(Arc::clone(&at.due))
+        });
+        response.map(|body| Sent::new(body, due.unwrap_or_default()))
     }
 }
 
@@ -163,16 +170,15 @@ impl Count {
 
 thread_local! {
     /// The stream that this thread works at, if it works at one.
-    static AT: Cell<Option<Arc<Due>>> = const { Cell::new(None) };
+    static AT: RefCell<Option<At>> = const { RefCell::new(None) };
 }
 
-/// What the stream that this thread works at has to take, if it works at one.
-fn due() -> Option<Arc<Due>> {
-    AT.with(|at| {
-        let due = at.take();
-        at.set(due.clone());
-        due
-    })
+/// A request that is worked at.
+#[derive(Debug)]
+struct At {
+    due: Arc<Due>,
+    /// Comes with the answer that opens a tunnel.
+    over: Option<Over>,
 }
 
 /// Looks after a client that has something to take.
@@ -204,39 +210,71 @@ impl Patience {
     }
 }
 
+impl Streams {
+    /// Answers a request.
+    async fn answer(stream: impl Future<Output = ()>, patience: Patience) {
+        let mut stream = std::pin::pin!(stream);
+        let mut late = std::pin::pin!(None);
+        std::future::poll_fn(|cx| {
+            AT.set(Some(At {
+                due: Arc::clone(&patience.due),
+                over: None,
+            }));
+            let polled = stream.as_mut().poll(cx);
+            AT.set(None);
+            if polled.is_ready() {
+                return polled;
+            }
+            let late = patience.poll(cx, late.as_mut());
+            if late.is_ready() {
+                debug!("a stream of which nobody takes anything is cut off");
+            }
+            late
+        })
+        .await;
+    }
+
+    /// Carries what goes to the client of a tunnel.
+    // SECURITY: the last piece of a tunnel that was cut off because nobody takes anything waits for the
+    // client like those before it.
+    async fn carry(stream: impl Future<Output = ()>, over: Option<Over>, patience: Duration) {
+        let late = async {
+            match over {
+                Some(over) => over.wait().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(patience).await;
+        };
+        tokio::select! {
+            () = stream => {}
+            () = late => debug!("what is left of a tunnel is taken by nobody"),
+        }
+    }
+}
+
 impl<F> Executor<F> for Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
+        let longest = self.patience;
         // A tunnel begins while the request for it is answered.
-        let kind = match due() {
-            Some(_) => Kind::Tunnel,
-            None => Kind::Request,
-        };
-        let task = OneTask::begin(&self.count, kind);
-        let patience = Patience {
-            due: Arc::default(),
-            longest: self.patience,
-        };
-        tokio::spawn(async move {
-            let _task = task;
-            let mut stream = std::pin::pin!(stream);
-            let mut late = std::pin::pin!(None);
-            std::future::poll_fn(|cx| {
-                AT.set(Some(Arc::clone(&patience.due)));
-                let polled = stream.as_mut().poll(cx);
-                AT.set(None);
-                if polled.is_ready() {
-                    return polled;
-                }
-                let late = patience.poll(cx, late.as_mut());
-                if late.is_ready() {
-                    debug!("a stream of which nobody takes anything is cut off");
-                }
-                late
-            })
-            .await;
-        });
+        match AT.with_borrow_mut(|at| at.as_mut().map(|at| at.over.take())) {
+            None => {
+                let task = OneTask::begin(&self.count, Kind::Request);
+                let due = Arc::default();
+                tokio::spawn(async move {
+                    let _task = task;
+                    Self::answer(stream, Patience { due, longest }).await;
+                });
+            }
+            Some(over) => {
+                let task = OneTask::begin(&self.count, Kind::Tunnel);
+                tokio::spawn(async move {
+                    let _task = task;
+                    Self::carry(stream, over, longest).await;
+                });
+            }
+        }
     }
 }

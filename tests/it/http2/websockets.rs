@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::world_with;
+use crate::http2_frames::wire::{self, Line, Outcome, block, frame};
 use crate::support::http2::{Body, Connection, in_time, whole};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{World, cookies};
@@ -277,6 +278,54 @@ async fn a_page_that_takes_nothing_of_it_is_cut_off() {
     let (_client, _browser, mut server, _) = websocket(&world, &upstream, &ada).await;
     server.fill(64 * 1024 * 1024).await;
     assert!(server.heard(DEADLINE).await.1, "the tunnel has ended");
+}
+
+/// How long a client may take nothing of it.
+const SOON: Duration = Duration::from_millis(400);
+
+const CANCEL: u32 = 8;
+
+/// A page opens one, and takes so many bytes of what is said on a stream.
+async fn hardly_read(world: &World, upstream: &WireUpstream, window: u32) -> (Line, Wire) {
+    const INITIAL_WINDOW: u16 = 4;
+    let mut line = Line::open_with(world, &[(INITIAL_WINDOW, window)]).await;
+    let authority = format!("localhost:{}", world.gate.port());
+    let head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/public/socket"),
+        (":authority", &authority),
+        ("sec-websocket-version", "13"),
+    ];
+    let asked = frame(wire::HEADERS, wire::END_HEADERS, 1, &block(&head));
+    line.send(&asked).await;
+    let (server, _) = agrees(upstream, true).await;
+    assert_eq!(line.outcome().await, Outcome::Answered(1, 200));
+    (line, server)
+}
+
+async fn impatient() -> (World, WireUpstream) {
+    let upstream = WireUpstream::start().await;
+    let address = upstream.address;
+    let world = world_with(|world| {
+        world
+            .before(address)
+            .configure(|config| config.limits.write_timeout = SOON)
+    })
+    .await;
+    (world, upstream)
+}
+
+#[tokio::test]
+async fn one_that_is_cut_off_leaves_nothing_on_its_connection() {
+    let (world, upstream) = impatient().await;
+    let (mut line, mut server) = hardly_read(&world, &upstream, 0).await;
+    server.fill(64 * 1024 * 1024).await;
+    assert!(server.heard(DEADLINE).await.1, "the tunnel has ended");
+    assert_eq!(line.outcome().await, Outcome::Reset(1, CANCEL));
+    line.ping().await;
+    assert_eq!(line.outcome().await, Outcome::Lived);
 }
 
 #[tokio::test]
