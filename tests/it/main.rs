@@ -29,7 +29,6 @@ mod gate;
 mod grpc;
 mod house;
 mod http2;
-mod http2_frames;
 mod identity;
 mod injection;
 mod keys;

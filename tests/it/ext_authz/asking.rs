@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::support::frames::{PREFACE, settings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -138,8 +139,8 @@ async fn whoever_says_nothing_or_may_not_ask_keeps_no_connection() {
         })
         .start()
         .await;
-    let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    for said in [&b""[..], &b"PRI * HT"[..], preface] {
+    let begun = [PREFACE, &settings(&[])].concat();
+    for said in [&b""[..], &PREFACE[..8], &begun] {
         let mut stream = TcpStream::connect(world.check.unwrap()).await.unwrap();
         stream.write_all(said).await.unwrap();
         let mut rest = Vec::new();

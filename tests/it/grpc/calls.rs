@@ -8,18 +8,17 @@ use hyper::body::Frame;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{Outcome, call, speaks};
+use crate::support::frames::server::{Line, Server};
+use crate::support::frames::{
+    DATA, END_HEADERS, HEADERS, INTERNAL_ERROR, RST_STREAM, WHOLE, block,
+};
 use crate::support::http2::{Body, Connection};
 use crate::support::{World, usual_routes};
-use crate::upstream_http2::frames::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, Line, RST_STREAM, Server,
-};
 
-/// A head of an answer in gRPC: `:status: 200`, `content-type: application/grpc`.
-const HEAD: &[u8] = b"\x88\x00\x0ccontent-type\x10application/grpc";
-
-/// Trailers: `grpc-status: 0`, one of the application's own, and one that only the gate may say.
-const TRAILERS: &[u8] =
-    b"\x00\x0bgrpc-status\x010\x00\x05x-own\x03yes\x00\x13x-clerk-auth-reason\x06forged";
+/// The head of an answer in gRPC.
+fn head() -> Vec<u8> {
+    block(&[(":status", "200"), ("content-type", "application/grpc")])
+}
 
 /// A gate before such an application, and a caller.
 async fn stage() -> (World, Server, Connection) {
@@ -66,10 +65,15 @@ async fn metadata_and_trailers_pass_but_for_what_only_the_gate_may_say() {
             let mut line = server.accept().await;
             let stream = line.request().await;
             gets(&mut line, b"\0\0\0\0\x05hello").await;
-            line.send(HEADERS, END_HEADERS, stream, HEAD).await;
+            line.send(HEADERS, END_HEADERS, stream, &head()).await;
             line.send(DATA, 0, stream, b"\0\0\0\0\x02hi").await;
-            line.send(HEADERS, END_HEADERS | END_STREAM, stream, TRAILERS)
-                .await;
+            // One of the application's own, and one that only the gate may say.
+            let trailers = block(&[
+                ("grpc-status", "0"),
+                ("x-own", "yes"),
+                ("x-clerk-auth-reason", "forged"),
+            ]);
+            line.send(HEADERS, WHOLE, stream, &trailers).await;
         }
     );
     assert_eq!(&outcome.body[..], b"\0\0\0\0\x02hi");
@@ -86,7 +90,7 @@ async fn both_sides_of_a_call_take_turns_for_as_long_as_they_like() {
     let answering = tokio::spawn(async move { caller.send(request).await.unwrap() });
     let mut line = server.accept().await;
     let stream = line.request().await;
-    line.send(HEADERS, END_HEADERS, stream, HEAD).await;
+    line.send(HEADERS, END_HEADERS, stream, &head()).await;
     let mut answer = answering.await.unwrap().into_body();
     for _ in 0..2 {
         // Longer than a body may pause.
@@ -107,7 +111,7 @@ async fn a_stream_whose_session_is_over_ends_with_a_status_that_says_so() {
     let answering = tokio::spawn(async move { caller.send(request).await.unwrap() });
     let mut line = server.accept().await;
     let stream = line.request().await;
-    line.send(HEADERS, END_HEADERS, stream, HEAD).await;
+    line.send(HEADERS, END_HEADERS, stream, &head()).await;
     line.send(DATA, 0, stream, b"\0\0\0\0\x02hi").await;
     let mut answer = answering.await.unwrap().into_body();
     answer.frame().await.unwrap().unwrap();
@@ -138,7 +142,7 @@ async fn a_stream_that_the_application_breaks_off_ends_with_a_status_too() {
         async {
             let mut line = server.accept().await;
             let stream = line.request().await;
-            line.send(HEADERS, END_HEADERS, stream, HEAD).await;
+            line.send(HEADERS, END_HEADERS, stream, &head()).await;
             line.send(DATA, 0, stream, b"\0\0\0\0\x02hi").await;
             line.reset(stream, INTERNAL_ERROR).await;
         }
@@ -157,7 +161,7 @@ async fn a_call_that_its_caller_calls_off_is_called_off_at_the_application() {
     let answering = tokio::spawn(async move { (caller.send(request).await.unwrap(), caller) });
     let mut line = server.accept().await;
     let stream = line.request().await;
-    line.send(HEADERS, END_HEADERS, stream, HEAD).await;
+    line.send(HEADERS, END_HEADERS, stream, &head()).await;
     let (answer, caller) = answering.await.unwrap();
     drop(answer);
     assert_eq!(line.until(RST_STREAM).await.stream, stream);

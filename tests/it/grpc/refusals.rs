@@ -14,9 +14,10 @@ use clerk_gate::core::requirement::Requirement;
 use http::{Method, StatusCode};
 
 use crate::docs::{one_at_all, part, read, rows};
+use crate::support::frames::server::Server;
+use crate::support::frames::{DATA, END_HEADERS, HEADERS, OK, RST_STREAM};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{Answer, Call, World, doors, route, usual_routes};
-use crate::upstream_http2::frames::{DATA, END_HEADERS, HEADERS, OK, RST_STREAM, Server};
 
 /// A call of this method, with a message.
 fn call(world: &World, method: &str, bearer: Option<&str>) -> Call {

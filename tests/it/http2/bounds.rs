@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 
+use super::frames::line::{Line, Outcome};
 use super::{world, world_with};
-use crate::http2_frames::wire::{self, Line, Outcome, block, frame, window_update};
 use crate::support::World;
+use crate::support::frames::{CANCEL, DATA, HEADERS, PREFACE, WHOLE, block, frame, window_update};
 use crate::support::http2::{Body, Connection, full, in_time, none, whole};
 use crate::support::wire::{Wire, WireUpstream};
 
@@ -72,13 +73,11 @@ fn get(world: &World, stream: u32) -> Vec<u8> {
         (":path", "/public/x"),
         (":authority", &authority),
     ];
-    frame(wire::HEADERS, wire::WHOLE, stream, &block(&head))
+    frame(HEADERS, WHOLE, stream, &block(&head))
 }
 
 /// The window of a stream before anything is said of it.
 const INITIAL_WINDOW: u16 = 4;
-
-const CANCEL: u32 = 8;
 
 #[tokio::test]
 async fn an_answer_in_one_piece_that_nobody_takes_is_cut_off() {
@@ -126,7 +125,7 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     // Longer than it may take nothing.
     for _ in 0..4 {
         let piece = line.frame().await.unwrap();
-        assert_eq!((piece.kind, piece.payload.len()), (wire::DATA, 1));
+        assert_eq!((piece.kind, piece.payload.len()), (DATA, 1));
         taken += 1;
         let more = tokio::time::timeout(patience / 2, line.frame()).await;
         assert!(more.is_err(), "{more:?}");
@@ -267,12 +266,8 @@ async fn an_idle_connection_is_closed_politely_and_one_that_waits_is_not() {
 async fn a_preface_that_does_not_end_is_cut_off() {
     let world =
         world_with(|world| world.configure(|config| config.limits.head_timeout = SOON)).await;
-    for beginning in [
-        &b""[..],
-        b"P",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ] {
+    for length in [0, 1, PREFACE.len() - 2, PREFACE.len()] {
+        let beginning = &PREFACE[..length];
         let mut wire = Wire::connect(world.gate).await;
         wire.send(beginning).await;
         assert!(wire.closes_within(DEADLINE).await, "{beginning:?}");

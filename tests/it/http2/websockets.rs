@@ -13,8 +13,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::frames::line::{Line, Outcome};
 use super::world_with;
-use crate::http2_frames::wire::{self, Line, Outcome, block, frame};
+use crate::support::frames::{CANCEL, END_HEADERS, HEADERS, block, frame};
 use crate::support::http2::{Body, Connection, in_time, whole};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{World, cookies};
@@ -283,8 +284,6 @@ async fn a_page_that_takes_nothing_of_it_is_cut_off() {
 /// How long a client may take nothing of it.
 const SOON: Duration = Duration::from_millis(400);
 
-const CANCEL: u32 = 8;
-
 /// A page opens one, and takes so many bytes of what is said on a stream.
 async fn hardly_read(world: &World, upstream: &WireUpstream, window: u32) -> (Line, Wire) {
     const INITIAL_WINDOW: u16 = 4;
@@ -298,7 +297,7 @@ async fn hardly_read(world: &World, upstream: &WireUpstream, window: u32) -> (Li
         (":authority", &authority),
         ("sec-websocket-version", "13"),
     ];
-    let asked = frame(wire::HEADERS, wire::END_HEADERS, 1, &block(&head));
+    let asked = frame(HEADERS, END_HEADERS, 1, &block(&head));
     line.send(&asked).await;
     let (server, _) = agrees(upstream, true).await;
     assert_eq!(line.outcome().await, Outcome::Answered(1, 200));

@@ -2,6 +2,7 @@
 //! ports of their own, with a clock that is handed in.
 
 pub mod browser;
+pub mod frames;
 pub mod http2;
 pub mod invariants;
 pub mod log;

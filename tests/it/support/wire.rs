@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::frames::Frame;
+
 /// How long anything may take before a test gives up.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -103,6 +105,18 @@ impl Wire {
             );
         }
         self.received.drain(..count).collect()
+    }
+
+    /// The next frame of HTTP/2, or nothing if the other end closes before its end.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = Frame::take(&mut self.received) {
+                return Some(frame);
+            }
+            if self.read().await == 0 {
+                return None;
+            }
+        }
     }
 
     /// A head, or nothing if the other end closes before its end, however late.

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::support::frames::PREFACE;
 use crate::support::http2::{Connection, in_time};
 use crate::support::wire::Wire;
 use crate::support::{World, WorldBuilder, cookies, usual_routes};
@@ -290,7 +291,7 @@ async fn what_is_no_tls_or_never_ends_is_cut_off() {
         .await;
     for beginning in [
         &b"GET /public/x HTTP/1.1\r\nhost: localhost\r\n\r\n"[..],
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        PREFACE,
         b"\x16\x03\x01\x02\x00\x01",
         b"",
     ] {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use clerk_gate::config::Config;
 use http::{Method, StatusCode};
 
-use super::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, HTTP_1_1_REQUIRED, INTERNAL_ERROR, Line,
-    NO_ERROR, OK, REFUSED_STREAM, Server, frame, saying,
-};
 use super::{before, changed};
+use crate::support::frames::server::{Line, Server, saying};
+use crate::support::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, HTTP_1_1_REQUIRED, INTERNAL_ERROR,
+    NO_ERROR, OK, REFUSED_STREAM, WHOLE, block, frame,
+};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{Call, World};
 
@@ -173,13 +174,11 @@ async fn an_application_that_never_says_how_much_it_takes_is_sent_nothing() {
     let (answer, mut line) = tokio::join!(world.get("/public/x").send(), server.accept_silently());
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(answer.code(), "upstream-timeout");
-    let (said, _) = line.0.heard(Duration::from_millis(100)).await;
-    let mut rest = &said[..];
-    while let [a, b, c, kind, ..] = rest {
-        assert_ne!(*kind, HEADERS, "a request has gone out");
-        let length = u32::from_be_bytes([0, *a, *b, *c]);
-        rest = &rest[9 + usize::try_from(length).unwrap()..];
+    let (mut said, _) = line.0.heard(Duration::from_millis(100)).await;
+    while let Some(frame) = Frame::take(&mut said) {
+        assert_ne!(frame.kind, HEADERS, "a request has gone out");
     }
+    assert!(said.is_empty(), "half a frame: {said:?}");
 }
 
 #[tokio::test]
@@ -188,12 +187,8 @@ async fn heads_without_end_and_heads_that_are_no_answer_are_502() {
         let mut line = server.accept().await;
         let stream = line.request().await;
         line.send(HEADERS, 0, stream, OK).await;
-        let piece = frame(
-            CONTINUATION,
-            0,
-            stream,
-            &[b"\x00\x01x\x7f\x00".as_slice(), &[b'y'; 127]].concat(),
-        );
+        let piece = block(&[("x", &"y".repeat(127))]);
+        let piece = frame(CONTINUATION, 0, stream, &piece);
         let mut sent = 0;
         while line.0.sends(&piece).await {
             sent += piece.len();
@@ -201,31 +196,31 @@ async fn heads_without_end_and_heads_that_are_no_answer_are_502() {
         }
     });
     assert_eq!(endless.await.0, 502);
-    for head in [
+    let ok = (":status", "200");
+    for lines in [
         // No status.
-        &b"\x00\x01x\x01y"[..],
+        &[("x", "y")][..],
         // What says where a body ends in HTTP/1.1.
-        b"\x88\x00\x11transfer-encoding\x07chunked",
-        b"\x88\x00\x0aconnection\x05close",
+        &[ok, ("transfer-encoding", "chunked")],
+        &[ok, ("connection", "close")],
         // Letters that no name has.
-        b"\x88\x00\x05X-Own\x011",
+        &[ok, ("X-Own", "1")],
         // Two statuses.
-        b"\x88\x88",
+        &[ok, ok],
         // Another protocol, unasked.
-        b"\x08\x03101",
+        &[(":status", "101")],
     ] {
         let (status, code) = outcome(get, async |server| {
             let mut line = server.accept().await;
             let stream = line.request().await;
-            line.send(HEADERS, END_HEADERS | END_STREAM, stream, head)
-                .await;
+            line.send(HEADERS, WHOLE, stream, &block(lines)).await;
             line.0.heard(Duration::from_millis(300)).await;
         })
         .await;
         assert_eq!(
             (status, code.as_str()),
             (502, "upstream-malformed"),
-            "{head:?}"
+            "{lines:?}"
         );
     }
 }
@@ -235,10 +230,9 @@ async fn interim_answers_are_passed_over_and_do_no_harm() {
     let hinted = outcome(get, async |server| {
         let mut line = server.accept().await;
         let stream = line.request().await;
+        let hint = block(&[(":status", "103"), ("link", "</x>")]);
         for _ in 0..100 {
-            // 103, with a header of its own.
-            let hint = b"\x08\x03103\x00\x04link\x04</x>";
-            line.send(HEADERS, END_HEADERS, stream, hint).await;
+            line.send(HEADERS, END_HEADERS, stream, &hint).await;
         }
         line.answer(stream, b"at last").await;
     });
@@ -258,8 +252,8 @@ async fn an_answer_of_another_length_than_it_says_is_never_taken_for_a_whole_one
         let (answer, ()) = tokio::join!(client.heard(Duration::from_secs(2)), async {
             let mut line = server.accept().await;
             let stream = line.request().await;
-            let head = b"\x88\x00\x0econtent-length\x015";
-            line.send(HEADERS, END_HEADERS, stream, head).await;
+            let head = block(&[(":status", "200"), ("content-length", "5")]);
+            line.send(HEADERS, END_HEADERS, stream, &head).await;
             line.send(DATA, END_STREAM, stream, body).await;
             line.0.heard(Duration::from_millis(300)).await;
         });

@@ -1,6 +1,5 @@
 //! An application that is spoken to in HTTP/2: what it is told, what comes back, and how it may fail.
 
-pub mod frames;
 mod heads;
 mod misbehaving;
 mod sharing;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, OK, PING, Server};
 use super::{before, changed};
+use crate::support::frames::server::Server;
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, OK, PING, RST_STREAM,
+};
 use crate::support::wire::Wire;
 use crate::support::{Call, World};
 
@@ -144,7 +147,7 @@ async fn a_connection_without_requests_is_closed_politely_after_a_while() {
     line.answer(stream, b"done").await;
     assert_eq!(first.await.unwrap().1, "done");
     let farewell = line.until(GOAWAY).await;
-    assert_eq!(farewell.payload[4..8], NO_ERROR.to_be_bytes());
+    assert_eq!(farewell.code(), NO_ERROR);
 }
 
 #[tokio::test]
@@ -184,7 +187,7 @@ async fn what_a_client_has_turned_its_back_on_is_called_off() {
     let mut line = server.accept().await;
     let one = line.request().await;
     drop(leaving);
-    let called_off = line.until(super::frames::RST_STREAM).await;
+    let called_off = line.until(RST_STREAM).await;
     assert_eq!(called_off.stream, one);
     let other = ask(&world, "/public/2");
     let two = line.request().await;

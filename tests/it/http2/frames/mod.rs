@@ -5,22 +5,35 @@
 //! cases that follow the sections of the RFC ask what h2spec asks.
 
 mod floods;
-mod frames;
+mod forms;
+pub mod line;
 mod messages;
 mod settings;
 mod streams;
-pub mod wire;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use clerk_gate::config::Http2Config;
-
+use super::{world, world_with};
 use crate::support::World;
-use wire::{Line, Outcome, PROTOCOL_ERROR, WHOLE, block, frame};
+use crate::support::frames::{
+    COMPRESSION_ERROR, END_HEADERS, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, HEADERS, PREFACE,
+    PROTOCOL_ERROR, WHOLE, block, frame, settings,
+};
+use line::{Line, Outcome};
+
+/// What a frame of the wrong size ends a connection with. h2 says that of some in general terms.
+const SIZE: &[u32] = &[FRAME_SIZE_ERROR, PROTOCOL_ERROR];
+/// The same for a header block that cannot be unpacked.
+const PACKING: &[u32] = &[COMPRESSION_ERROR, PROTOCOL_ERROR];
+/// The same for a window that grows too large.
+const WINDOW: &[u32] = &[FLOW_CONTROL_ERROR, PROTOCOL_ERROR];
 
 /// How long a refusal may take.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest that the end of a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What has to come of a case.
 #[derive(Clone, Copy, Debug)]
@@ -90,20 +103,6 @@ impl Case {
     }
 }
 
-/// A gate that takes HTTP/2 in plain text.
-async fn world() -> World {
-    World::with(crate::support::usual_routes())
-        .configure(|config| {
-            config.http2 = Http2Config {
-                cleartext: true,
-                max_streams: 10,
-                ..config.http2
-            };
-        })
-        .start()
-        .await
-}
-
 /// The lines of a request that anybody may make.
 fn lines(world: &World, method: &'static str) -> Vec<(&'static str, String)> {
     vec![
@@ -124,13 +123,13 @@ fn request(world: &World, method: &'static str, further: &[(&str, &str)]) -> Vec
 
 /// A whole GET on a stream.
 fn get(world: &World, stream: u32) -> Vec<u8> {
-    frame(wire::HEADERS, WHOLE, stream, &request(world, "GET", &[]))
+    frame(HEADERS, WHOLE, stream, &request(world, "GET", &[]))
 }
 
 /// The beginning of a POST on a stream: its body is to come.
 fn post(world: &World, stream: u32, further: &[(&str, &str)]) -> Vec<u8> {
     let block = request(world, "POST", further);
-    frame(wire::HEADERS, wire::END_HEADERS, stream, &block)
+    frame(HEADERS, END_HEADERS, stream, &block)
 }
 
 /// Says every case on a connection of its own, `count` of them, and looks at what comes of it.
@@ -158,6 +157,9 @@ async fn hold(world: &World, count: usize, cases: Vec<Case>) {
                 "{}: {outcome:?}, not {:?}",
                 case.name, case.expected
             );
+        }
+        if matches!(outcome, Outcome::Died(_)) && !line.0.closes_within(PATIENCE).await {
+            let _ = writeln!(faults, "{}: the connection stays open", case.name);
         }
         let reached = world.upstream.take_received();
         let whole = reached.iter().filter(|one| one.body != "(broken off)");
@@ -203,12 +205,10 @@ async fn a_preface_that_is_none_ends_the_connection() {
     ] {
         let mut line = Line::silent(&world).await;
         line.send(preface).await;
-        line.send(&wire::settings(&[])).await;
+        line.send(&settings(&[])).await;
         line.send(&get(&world, 1)).await;
         // An answer in HTTP/1.1 reads as a frame of some kind; what counts is that there is an end.
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(10), async {
-            while line.frame().await.is_some() {}
-        });
+        let ended = tokio::time::timeout(PATIENCE, async { while line.frame().await.is_some() {} });
         ended.await.expect("an end");
         world.upstream.assert_untouched();
     }
@@ -220,12 +220,11 @@ async fn a_preface_that_is_none_ends_the_connection() {
 async fn a_request_before_the_settings_is_judged_as_any_other() {
     let world = world().await;
     let mut line = Line::silent(&world).await;
-    line.send(wire::PREFACE).await;
+    line.send(PREFACE).await;
     let mut lines = lines(&world, "GET");
     "/admin".clone_into(&mut lines[2].1);
     let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
-    line.send(&frame(wire::HEADERS, WHOLE, 1, &block(&lines)))
-        .await;
+    line.send(&frame(HEADERS, WHOLE, 1, &block(&lines))).await;
     let outcome = line.outcome().await;
     let fits = matches!(
         outcome,

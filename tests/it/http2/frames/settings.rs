@@ -1,8 +1,7 @@
 //! SETTINGS and flow control (RFC 9113, sections 6.5 and 6.9).
 
-use super::wire;
-use super::wire::*;
 use super::*;
+use crate::support::frames::*;
 
 const ENABLE_PUSH: u16 = 2;
 const INITIAL_WINDOW: u16 = 4;
@@ -11,7 +10,7 @@ const MAX_FRAME: u16 = 5;
 #[tokio::test]
 async fn settings_are_as_the_rfc_has_them() {
     let world = world().await;
-    let set = |id: u16, value: u32| wire::settings(&[(id, value)]);
+    let set = |id: u16, value: u32| settings(&[(id, value)]);
     let cases = vec![
         dies(
             "an acknowledgement with content",
@@ -51,7 +50,7 @@ async fn settings_are_as_the_rfc_has_them() {
         lives("a setting that nobody knows", set(0xff, 7)),
         lives(
             "the same setting twice",
-            wire::settings(&[(INITIAL_WINDOW, 100), (INITIAL_WINDOW, 1)]),
+            settings(&[(INITIAL_WINDOW, 100), (INITIAL_WINDOW, 1)]),
         ),
         lives("a table of no size", set(1, 0)),
     ];
@@ -62,7 +61,7 @@ async fn settings_are_as_the_rfc_has_them() {
 async fn settings_are_acknowledged() {
     let world = world().await;
     let mut line = Line::open(&world).await;
-    line.send(&wire::settings(&[(INITIAL_WINDOW, 1000)])).await;
+    line.send(&settings(&[(INITIAL_WINDOW, 1000)])).await;
     loop {
         let frame = line.frame().await.unwrap();
         if frame.kind == SETTINGS {
@@ -94,11 +93,11 @@ async fn an_answer_is_sent_as_far_as_there_is_room() {
         );
         if body.len() == 1 {
             // One byte is out, so that the room is one byte less than none.
-            line.send(&wire::settings(&[(INITIAL_WINDOW, 0)])).await;
+            line.send(&settings(&[(INITIAL_WINDOW, 0)])).await;
             line.send(&window_update(1, 4)).await;
             room = 4;
         } else if body.len() == room {
-            line.send(&wire::settings(&[(INITIAL_WINDOW, 100)])).await;
+            line.send(&settings(&[(INITIAL_WINDOW, 100)])).await;
             room = 104;
         }
     }

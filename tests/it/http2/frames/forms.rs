@@ -1,8 +1,8 @@
 //! Frames that are too long, too short, on the wrong stream or of no known kind (RFC 9113, sections
 //! 4 and 6).
 
-use super::wire::*;
 use super::*;
+use crate::support::frames::*;
 
 #[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
@@ -11,6 +11,9 @@ async fn frames_are_as_the_rfc_has_them() {
     let whole = request(&world, "GET", &[]);
     let (half, rest) = whole.split_at(whole.len() / 2);
     let begun = frame(HEADERS, END_STREAM, 1, half);
+    // With an end, so that whoever minds nothing takes it for a request.
+    let ended = frame(CONTINUATION, END_HEADERS, 1, rest);
+    let within = |other: Vec<u8>| [begun.clone(), other, ended.clone()].concat();
     let padded = |length: u8| {
         let mut payload = vec![length];
         payload.extend(&whole);
@@ -60,17 +63,17 @@ async fn frames_are_as_the_rfc_has_them() {
         dies(
             "PRIORITY within a header block",
             &[PROTOCOL_ERROR],
-            [begun.clone(), frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 9])].concat(),
+            within(frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 9])),
         ),
         dies(
             "an unknown frame within a header block",
             &[PROTOCOL_ERROR],
-            [begun.clone(), frame(0x16, 0, 1, &[])].concat(),
+            within(frame(0x16, 0, 1, &[])),
         ),
         dies(
             "HEADERS of another stream within a header block",
             &[PROTOCOL_ERROR],
-            [begun.clone(), get(&world, 3)].concat(),
+            within(get(&world, 3)),
         ),
         // Section 6.1
         dies(
@@ -222,12 +225,12 @@ async fn frames_are_as_the_rfc_has_them() {
         dies(
             "CONTINUATION on stream 0",
             &[PROTOCOL_ERROR],
-            [begun.clone(), frame(CONTINUATION, END_HEADERS, 0, rest)].concat(),
+            within(frame(CONTINUATION, END_HEADERS, 0, rest)),
         ),
         dies(
             "CONTINUATION of another stream",
             &[PROTOCOL_ERROR],
-            [begun.clone(), frame(CONTINUATION, END_HEADERS, 3, rest)].concat(),
+            within(frame(CONTINUATION, END_HEADERS, 3, rest)),
         ),
         dies(
             "CONTINUATION behind a whole header block",

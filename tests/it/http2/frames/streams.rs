@@ -1,7 +1,7 @@
 //! What may be said on a stream in which state (RFC 9113, sections 5.1 and 5.4).
 
-use super::wire::*;
 use super::*;
+use crate::support::frames::*;
 
 /// The codes for something on a stream that is over.
 const OVER: &[u32] = &[STREAM_CLOSED, PROTOCOL_ERROR];
@@ -10,8 +10,8 @@ const OVER: &[u32] = &[STREAM_CLOSED, PROTOCOL_ERROR];
 async fn streams_are_used_in_order() {
     let world = world().await;
     let block = request(&world, "GET", &[]);
-    let cancelled = [post(&world, 1, &[]), frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])].concat();
-    let reset = |more: Vec<u8>| [cancelled.clone(), more].concat();
+    let cancelled = [post(&world, 1, &[]), reset(1, CANCEL)].concat();
+    let behind_reset = |more: Vec<u8>| [cancelled.clone(), more].concat();
     let behind = |more: Vec<u8>| [get(&world, 1), more].concat();
     let cases = vec![
         // Idle
@@ -53,18 +53,21 @@ async fn streams_are_used_in_order() {
         refuses(
             "DATA behind a reset",
             OVER,
-            reset(frame(DATA, END_STREAM, 1, b"x")),
+            behind_reset(frame(DATA, END_STREAM, 1, b"x")),
         ),
-        refuses("HEADERS behind a reset", OVER, reset(get(&world, 1))),
+        refuses("HEADERS behind a reset", OVER, behind_reset(get(&world, 1))),
         dies(
             "CONTINUATION behind a reset",
             OVER,
-            reset(frame(CONTINUATION, END_HEADERS, 1, &block)),
+            behind_reset(frame(CONTINUATION, END_HEADERS, 1, &block)),
         ),
-        lives("WINDOW_UPDATE behind a reset", reset(window_update(1, 1))),
+        lives(
+            "WINDOW_UPDATE behind a reset",
+            behind_reset(window_update(1, 1)),
+        ),
         lives(
             "RST_STREAM behind a reset",
-            reset(frame(RST_STREAM, 0, 1, &[0; 4])),
+            behind_reset(frame(RST_STREAM, 0, 1, &[0; 4])),
         ),
         // Numbers
         dies(
@@ -86,7 +89,7 @@ async fn streams_are_used_in_order() {
         // Resets and farewells of any kind
         lives(
             "RST_STREAM for an unknown reason",
-            reset(frame(RST_STREAM, 0, 1, &[0xff; 4])),
+            behind_reset(frame(RST_STREAM, 0, 1, &[0xff; 4])),
         ),
         lives(
             "DATA of no length and no end",
@@ -111,7 +114,7 @@ async fn behind_a_mistake_nothing_is_read() {
 /// More streams at once than were agreed on are refused, and said to have done nothing.
 #[tokio::test]
 async fn streams_beyond_what_was_settled_are_refused() {
-    let world = world().await;
+    let world = world_with(|world| world.configure(|config| config.http2.max_streams = 10)).await;
     let mut line = Line::open(&world).await;
     for number in 0..12 {
         line.send(&post(&world, 1 + 2 * number, &[])).await;

@@ -1,40 +1,13 @@
-//! The application's end of a connection in HTTP/2, frame by frame (RFC 9113, section 4.1).
+//! The application's end of a connection in HTTP/2, frame by frame.
 
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use super::{
+    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, OK, PREFACE, frame, reset, settings,
+};
 use crate::support::wire::{Wire, WireUpstream};
-
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const CONTINUATION: u8 = 9;
-
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-
-pub const NO_ERROR: u32 = 0;
-pub const INTERNAL_ERROR: u32 = 2;
-pub const REFUSED_STREAM: u32 = 7;
-pub const HTTP_1_1_REQUIRED: u32 = 13;
-
-/// `:status: 200`, compressed (RFC 7541, appendix A).
-pub const OK: &[u8] = &[0x88];
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A frame that has arrived.
-#[derive(Debug)]
-pub struct Frame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
 
 /// An application that is played by hand.
 pub struct Server {
@@ -60,9 +33,9 @@ impl Server {
     }
 
     /// The next connection, with these settings.
-    pub async fn accept_with(&self, settings: &[(u16, u32)]) -> Line {
+    pub async fn accept_with(&self, values: &[(u16, u32)]) -> Line {
         let mut line = self.accept_silently().await;
-        line.settings(settings).await;
+        line.settings(values).await;
         line
     }
 
@@ -77,40 +50,18 @@ impl Server {
     }
 }
 
-/// A frame as it goes out.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = length[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
 impl Line {
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.0.send(frame(kind, flags, stream, payload)).await;
     }
 
-    pub async fn settings(&mut self, settings: &[(u16, u32)]) {
-        let mut payload = Vec::new();
-        for (name, value) in settings {
-            payload.extend(name.to_be_bytes());
-            payload.extend(value.to_be_bytes());
-        }
-        self.send(SETTINGS, 0, 0, &payload).await;
+    pub async fn settings(&mut self, values: &[(u16, u32)]) {
+        self.0.send(settings(values)).await;
     }
 
     /// The next frame.
     pub async fn next(&mut self) -> Frame {
-        let head = self.0.exactly(9).await;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        Frame {
-            kind: head[3],
-            flags: head[4],
-            stream: u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]),
-            payload: self.0.exactly(usize::try_from(length).unwrap()).await,
-        }
+        self.0.frame().await.expect("a frame")
     }
 
     /// The next frame of this kind.
@@ -137,7 +88,7 @@ impl Line {
     }
 
     pub async fn reset(&mut self, stream: u32, code: u32) {
-        self.send(RST_STREAM, 0, stream, &code.to_be_bytes()).await;
+        self.0.send(reset(stream, code)).await;
     }
 
     /// Says that nothing beyond `last` was looked at, nor will be.
