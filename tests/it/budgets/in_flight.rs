@@ -1,16 +1,13 @@
 //! Requests at once: a place is free again when the exchange has ended, however it ends.
 
-use std::time::Duration;
-
 use clerk_gate::core::budget::{BudgetKey, Holder, TooMany};
 use clerk_gate::store::{Beyond, InFlight};
 use http::StatusCode;
 
 use super::written;
+use crate::support::waiting::in_time;
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{Answer, World};
-
-const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn world(most: u32) -> (World, WireUpstream) {
     let text = format!(
@@ -60,9 +57,7 @@ async fn eventually_free(world: &World, upstream: &WireUpstream) -> Answer {
             }
         }
     };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .expect("a place becomes free")
+    in_time(asking).await
 }
 
 #[tokio::test]

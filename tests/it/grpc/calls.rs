@@ -13,6 +13,7 @@ use crate::support::frames::{
     DATA, END_HEADERS, HEADERS, INTERNAL_ERROR, RST_STREAM, WHOLE, block,
 };
 use crate::support::http2::{Body, Connection};
+use crate::support::waiting::eventually;
 use crate::support::{World, usual_routes};
 
 /// The head of an answer in gRPC.
@@ -115,13 +116,10 @@ async fn a_stream_whose_session_is_over_ends_with_a_status_that_says_so() {
     line.send(DATA, 0, stream, b"\0\0\0\0\x02hi").await;
     let mut answer = answering.await.unwrap().into_body();
     answer.frame().await.unwrap().unwrap();
-    let began = tokio::time::Instant::now();
     let reading = tokio::spawn(answer.collect());
     // It is looked after once it has taken a second.
-    while world.service.gate.live().open().0 == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert!(began.elapsed() < Duration::from_secs(20), "never");
-    }
+    let gate = &world.service.gate;
+    eventually("it is looked after", || gate.live().open().0 > 0).await;
     let denials = world.service.gate.denials();
     denials.deny_session(&ada.session_id, crate::support::START_MS);
     line.send(DATA, 0, stream, b"\0\0\0\0\x06secret").await;

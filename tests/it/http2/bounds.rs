@@ -7,18 +7,14 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 
 use super::frames::line::{Line, Outcome};
-use super::{world, world_with};
+use super::{OK, answering, before, world, world_with};
 use crate::support::World;
 use crate::support::frames::{CANCEL, DATA, HEADERS, PREFACE, WHOLE, block, frame, window_update};
-use crate::support::http2::{Body, Connection, full, in_time, none, whole};
-use crate::support::wire::{Wire, WireUpstream};
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::http2::{Body, Connection, full, none, whole};
+use crate::support::waiting::{DEADLINE, in_time};
+use crate::support::wire::Wire;
 
 const SOON: Duration = Duration::from_millis(400);
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A body that begins and never goes on.
 fn begun() -> Body {
@@ -30,35 +26,22 @@ fn begun() -> Body {
 
 #[tokio::test]
 async fn a_stream_that_nobody_reads_is_cut_off_and_the_others_go_on() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world
-            .before(address)
-            .configure(|config| config.limits.write_timeout = SOON)
-    })
-    .await;
+    let (world, upstream) =
+        before(|world| world.configure(|config| config.limits.write_timeout = SOON)).await;
     let mut client = Connection::open(world.gate).await;
     let request = client.get("/public/large");
-    let answering = async {
-        let mut server = upstream.accept().await;
-        server.head().await;
-        let length = 64 * 1024 * 1024;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-        server.send(head).await;
+    let length = 64 * 1024 * 1024;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let filling = async {
+        let mut server = answering(&upstream, &head).await;
         server.fill(length).await;
         server
     };
-    let (unread, mut server) = tokio::join!(client.send(request), answering);
+    let (unread, mut server) = tokio::join!(client.send(request), filling);
     let unread = unread.unwrap();
     assert!(server.heard(DEADLINE).await.1, "the upstream is let go of");
     let request = client.get("/public/x");
-    let answering = async {
-        let mut server = upstream.accept().await;
-        server.head().await;
-        server.send(OK).await;
-    };
-    let (answer, ()) = tokio::join!(client.send(request), answering);
+    let (answer, _) = tokio::join!(client.send(request), answering(&upstream, OK));
     assert_eq!(whole(answer.unwrap()).await.body, "ok");
     let rest = in_time(unread.into_body().collect()).await;
     assert!(rest.is_err(), "half a body is not taken for a whole one");
@@ -138,25 +121,12 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
 
 #[tokio::test]
 async fn an_answer_that_waits_for_the_application_is_not_cut_off() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world
-            .before(address)
-            .configure(|config| config.limits.write_timeout = SOON)
-    })
-    .await;
+    let (world, upstream) =
+        before(|world| world.configure(|config| config.limits.write_timeout = SOON)).await;
     let mut client = Connection::open(world.gate).await;
     let request = client.get("/public/events");
-    let answering = async {
-        let mut server = upstream.accept().await;
-        server.head().await;
-        server
-            .send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst")
-            .await;
-        server
-    };
-    let (answer, mut server) = tokio::join!(client.send(request), answering);
+    let begin = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst";
+    let (answer, mut server) = tokio::join!(client.send(request), answering(&upstream, begin));
     let mut body = answer.unwrap().into_body();
     let frame = in_time(body.frame()).await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "first");
@@ -235,14 +205,8 @@ async fn a_head_of_too_many_lines_or_bytes_is_refused_and_cookies_count_as_one_l
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_politely_and_one_that_waits_is_not() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world
-            .before(address)
-            .configure(|config| config.limits.head_timeout = SOON)
-    })
-    .await;
+    let (world, upstream) =
+        before(|world| world.configure(|config| config.limits.head_timeout = SOON)).await;
     let mut busy = Connection::open(world.gate).await;
     let request = busy.get("/public/x");
     let asking = busy.send(request);
@@ -277,14 +241,8 @@ async fn a_preface_that_does_not_end_is_cut_off() {
 
 #[tokio::test]
 async fn only_so_many_streams_are_open_at_once() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world
-            .before(address)
-            .configure(|config| config.http2.max_streams = 2)
-    })
-    .await;
+    let (world, upstream) =
+        before(|world| world.configure(|config| config.http2.max_streams = 2)).await;
     let mut client = Connection::open(world.gate).await;
     // Its settings are known by then.
     let request = client.get("/a%00b");
@@ -301,11 +259,8 @@ async fn only_so_many_streams_are_open_at_once() {
     upstream.assert_nobody_waits().await;
     one.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
         .await;
-    let mut three = upstream.accept().await;
-    three.head().await;
-    for wire in [&mut two, &mut three] {
-        wire.send(OK).await;
-    }
+    let _three = answering(&upstream, OK).await;
+    two.send(OK).await;
     for answer in answers {
         assert_eq!(in_time(answer).await.unwrap(), StatusCode::OK);
     }
@@ -313,18 +268,13 @@ async fn only_so_many_streams_are_open_at_once() {
 
 #[tokio::test]
 async fn a_gate_that_stops_says_so_and_finishes_what_is_open() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| world.before(address)).await;
+    let (world, upstream) = before(|world| world).await;
     let mut client = Connection::open(world.gate).await;
     let idle = Connection::open(world.gate).await;
     let request = client.get("/public/x");
     let finishing = async {
-        let mut server = upstream.accept().await;
-        server.head().await;
-        server
-            .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfi")
-            .await;
+        let begin = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfi";
+        let mut server = answering(&upstream, begin).await;
         world.begin_to_stop();
         assert!(in_time(idle.ended).await.unwrap().is_ok());
         server.send("ne").await;
@@ -338,16 +288,14 @@ async fn a_gate_that_stops_says_so_and_finishes_what_is_open() {
 
 #[tokio::test]
 async fn what_the_application_reports_behind_its_body_arrives() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| world.before(address)).await;
+    let (world, upstream) = before(|world| world).await;
     // As little as is handed over at once, and more.
     for body in ["ok".to_owned(), "x".repeat(60_000)] {
         let mut client = Connection::open(world.gate).await;
         let mut request = client.get("/public/x");
         let trailers = HeaderValue::from_static("trailers");
         request.headers_mut().insert("te", trailers);
-        let answering = async {
+        let reporting = async {
             let mut server = upstream.accept().await;
             let head = server.head().await;
             assert!(head.contains("te: trailers\r\n"), "{head}");
@@ -361,7 +309,7 @@ async fn what_the_application_reports_behind_its_body_arrives() {
                 ))
                 .await;
         };
-        let (answer, ()) = tokio::join!(client.send(request), answering);
+        let (answer, ()) = tokio::join!(client.send(request), reporting);
         let answer = whole(answer.unwrap()).await;
         assert_eq!(answer.body, body);
         assert_eq!(answer.header("x-own"), Some("1"));
@@ -373,9 +321,7 @@ async fn what_the_application_reports_behind_its_body_arrives() {
 
 #[tokio::test]
 async fn a_connection_that_gives_up_what_it_asks_for_is_closed() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| world.before(address)).await;
+    let (world, upstream) = before(|world| world).await;
     let client = Connection::open(world.gate).await;
     let (mut asked, mut unanswered) = (0, Vec::new());
     while !client.ended.is_finished() && asked < 300 {

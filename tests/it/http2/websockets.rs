@@ -13,22 +13,18 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::before;
 use super::frames::line::{Line, Outcome};
-use super::world_with;
 use crate::support::frames::{CANCEL, END_HEADERS, HEADERS, block, frame};
-use crate::support::http2::{Body, Connection, in_time, whole};
+use crate::support::http2::{Body, Connection, whole};
+use crate::support::waiting::{DEADLINE, in_time};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{World, cookies};
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 type Browser = WebSocketStream<TokioIo<Upgraded>>;
 
 async fn world() -> (World, WireUpstream) {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    (world_with(|world| world.before(address)).await, upstream)
+    before(|world| world).await
 }
 
 /// A page of this origin asks for a WebSocket.
@@ -267,12 +263,8 @@ async fn a_refusal_of_the_application_goes_on_as_it_is() {
 
 #[tokio::test]
 async fn a_page_that_takes_nothing_of_it_is_cut_off() {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world.before(address).configure(|config| {
-            config.limits.write_timeout = Duration::from_millis(400);
-        })
+    let (world, upstream) = before(|world| {
+        world.configure(|config| config.limits.write_timeout = Duration::from_millis(400))
     })
     .await;
     let ada = world.clerk.sign_in("ada", None);
@@ -305,15 +297,7 @@ async fn hardly_read(world: &World, upstream: &WireUpstream, window: u32) -> (Li
 }
 
 async fn impatient() -> (World, WireUpstream) {
-    let upstream = WireUpstream::start().await;
-    let address = upstream.address;
-    let world = world_with(|world| {
-        world
-            .before(address)
-            .configure(|config| config.limits.write_timeout = SOON)
-    })
-    .await;
-    (world, upstream)
+    before(|world| world.configure(|config| config.limits.write_timeout = SOON)).await
 }
 
 #[tokio::test]

@@ -19,11 +19,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::support::waiting::{DEADLINE, eventually, in_time};
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{World, WorldBuilder, cookies, usual_routes};
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// More than a request may take before it is looked after.
 const A_WHILE: Duration = Duration::from_millis(1100);
@@ -40,22 +38,6 @@ async fn world_with(change: impl FnOnce(WorldBuilder) -> WorldBuilder) -> (World
     let upstream = WireUpstream::start().await;
     let world = World::with(usual_routes()).before(upstream.address);
     (change(world).start().await, upstream)
-}
-
-/// Waits until something holds, and fails if it never does.
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let waited = tokio::time::timeout(DEADLINE, waiting).await;
-    assert!(waited.is_ok(), "never: {what}");
-}
-
-async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(DEADLINE, future).await;
-    waited.expect("something in time")
 }
 
 /// A ticket as a request of this session for this path gets one.

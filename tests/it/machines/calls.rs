@@ -13,6 +13,7 @@ use clerk_gate::tls;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::support::waiting::eventually;
 use crate::support::{START_MS, ask};
 
 #[tokio::test]
@@ -171,7 +172,7 @@ async fn sixty_four_calls_are_under_way_at_once_and_the_next_waits_for_nothing()
         let gate = world.gate;
         asking.spawn(async move { told(&ask(gate, &request).await) });
     }
-    eventually(|| lookups(&world) == 65).await;
+    eventually("65 calls", || lookups(&world) == 65).await;
     for token in [&*new.secret, "ak_one_more"] {
         let answer = world.get("/keys/1").bearer(token).send().await;
         assert_refused(&world, &answer, 503, "token-verification-unavailable");
@@ -193,7 +194,7 @@ async fn sixty_four_calls_are_under_way_at_once_and_the_next_waits_for_nothing()
     let request = head(&known.secret);
     let gate = world.gate;
     asking.spawn(async move { told(&ask(gate, &request).await) });
-    eventually(|| lookups(&world) == 66).await;
+    eventually("66 calls", || lookups(&world) == 66).await;
 
     // The calls end for lack of an answer, and then there is room again.
     let unanswered = (503, Some("token-verification-unavailable".to_owned()));
@@ -291,15 +292,4 @@ async fn public_routes_leave_machine_tokens_alone() {
 fn head(token: &str) -> Vec<u8> {
     format!("GET /keys/1 HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n")
         .into_bytes()
-}
-
-async fn eventually(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting)
-        .await
-        .expect("it happens in time");
 }

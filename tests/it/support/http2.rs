@@ -1,7 +1,6 @@
 //! A client that speaks HTTP/2, without TLS unless it is given a stream that has it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -16,9 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::Answer;
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
+use super::waiting::in_time;
 
 pub type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -159,9 +156,4 @@ fn translated(bytes: &[u8]) -> Option<Request<Body>> {
     *request.uri_mut() = uri.parse().ok()?;
     *request.headers_mut() = headers;
     Some(request)
-}
-
-pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(DEADLINE, future).await;
-    waited.expect("something in time")
 }

@@ -13,6 +13,7 @@ pub mod pure;
 pub mod rows;
 pub mod toml;
 pub mod upstream;
+pub mod waiting;
 pub mod wire;
 
 use std::net::SocketAddr;

@@ -7,9 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::frames::Frame;
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
+use super::waiting::DEADLINE;
 
 /// One end of a connection, and what it has received but not yet handed out.
 pub struct Wire {

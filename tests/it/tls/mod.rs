@@ -17,12 +17,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::frames::PREFACE;
-use crate::support::http2::{Connection, in_time};
+use crate::support::http2::Connection;
+use crate::support::waiting::{DEADLINE, in_time};
 use crate::support::wire::Wire;
 use crate::support::{World, WorldBuilder, cookies, usual_routes};
-
-/// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// An authority, and what it has signed.
 struct Authority(CertifiedIssuer<'static, KeyPair>);

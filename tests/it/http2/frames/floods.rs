@@ -48,7 +48,7 @@ async fn requests_that_are_reset_at_once_end_the_connection() {
         }
     };
     assert_eq!(end, Outcome::Died(Some(ENHANCE_YOUR_CALM)));
-    assert!(line.0.closes_within(PATIENCE).await);
+    assert!(line.0.closes_within(DEADLINE).await);
     let reached = world.upstream.received().len();
     assert!(reached < 100, "{reached} requests reached the upstream");
 }
@@ -76,7 +76,7 @@ async fn assert_a_block_is_cut_off(world: &World, piece: &[u8]) {
         taken += said.len();
     }
     assert!(taken < 8 * 1024 * 1024, "{taken} bytes are taken");
-    assert!(line.0.closes_within(PATIENCE).await);
+    assert!(line.0.closes_within(DEADLINE).await);
     world.upstream.assert_untouched();
 }
 
@@ -104,7 +104,7 @@ async fn a_slow_head_is_cut_off() {
     let mut line = Line::open(&world).await;
     line.send(&frame(HEADERS, END_STREAM, 1, &request(&world, "GET", &[])))
         .await;
-    assert!(line.0.closes_within(PATIENCE).await);
+    assert!(line.0.closes_within(DEADLINE).await);
     world.upstream.assert_untouched();
 }
 

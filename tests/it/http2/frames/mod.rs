@@ -20,6 +20,7 @@ use crate::support::frames::{
     COMPRESSION_ERROR, END_HEADERS, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, HEADERS, PREFACE,
     PROTOCOL_ERROR, WHOLE, block, frame, settings,
 };
+use crate::support::waiting::DEADLINE;
 use line::{Line, Outcome};
 
 /// What a frame of the wrong size ends a connection with. h2 says that of some in general terms.
@@ -31,9 +32,6 @@ const WINDOW: &[u32] = &[FLOW_CONTROL_ERROR, PROTOCOL_ERROR];
 
 /// How long a refusal may take.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The longest that the end of a connection is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What has to come of a case.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +156,7 @@ async fn hold(world: &World, count: usize, cases: Vec<Case>) {
                 case.name, case.expected
             );
         }
-        if matches!(outcome, Outcome::Died(_)) && !line.0.closes_within(PATIENCE).await {
+        if matches!(outcome, Outcome::Died(_)) && !line.0.closes_within(DEADLINE).await {
             let _ = writeln!(faults, "{}: the connection stays open", case.name);
         }
         let reached = world.upstream.take_received();
@@ -208,7 +206,7 @@ async fn a_preface_that_is_none_ends_the_connection() {
         line.send(&settings(&[])).await;
         line.send(&get(&world, 1)).await;
         // An answer in HTTP/1.1 reads as a frame of some kind; what counts is that there is an end.
-        let ended = tokio::time::timeout(PATIENCE, async { while line.frame().await.is_some() {} });
+        let ended = tokio::time::timeout(DEADLINE, async { while line.frame().await.is_some() {} });
         ended.await.expect("an end");
         world.upstream.assert_untouched();
     }
