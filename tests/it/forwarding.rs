@@ -338,16 +338,12 @@ async fn a_request_in_flight_finishes_while_the_gate_drains() {
         .await;
     let call = tokio::spawn(world.get("/public/slow").send());
     told.await.unwrap();
-    let (gate, admin) = (world.gate, world.admin);
+    let gate = world.gate;
     world.begin_to_stop();
     let unready = async {
         loop {
-            let ready = exchange(
-                admin,
-                b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
-            )
-            .await;
-            if ready[0].status == StatusCode::SERVICE_UNAVAILABLE {
+            let ready = world.window("/readyz").send().await;
+            if ready.status == StatusCode::SERVICE_UNAVAILABLE {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use clerk_gate::core::requirement::Requirement;
 use http::{Method, StatusCode};
 
 use crate::support::wire::{Wire, WireUpstream};
-use crate::support::{World, WorldBuilder, ask, exchange, raw, route, usual_routes};
+use crate::support::{World, WorldBuilder, ask, exchange, route, usual_routes};
 
 fn limited(change: impl FnOnce(&mut Limits) + Send + 'static) -> WorldBuilder {
     World::with(usual_routes()).configure(|config| change(&mut config.limits))
@@ -313,8 +313,8 @@ async fn a_further_connection_waits_for_a_place_and_the_operator_does_not() {
     let mut second = Wire::connect(world.gate).await;
     second.send(head(&world, "GET /public/second", "")).await;
     assert!(second.is_silent_for(Duration::from_millis(200)).await);
-    let live = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    assert_eq!(raw(world.admin, live).await.status, StatusCode::OK);
+    let live = world.window("/livez").send().await;
+    assert_eq!(live.status, StatusCode::OK);
     assert_eq!(world.upstream.received().len(), 1);
     drop(first);
     second.until("upstream").await;

@@ -92,7 +92,7 @@ async fn what_a_shadow_policy_says_is_told_and_never_done() {
             ("signed-out", "signed-out", 1),
         ]
     );
-    let metrics = Call::new(world.admin, Method::GET, "/metrics").send().await;
+    let metrics = world.window("/metrics").send().await;
     let series = "clerk_gate_shadow_verdicts_total{outcome=\"allowed\",shadow=\"signed-out\"} 1";
     assert!(metrics.body.contains(series), "{}", metrics.body);
 }

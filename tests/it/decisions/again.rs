@@ -9,7 +9,10 @@ use crate::support::{cookies, refreshable, route, sealed};
 
 /// The explanation of the request of this id.
 async fn explained(world: &World, id: &str) -> Value {
-    let answer = look(world, &format!("/explain.json?request-id={id}")).await;
+    let answer = world
+        .window(&format!("/explain.json?request-id={id}"))
+        .send()
+        .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let value: Value = serde_json::from_str(&answer.body).unwrap();
     value["decisions"][0].clone()
@@ -160,7 +163,7 @@ async fn another_configuration_explains_what_it_would_say_and_tells_so() {
     assert_eq!(why["explained_by"], 2);
     assert_eq!(why["decision"]["decision"], "refuse");
     assert_eq!(why["explanation"]["outcome"], "allowed");
-    let text = look(&world, "/explain?request-id=r-1").await.body;
+    let text = world.window("/explain?request-id=r-1").send().await.body;
     assert!(
         text.contains("judged    by configuration 1, as proxy\n"),
         "{text}"
@@ -192,7 +195,7 @@ async fn an_explanation_is_for_people_too() {
     let call = world.get("/ADMIN/1").cookie(&cookies(&mel));
     call.header("x-request-id", "r-1").send().await;
     world.get("/%zz").header("x-request-id", "r-2").send().await;
-    let text = look(&world, "/explain?request-id=r-1").await;
+    let text = world.window("/explain?request-id=r-1").send().await;
     assert_eq!(
         text.header("content-type"),
         Some("text/plain; charset=utf-8")
@@ -200,7 +203,7 @@ async fn an_explanation_is_for_people_too() {
     let text = text.body.replace(&world.gate.port().to_string(), "PORT");
     let text = text.replace(&mel.user_id, "user_mel");
     insta::assert_snapshot!("explained", text);
-    let unread = look(&world, "/explain?request-id=r-2").await.body;
+    let unread = world.window("/explain?request-id=r-2").send().await.body;
     assert!(
         unread.contains(": refuse, 400, path-malformed\n"),
         "{unread}"
@@ -218,14 +221,14 @@ async fn of_several_requests_with_one_id_each_is_explained_and_of_none_it_is_sai
         let call = world.get(&format!("/public/{number}"));
         call.header("x-request-id", "mine").send().await;
     }
-    let text = look(&world, "/explain?request-id=mine").await.body;
+    let text = world.window("/explain?request-id=mine").send().await.body;
     assert_eq!(text.matches("decided ").count(), 10, "{text}");
     assert!(
         text.contains("/public/11") && !text.contains("/public/1\n"),
         "{text}"
     );
-    let nobody = look(&world, "/explain?request-id=other").await;
+    let nobody = world.window("/explain?request-id=other").send().await;
     assert_eq!(nobody.status, StatusCode::NOT_FOUND);
-    let which = look(&world, "/explain").await;
+    let which = world.window("/explain").send().await;
     assert_eq!(which.status, StatusCode::BAD_REQUEST);
 }

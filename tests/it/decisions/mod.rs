@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::budgets::world_of;
-use crate::support::{Answer, World, WorldBuilder, raw};
+use crate::support::{World, WorldBuilder};
 
 const ROUTES: &str = r#"
 [[route]]
@@ -42,15 +42,12 @@ fn builder() -> WorldBuilder {
     world_of(ROUTES)
 }
 
-/// What the operator's window shows at this address.
-async fn look(world: &World, target: &str) -> Answer {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    raw(world.admin, request.as_bytes()).await
-}
-
 /// The decisions that there are, the youngest first.
 async fn decisions(world: &World, query: &str) -> Vec<Value> {
-    let answer = look(world, &format!("/decisions.json{query}")).await;
+    let answer = world
+        .window(&format!("/decisions.json{query}"))
+        .send()
+        .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let value: Value = serde_json::from_str(&answer.body).unwrap();
     value["decisions"].as_array().unwrap().clone()

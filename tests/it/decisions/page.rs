@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::*;
-use crate::support::START_MS;
+use crate::support::{Call, START_MS};
 
 #[tokio::test]
 async fn a_decision_says_what_the_log_says_and_how_long_it_took() {
@@ -104,7 +104,7 @@ async fn the_last_decisions_are_found_by_what_they_are() {
         )
     );
     assert_eq!(each(&all, "mode")[0], dialect_name(dialect));
-    let unknown = look(&world, "/decisions.json?user=user_1").await;
+    let unknown = world.window("/decisions.json?user=user_1").send().await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
 }
 
@@ -131,7 +131,7 @@ async fn the_oldest_decisions_go_and_a_reload_says_how_many_stay() {
     world.reloader.change_to(next).unwrap();
     world.get("/public/5").send().await;
     assert_eq!(decisions(&world, "").await.len(), 0);
-    let page = look(&world, "/decisions").await;
+    let page = world.window("/decisions").send().await;
     assert!(page.body.contains("No decisions are kept"), "{}", page.body);
     assert_eq!(world.upstream.received().len(), 6);
 }
@@ -144,7 +144,10 @@ async fn the_page_works_without_scripts_under_a_strict_policy() {
         .header("x-request-id", "r-1")
         .send()
         .await;
-    let page = look(&world, "/decisions?status=401&route=members").await;
+    let page = world
+        .window("/decisions?status=401&route=members")
+        .send()
+        .await;
     assert_eq!(page.status, StatusCode::OK);
     let policy = page.header("content-security-policy").unwrap();
     let style = "default-src 'none'; style-src 'sha256-";
@@ -170,7 +173,7 @@ async fn the_page_works_without_scripts_under_a_strict_policy() {
         assert!(page.body.contains(said), "no {said} in {}", page.body);
     }
     assert!(!page.body.contains("<script") && !page.body.contains("style=\""));
-    let none = look(&world, "/decisions?status=200").await;
+    let none = world.window("/decisions?status=200").send().await;
     assert!(
         none.body.contains("No decision is like that."),
         "{}",
@@ -184,9 +187,12 @@ async fn what_a_stranger_sends_stays_text_on_the_page() {
     world.get("/public/%3Cscript%3E'%22%3Cb%3E").send().await;
     let odd = Method::from_bytes(b"<B'>").ok();
     assert_eq!(odd, None, "no method is like that");
-    let page = look(&world, "/decisions?reason=%22%3E%3Cscript%3E").await;
+    let page = world
+        .window("/decisions?reason=%22%3E%3Cscript%3E")
+        .send()
+        .await;
     assert!(!page.body.contains("<script"), "{}", page.body);
-    let page = look(&world, "/decisions").await;
+    let page = world.window("/decisions").send().await;
     assert!(!page.body.contains("<script>"), "{}", page.body);
     assert!(page.body.contains("/public/%3Cscript%3E"), "{}", page.body);
 }
@@ -197,7 +203,7 @@ async fn a_page_shows_so_many_and_says_how_many_more_there_are() {
     let request = "GET /public/x HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(203);
     let answers = crate::support::exchange(world.gate, request.as_bytes()).await;
     assert_eq!(answers.len(), 203);
-    let page = look(&world, "/decisions").await;
+    let page = world.window("/decisions").send().await;
     assert_eq!(page.body.matches("<li>").count(), 200);
     assert!(page.body.contains("There are 3 more"));
     assert_eq!(decisions(&world, "").await.len(), 203);
@@ -213,14 +219,12 @@ async fn decisions_are_for_addresses_and_names_of_this_machine_and_for_reading()
         "/explain?request-id=x",
         "/explain.json?request-id=x",
     ] {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: rebound.example\r\nconnection: close\r\n\r\n");
-        let answer = raw(world.admin, request.as_bytes()).await;
+        let rebound = world.window(path).header("host", "rebound.example");
+        let answer = rebound.send().await;
         assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST, "{path}");
         assert!(!answer.body.contains("secret-path"));
-        let request =
-            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        let answer = raw(world.admin, request.as_bytes()).await;
+        let posted = Call::new(world.admin, Method::POST, path);
+        let answer = posted.send().await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         // And the application's visitors never get there.
         let answer = world.get(path).send().await;

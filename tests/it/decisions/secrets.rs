@@ -60,7 +60,7 @@ async fn neither_page_nor_list_nor_explanation_shows_what_a_request_carries() {
         "/explain?request-id=r&status=400",
         "/explain?request-id=r&route=(no%20route)",
     ] {
-        let answer = look(&world, path).await;
+        let answer = world.window(path).send().await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
         shown.push(answer.body);
     }
@@ -101,7 +101,7 @@ async fn claims_that_the_operator_has_chosen_are_covered_in_an_explanation() {
     call.header("x-request-id", "r-1").send().await;
     let told = world.upstream.only();
     assert!(told.header("remote-user").is_some());
-    let text = look(&world, "/explain?request-id=r-1").await.body;
+    let text = world.window("/explain?request-id=r-1").send().await.body;
     assert!(text.contains("upstream  remote-user: …\n"), "{text}");
     assert!(
         text.contains(&format!("upstream  x-user-id: {}\n", ada.user_id)),

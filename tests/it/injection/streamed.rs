@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::support::pages::injection;
 use crate::support::wire::{Wire, WireUpstream};
-use crate::support::{World, WorldBuilder, cookies, raw, refreshable, route};
+use crate::support::{World, WorldBuilder, cookies, refreshable, route};
 
 /// `/plain/**` as it is; `/pages/**`, without a look at who asks, and everything behind a session with
 /// clerk-js.
@@ -64,8 +64,7 @@ fn put_in(body: &str) -> String {
 
 /// Counts at the operator's window, zeros left out.
 async fn counts(world: &World) -> Vec<String> {
-    let request = b"GET /injections HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    let answer = raw(world.admin, request).await;
+    let answer = world.window("/injections").send().await;
     assert_eq!(answer.status, StatusCode::OK);
     let lines = answer.body.lines().filter(|line| !line.ends_with(" 0"));
     lines.map(str::to_owned).collect()

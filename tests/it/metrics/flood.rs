@@ -27,10 +27,11 @@ async fn nothing_of_a_request_is_on_the_page() {
     busy_with(&world, "HiddenMark").await;
     let ada = world.clerk.sign_in("ada", None);
     world.get("/members/1").cookie(&cookies(&ada)).send().await;
-    for accept in ["", "accept: application/openmetrics-text\r\n"] {
+    for accept in ["text/plain", "application/openmetrics-text"] {
         // Servers are named by the configuration, and here stand on the machine that asks.
         let server = world.config.upstreams[0].url.to_string();
-        let page = ask(&world, "GET", accept).await.body;
+        let page = world.window("/metrics").header("accept", accept);
+        let page = page.send().await.body;
         let page = page.replace(&server, "server");
         let port = world.gate.port().to_string();
         for secret in [

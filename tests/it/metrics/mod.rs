@@ -20,7 +20,7 @@ use http::{Method, StatusCode};
 
 use crate::budgets::world_of;
 use crate::ext_authz::Ask;
-use crate::support::{Answer, World, WorldBuilder, cookies, raw, refreshable};
+use crate::support::{World, WorldBuilder, cookies, refreshable};
 
 /// A route of each kind that is counted in its own way.
 const ROUTES: &str = r#"
@@ -59,7 +59,7 @@ fn builder() -> WorldBuilder {
 
 /// What the page says, as Prometheus takes it.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Page {
+pub struct Page {
     /// By the name, as its samples have it: the type and what it says.
     described: BTreeMap<String, (String, String)>,
     /// By name and labels.
@@ -68,8 +68,8 @@ struct Page {
 
 impl Page {
     /// The page at the moment.
-    async fn of(world: &World) -> Self {
-        let answer = ask(world, "GET", "").await;
+    pub async fn of(world: &World) -> Self {
+        let answer = world.window("/metrics").send().await;
         assert_eq!(answer.status, StatusCode::OK);
         Self::read(&answer.body)
     }
@@ -99,7 +99,7 @@ impl Page {
     }
 
     /// The value of a series; 0 for one that is not there.
-    fn value(&self, series: &str) -> f64 {
+    pub fn value(&self, series: &str) -> f64 {
         self.samples.get(series).copied().unwrap_or_default()
     }
 
@@ -155,14 +155,6 @@ impl Page {
         }
         found
     }
-}
-
-/// Asks the operator's window for the page, with further header lines.
-async fn ask(world: &World, method: &str, lines: &str) -> Answer {
-    let request = format!(
-        "{method} /metrics HTTP/1.1\r\nhost: localhost\r\n{lines}connection: close\r\n\r\n"
-    );
-    raw(world.admin, request.as_bytes()).await
 }
 
 /// A gate that every kind of request has come to, so that every metric has a sample.

@@ -1,13 +1,16 @@
 //! The page itself: who gets it, and in which notation.
 
 use super::*;
+use crate::support::Call;
 
-const PROMETHEUS: &str = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1\r\n";
+const PROMETHEUS: &str =
+    "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
 #[tokio::test]
 async fn the_page_is_prometheus_text_and_open_metrics_for_who_asks_for_it() {
     let world = busy().await;
-    let plain = ask(&world, "GET", "").await;
+    let page = || world.window("/metrics");
+    let plain = page().send().await;
     let kind = Some("text/plain; version=0.0.4; charset=utf-8");
     assert_eq!(plain.header("content-type"), kind);
     assert_eq!(plain.header("cache-control"), Some("no-store"));
@@ -18,7 +21,7 @@ async fn the_page_is_prometheus_text_and_open_metrics_for_who_asks_for_it() {
     );
     assert!(!plain.body.contains("# EOF"));
 
-    let open = ask(&world, "GET", PROMETHEUS).await;
+    let open = page().header("accept", PROMETHEUS).send().await;
     let kind = Some("application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert_eq!(open.header("content-type"), kind);
     assert!(
@@ -56,9 +59,10 @@ fn without_notation(series: &str) -> String {
 #[tokio::test]
 async fn the_page_is_read_and_nothing_else() {
     let world = builder().start().await;
-    let head = ask(&world, "HEAD", "").await;
+    let asked = |method| Call::new(world.admin, method, "/metrics");
+    let head = asked(Method::HEAD).send().await;
     assert_eq!((head.status, head.body.as_str()), (StatusCode::OK, ""));
-    let posted = ask(&world, "POST", "").await;
+    let posted = asked(Method::POST).send().await;
     assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(posted.header("allow"), Some("GET, HEAD"));
 }
@@ -72,8 +76,7 @@ async fn the_page_is_for_addresses_and_names_of_this_machine_only() {
         ("[::1]", StatusCode::OK),
         ("rebound.example", StatusCode::MISDIRECTED_REQUEST),
     ] {
-        let request = format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        let answer = raw(world.admin, request.as_bytes()).await;
+        let answer = world.window("/metrics").header("host", host).send().await;
         assert_eq!(answer.status, status, "{host}");
         assert_eq!(
             answer.body.contains("clerk_gate_"),

@@ -113,7 +113,7 @@ async fn a_session_goes_on_while_clerk_is_out_and_everything_says_so() {
     let warned = log.matches("clerk is out of reach: sessions ride through");
     assert_eq!(warned.count(), 1, "{log}");
     assert!(log.contains("ride_through_s=10"), "{log}");
-    let metrics = Call::new(world.admin, Method::GET, "/metrics").send().await;
+    let metrics = world.window("/metrics").send().await;
     let series = "clerk_gate_ride_throughs_total{route=\"desk\"} 4";
     assert!(metrics.body.contains(series), "{}", metrics.body);
 }

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 
 use super::{Folder, Site};
 use crate::support::program::{Running, program, run};
-use crate::support::{Call, World, raw, usual_routes};
+use crate::support::{Call, World, usual_routes};
 
 /// The program with a socket, as systemd gives it: file descriptor 3, by this name.
 fn activated(socket: TcpListener, name: &str, path: &Path) -> Command {
@@ -161,10 +161,10 @@ async fn a_gate_says_that_it_is_not_ready_before_it_stops_to_listen() {
         .configure(|config| config.shutdown.announce = Duration::from_secs(3))
         .start()
         .await;
-    let readiness = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    assert_eq!(raw(world.admin, readiness).await.status, StatusCode::OK);
+    let ready = async || world.window("/readyz").send().await.status == StatusCode::OK;
+    assert!(ready().await);
     world.begin_to_stop();
-    while raw(world.admin, readiness).await.status == StatusCode::OK {
+    while ready().await {
         tokio::task::yield_now().await;
     }
     let answer = world.get("/public/late").send().await;

@@ -113,6 +113,11 @@ impl World {
         self.request(Method::GET, target)
     }
 
+    /// A request at the operator's window.
+    pub fn window(&self, target: &str) -> Call {
+        Call::new(self.admin, Method::GET, target)
+    }
+
     /// A page load: what a browser sends.
     pub fn visit(&self, target: &str) -> Call {
         self.get(target)

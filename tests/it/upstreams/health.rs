@@ -142,8 +142,7 @@ async fn where_no_server_is_well_nobody_is_asked_and_the_reason_says_so() {
             assert!(reached.iter().all(|asked| asked.target != "/public/x"));
         }
         // The gate itself is ready all the same.
-        let ready = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let ready = exchange(world.admin, ready).await.remove(0);
+        let ready = world.window("/readyz").send().await;
         assert_eq!(ready.status, StatusCode::OK);
         one.says(200);
         one.next_check(&world).await;

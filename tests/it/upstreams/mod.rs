@@ -14,9 +14,10 @@ use clerk_gate::upstream::Reuse;
 use clerk_gate::upstream::address::ServerAddress;
 use http::StatusCode;
 
+use crate::metrics::Page;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::wire::{Wire, WireUpstream};
-use crate::support::{Answer, World, exchange, usual_routes};
+use crate::support::{Answer, World, usual_routes};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -81,13 +82,7 @@ async fn later(time: Duration) {
 
 /// The value of a series on the page of metrics; 0 for one that is not there.
 async fn metric(world: &World, series: &str) -> f64 {
-    let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    let page = exchange(world.admin, request).await.remove(0).body;
-    let lines = page.lines().filter_map(|line| line.rsplit_once(' '));
-    let mut values = lines.filter(|(name, _)| *name == series);
-    values
-        .next()
-        .map_or(0.0, |(_, value)| value.parse().unwrap())
+    Page::of(world).await.value(series)
 }
 
 /// A series of a server.
