@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use clerk_gate::clock::{Clock as _, SystemClock};
-use clerk_gate::standin::{StandIn, StandInOptions};
 use http::Method;
 use serde_json::Value;
 
 use crate::support::program::{Running, file, program, run};
+use crate::support::site::clerk;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{Call, cookies};
 
@@ -244,10 +243,7 @@ fn whoever_stops_reading_is_no_trouble() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_serves_writes_one_line_for_each_request_and_drains() {
-    let now = || SystemClock.now_ms();
-    let clerk = StandIn::start(StandInOptions::new(std::sync::Arc::new(now)))
-        .await
-        .unwrap();
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let session = clerk.sign_in("ada", None);
     let secret = file("secret", clerk.secret_key());

@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clerk_gate::clock::{Clock as _, SystemClock};
-use clerk_gate::standin::{Endpoint, Fault, StandIn, StandInOptions};
+use clerk_gate::standin::{Endpoint, Fault, StandIn};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::docs::{part, read, rows};
 use crate::support::World;
 use crate::support::program::{file, program, run};
+use crate::support::site::clerk;
 
 /// What the doctor found: its exit code, and each check's verdicts and words, in order.
 struct Diagnosis {
@@ -73,12 +73,6 @@ fn private(name: &str, text: &str) -> PathBuf {
     let path = file(name, text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
-}
-
-/// A Clerk whose clock is that of this machine.
-async fn clerk() -> StandIn {
-    let now = std::sync::Arc::new(|| SystemClock.now_ms());
-    StandIn::start(StandInOptions::new(now)).await.unwrap()
 }
 
 /// A configuration of that Clerk; `more` stands first, at the top level.

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use clerk_gate::clock::{Clock as _, SystemClock};
+use clerk_gate::clock::Clock as _;
 use clerk_gate::core::origin::Origin;
 use clerk_gate::core::policy::{PathReading, Policy};
 
 use clerk_gate::core::requirement::Requirement;
-use clerk_gate::standin::{Endpoint, StandIn, StandInOptions};
+use clerk_gate::standin::Endpoint;
 use http::{Method, StatusCode};
 
 use crate::support::program::{Running, file, program};
+use crate::support::site::Site;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::wire::Wire;
 use crate::support::{Call, World, cookies, doors, refreshable, route, usual_routes};
@@ -22,53 +23,13 @@ use crate::support::{Call, World, cookies, doors, refreshable, route, usual_rout
 const READ_AGAIN: &str = "the configuration has been read again";
 const AS_IT_WAS: &str = "the configuration stays as it was";
 
-/// A program with a file of its own, between a stand-in and an upstream.
-struct Site {
-    clerk: StandIn,
-    upstream: RecordingUpstream,
-    secret: PathBuf,
-}
-
-impl Site {
-    async fn new(name: &str) -> Self {
-        let clerk = StandIn::start(StandInOptions::new(Arc::new(|| SystemClock.now_ms())));
-        let clerk = clerk.await.unwrap();
-        Self {
-            secret: file(&format!("{name}-secret"), clerk.secret_key()),
-            upstream: RecordingUpstream::start().await,
-            clerk,
-        }
-    }
-
-    /// A configuration in which `/open/**` requires this, with more at its end.
-    fn text(&self, require: &str, more: &str) -> String {
-        format!(
-            "listen = \"127.0.0.1:0\"\n\
-             clerk = {{ publishable-key = \"{}\", secret-key-file = \"{}\", api-url = \"{url}\", \
-             frontend-api-url = \"{url}\", sign-in-url = \"{url}/sign-in\" }}\n\
-             upstream.url = \"http://{}\"\n\
-             admin.listen = \"off\"\n\
-             [[route]]\nname = \"open\"\npath = \"/open/**\"\nrequire = \"{require}\"\n{more}",
-            self.clerk.publishable_key(),
-            self.secret.display(),
-            self.upstream.address,
-            url = self.clerk.url(),
-        )
-    }
+/// A configuration in which `/open/**` requires this, with more at its end.
+fn text(site: &Site, require: &str, more: &str) -> String {
+    site.text("\"127.0.0.1:0\"", require, more)
 }
 
 fn start(path: &Path) -> (Running, std::net::SocketAddr) {
     Running::start(program().arg("run").arg("-c").arg(path))
-}
-
-/// Reads the log until a line has this in it.
-fn until(running: &mut Running, message: &str) -> String {
-    loop {
-        let line = running.line();
-        if line.contains(message) {
-            return line;
-        }
-    }
 }
 
 async fn open(gate: std::net::SocketAddr) -> StatusCode {
@@ -80,33 +41,33 @@ const ON_ORDER: &str = "[reload]\nwatch = false\n";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_policy_counts_from_the_next_request_on() {
     let site = Site::new("reload-policy").await;
-    let path = file("reload-policy.toml", &site.text("public", ON_ORDER));
+    let path = file("reload-policy.toml", &text(&site, "public", ON_ORDER));
     let (mut running, gate) = start(&path);
     assert_eq!(open(gate).await, StatusCode::OK);
-    fs::write(&path, site.text("signed-in", ON_ORDER)).unwrap();
+    fs::write(&path, text(&site, "signed-in", ON_ORDER)).unwrap();
     assert_eq!(open(gate).await, StatusCode::OK, "nobody has said so yet");
     site.upstream.take_received();
     running.signal("HUP");
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::UNAUTHORIZED);
     site.upstream.assert_untouched();
-    fs::write(&path, site.text("public", ON_ORDER)).unwrap();
+    fs::write(&path, text(&site, "public", ON_ORDER)).unwrap();
     running.signal("HUP");
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
     let site = Site::new("reload-wrong").await;
-    let closed = site.text("signed-in", ON_ORDER);
+    let closed = text(&site, "signed-in", ON_ORDER);
     let path = file("reload-wrong.toml", &closed);
     let (mut running, gate) = start(&path);
-    let opened = site.text("public", ON_ORDER);
+    let opened = text(&site, "public", ON_ORDER);
     let secret = site.secret.display().to_string();
     for (text, said) in [
         ("[".to_owned(), "reload-wrong.toml"),
-        (site.text("pubic", ON_ORDER), "pubic"),
+        (text(&site, "pubic", ON_ORDER), "pubic"),
         (
             opened.replace(&secret, "/nowhere/secret"),
             "/nowhere/secret",
@@ -151,7 +112,7 @@ async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
     ] {
         fs::write(&path, &text).unwrap();
         running.signal("HUP");
-        let line = until(&mut running, AS_IT_WAS);
+        let line = running.until(AS_IT_WAS);
         assert!(line.contains(said), "{said}: {line}");
         assert!(!line.contains("hidden"), "{line}");
         assert!(!line.contains(site.clerk.secret_key()), "{line}");
@@ -159,12 +120,12 @@ async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
     }
     fs::remove_file(&path).unwrap();
     running.signal("HUP");
-    until(&mut running, AS_IT_WAS);
+    running.until(AS_IT_WAS);
     assert_eq!(open(gate).await, StatusCode::UNAUTHORIZED);
     site.upstream.assert_untouched();
     fs::write(&path, &opened).unwrap();
     running.signal("HUP");
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::OK);
 }
 
@@ -175,7 +136,7 @@ async fn files_are_watched_through_renames_and_links() {
     let _ = fs::remove_dir_all(&folder);
     for (version, require) in [("one", "public"), ("two", "signed-in")] {
         fs::create_dir_all(folder.join(version)).unwrap();
-        let text = site.text(require, "");
+        let text = text(&site, require, "");
         fs::write(folder.join(version).join("gate.toml"), text).unwrap();
     }
     // As Kubernetes mounts it: the file is behind a link, and the link is replaced.
@@ -190,21 +151,21 @@ async fn files_are_watched_through_renames_and_links() {
     let (mut running, gate) = start(&path);
     assert_eq!(open(gate).await, StatusCode::OK);
     link("two");
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::UNAUTHORIZED);
     // As editors save.
     let saved = folder.join("two").join("saved");
-    fs::write(&saved, site.text("public", "")).unwrap();
+    fs::write(&saved, text(&site, "public", "")).unwrap();
     fs::rename(&saved, folder.join("two").join("gate.toml")).unwrap();
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::OK);
     // A secret is another file that the configuration is in.
     fs::write(&site.secret, "no key").unwrap();
-    let said = until(&mut running, AS_IT_WAS);
+    let said = running.until(AS_IT_WAS);
     assert!(!said.contains("no key"), "{said}");
     assert_eq!(open(gate).await, StatusCode::OK);
     fs::write(&site.secret, site.clerk.secret_key()).unwrap();
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::OK);
 }
 
@@ -227,10 +188,10 @@ async fn a_file_that_was_found_and_is_gone_takes_no_policy_with_it() {
     let (mut running, gate) = Running::start(&mut command);
     assert_eq!(open(gate).await, StatusCode::OK);
     fs::remove_file(&path).unwrap();
-    until(&mut running, AS_IT_WAS);
+    running.until(AS_IT_WAS);
     assert_eq!(open(gate).await, StatusCode::OK);
     fs::write(&path, text.replace("public", "signed-in")).unwrap();
-    until(&mut running, READ_AGAIN);
+    running.until(READ_AGAIN);
     assert_eq!(open(gate).await, StatusCode::UNAUTHORIZED);
 }
 
@@ -238,7 +199,7 @@ async fn a_file_that_was_found_and_is_gone_takes_no_policy_with_it() {
 async fn nothing_is_lost_through_twenty_changes() {
     let site = Site::new("reload-load").await;
     let ada = site.clerk.sign_in("ada", None);
-    let path = file("reload-load.toml", &site.text("signed-in", ON_ORDER));
+    let path = file("reload-load.toml", &text(&site, "signed-in", ON_ORDER));
     let (mut running, gate) = start(&path);
     let (over, served) = (
         Arc::new(AtomicBool::new(false)),
@@ -270,9 +231,9 @@ async fn nothing_is_lost_through_twenty_changes() {
     let workers: Vec<_> = workers.collect();
     for number in 0..20 {
         let require = ["public", "signed-in"][number % 2];
-        fs::write(&path, site.text(require, ON_ORDER)).unwrap();
+        fs::write(&path, text(&site, require, ON_ORDER)).unwrap();
         running.signal("HUP");
-        until(&mut running, READ_AGAIN);
+        running.until(READ_AGAIN);
     }
     over.store(true, Ordering::Relaxed);
     for worker in workers {

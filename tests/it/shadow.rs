@@ -302,29 +302,19 @@ async fn the_file_is_watched_and_a_bad_one_changes_nothing() {
     };
     open().await;
     fs::write(&shadow, next("signed-in")).unwrap();
-    until(&mut running, "the configuration has been read again");
+    running.until("the configuration has been read again");
     open().await;
-    let line = until(&mut running, OTHERWISE);
+    let line = running.until(OTHERWISE);
     assert!(line.contains("\"shadow_outcome\":\"signed-out\""), "{line}");
     fs::write(&shadow, next("pubic")).unwrap();
-    let line = until(&mut running, "the configuration stays as it was");
+    let line = running.until("the configuration stays as it was");
     assert!(
         line.contains("shadow-next.toml") && line.contains("pubic"),
         "{line}"
     );
     open().await;
-    until(&mut running, OTHERWISE);
+    running.until(OTHERWISE);
     assert_eq!(upstream.take_received().len(), 3);
-}
-
-/// Reads the log until a line has this in it.
-fn until(running: &mut Running, message: &str) -> String {
-    loop {
-        let line = running.line();
-        if line.contains(message) {
-            return line;
-        }
-    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Kept, figure, healthy, in_time, many_files, process, resident, soak, stand_in};
+use super::{Kept, figure, healthy, in_time, many_files, process, resident, soak};
+use crate::support::site::clerk;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{World, cookies, usual_routes};
 
@@ -74,7 +75,7 @@ fn connections() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_idle_connections_cost_little_and_keep_nobody_waiting() {
     let count = connections();
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let limits = format!(
         "[limits]\nconnections = {}\nhead-timeout = \"10m\"",
@@ -113,7 +114,7 @@ async fn thousands_of_idle_connections_cost_little_and_keep_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_take_nothing_of_large_answers_cost_little_and_are_cut_off() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let large = Bytes::from(vec![b'x'; 64 << 20]);
     let size = large.len();
@@ -165,7 +166,7 @@ async fn clients_that_take_nothing_of_large_answers_cost_little_and_are_cut_off(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_header_lines_are_cut_off_and_cost_no_memory() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let (running, gate) = process(&clerk, upstream.address, "heads", "").await;
     let mel = clerk.sign_in("mel", None);

@@ -7,7 +7,8 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Kept, figure, healthy, process, soak, stand_in};
+use super::{Kept, figure, healthy, process, soak};
+use crate::support::site::clerk;
 use crate::support::upstream::RecordingUpstream;
 
 /// The shortest time between two fetches for a key that is not known.
@@ -15,7 +16,7 @@ const COOL_DOWN: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_made_up_key_ids_makes_few_fetches_and_keeps_nobody_waiting() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let (_running, gate) = process(&clerk, upstream.address, "kids", "").await;
     let mel = clerk.sign_in("mel", None);

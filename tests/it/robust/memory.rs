@@ -8,14 +8,15 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Kept, figure, healthy, in_time, process, process_of, resident, soak, stand_in};
+use super::{Kept, figure, healthy, in_time, process, process_of, resident, soak};
 use crate::support::program::program;
+use crate::support::site::clerk;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{Call, cookies};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_stays_bounded_whatever_strangers_send() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let (running, gate) = process(&clerk, upstream.address, "memory", "").await;
     let flood = async |round: usize| {
@@ -95,7 +96,7 @@ async fn strangers(gate: SocketAddr, numbers: std::ops::Range<usize>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_strangers_with_addresses_keys_and_tokens_of_their_own_take_a_fixed_room() {
     const CONNECTIONS: usize = 4;
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let mut command = program();
     command.env("CLERK_GATE_TRUSTED_PROXIES", "127.0.0.1");
@@ -173,7 +174,7 @@ async fn endless() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_end_go_by_without_being_held() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = endless().await;
     let times = "response-timeout = \"1s\"";
     let upstream_times = format!(
@@ -260,7 +261,7 @@ async fn eventful() -> SocketAddr {
 async fn to_be_bound_to_its_session_costs_a_stream_little() {
     const STREAMS: usize = 2_000;
     super::many_files();
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = eventful().await;
     let public = "[[route]]\npath = \"/public/**\"\nrequire = \"public\"";
     let (running, gate) = process(&clerk, upstream, "eventful", public).await;

@@ -11,11 +11,9 @@ mod stopping;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use clerk_gate::clock::{Clock as _, SystemClock};
-use clerk_gate::standin::{StandIn, StandInOptions, TestSession};
+use clerk_gate::standin::{StandIn, TestSession};
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -98,12 +96,6 @@ async fn process_of(
     let (mut running, gate) = started.await.unwrap();
     running.discard_log();
     (running, gate)
-}
-
-async fn stand_in() -> StandIn {
-    StandIn::start(StandInOptions::new(Arc::new(|| SystemClock.now_ms())))
-        .await
-        .unwrap()
 }
 
 /// Lets this process, and what it starts from now on, have as many files open as the system allows.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::{Method, StatusCode};
 use tokio::net::TcpStream;
 
-use super::{Kept, figure, in_time, process, soak, stand_in};
+use super::{Kept, figure, in_time, process, soak};
+use crate::support::site::clerk;
 use crate::support::upstream::RecordingUpstream;
 use crate::support::{Call, World, cookies};
 
@@ -44,7 +45,7 @@ async fn ask_on(gate: SocketAddr, client: usize, cookies: &str, answered: &Atomi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_reached_the_upstream_is_answered_although_the_gate_is_told_to_stop() {
-    let clerk = stand_in().await;
+    let clerk = clerk().await;
     let upstream = RecordingUpstream::start().await;
     let session = clerk.sign_in("mel", None);
     let rounds = soak();

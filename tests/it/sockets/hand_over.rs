@@ -11,9 +11,10 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use super::{Folder, Site, ask, get};
+use super::{Folder, ask, file, get};
 use crate::support::Call;
 use crate::support::program::{Running, program, run};
+use crate::support::site::Site;
 
 const SERVES_ON: &str = "nobody has taken over: this process serves on";
 
@@ -37,10 +38,6 @@ async fn ends_well(running: Running) {
     assert_eq!(code, Some(0), "{rest}");
     assert!(rest.contains("another process has taken over"), "{rest}");
     assert!(!rest.contains("the deadline has passed"), "{rest}");
-}
-
-fn until(running: &mut Running, message: &str) {
-    while !running.line().contains(message) {}
 }
 
 async fn is_open(gate: SocketAddr) {
@@ -113,8 +110,8 @@ async fn ask_on(
 #[tokio::test(flavor = "multi_thread")]
 async fn three_processes_after_each_other_lose_no_request() {
     let folder = Folder::new();
-    let site = Site::new("hand-over").await;
-    let path = site.file("hand-over", "\"127.0.0.1:0\"", &offering(&folder));
+    let site = Site::new("sockets-hand-over").await;
+    let path = file(&site, "hand-over", "\"127.0.0.1:0\"", &offering(&folder));
     let (mut running, gate) = start(&path).await;
     let (go_on, answered) = (
         Arc::new(AtomicBool::new(true)),
@@ -170,22 +167,27 @@ async fn three_processes_after_each_other_lose_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_cannot_start_leaves_the_old_one_serving() {
     let folder = Folder::new();
-    let site = Site::new("hand-over-fails").await;
-    let path = site.file("hand-over-fails", "\"127.0.0.1:0\"", &offering(&folder));
+    let site = Site::new("sockets-hand-over-fails").await;
+    let path = file(
+        &site,
+        "hand-over-fails",
+        "\"127.0.0.1:0\"",
+        &offering(&folder),
+    );
     let (mut running, gate) = start(&path).await;
 
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let other = format!("[\"127.0.0.1:0\", \"{}\"]", taken.local_addr().unwrap());
-    let other = site.file("hand-over-fails-2", &other, &offering(&folder));
+    let other = file(&site, "hand-over-fails-2", &other, &offering(&folder));
     let failing = move || run(program().arg("run").arg("-c").arg(other));
     let (code, _, err) = tokio::task::spawn_blocking(failing).await.unwrap();
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("cannot listen on"), "{err}");
-    until(&mut running, SERVES_ON);
+    running.until(SERVES_ON);
     is_open(gate).await;
 
     // Nor does one whose file is wrong: it asks for nothing.
-    let wrong = site.file("hand-over-fails-3", "7", &offering(&folder));
+    let wrong = file(&site, "hand-over-fails-3", "7", &offering(&folder));
     let failing = move || run(program().arg("run").arg("-c").arg(wrong));
     let (code, _, err) = tokio::task::spawn_blocking(failing).await.unwrap();
     assert_eq!(code, 2, "{err}");
@@ -201,8 +203,13 @@ async fn a_process_that_cannot_start_leaves_the_old_one_serving() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_asks_and_says_nothing_sensible_gets_nobody_to_stop() {
     let folder = Folder::new();
-    let site = Site::new("hand-over-odd").await;
-    let path = site.file("hand-over-odd", "\"127.0.0.1:0\"", &offering(&folder));
+    let site = Site::new("sockets-hand-over-odd").await;
+    let path = file(
+        &site,
+        "hand-over-odd",
+        "\"127.0.0.1:0\"",
+        &offering(&folder),
+    );
     let (mut running, gate) = start(&path).await;
     let socket = folder.join("next.sock");
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
@@ -222,7 +229,7 @@ async fn whoever_asks_and_says_nothing_sensible_gets_nobody_to_stop() {
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard).await.unwrap();
         assert!(heard.starts_with(b"clerk-gate hand-over 1\n"), "{words:?}");
-        until(&mut running, SERVES_ON);
+        running.until(SERVES_ON);
         is_open(gate).await;
     }
     running.signal("TERM");
@@ -236,8 +243,13 @@ async fn whoever_asks_and_says_nothing_sensible_gets_nobody_to_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_speaks_in_another_way_is_asked_in_vain() {
     let folder = Folder::new();
-    let site = Site::new("hand-over-other").await;
-    let path = site.file("hand-over-other", "\"127.0.0.1:0\"", &offering(&folder));
+    let site = Site::new("sockets-hand-over-other").await;
+    let path = file(
+        &site,
+        "hand-over-other",
+        "\"127.0.0.1:0\"",
+        &offering(&folder),
+    );
     let other = tokio::net::UnixListener::bind(folder.join("next.sock")).unwrap();
     let starting = path.clone();
     let starting =
@@ -258,18 +270,20 @@ async fn whoever_speaks_in_another_way_is_asked_in_vain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_are_taken_closed_and_opened_as_the_new_configuration_says() {
     let folder = Folder::new();
-    let site = Site::new("hand-over-changed").await;
+    let site = Site::new("sockets-hand-over-changed").await;
     let [kept, left, new] = ["kept.sock", "left.sock", "new.sock"].map(|name| folder.join(name));
     let listen = |others: [&PathBuf; 2]| {
         let [one, other] = others.map(|path| path.display().to_string());
         format!("[\"127.0.0.1:0\", \"unix:{one}\", \"unix:{other}\"]")
     };
-    let before = site.file(
+    let before = file(
+        &site,
         "hand-over-changed",
         &listen([&kept, &left]),
         &offering(&folder),
     );
-    let after = site.file(
+    let after = file(
+        &site,
         "hand-over-changed-2",
         &listen([&kept, &new]),
         &offering(&folder),
@@ -295,8 +309,13 @@ async fn sockets_are_taken_closed_and_opened_as_the_new_configuration_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_ends_at_the_process_that_it_began_at() {
     let folder = Folder::new();
-    let site = Site::new("hand-over-flight").await;
-    let path = site.file("hand-over-flight", "\"127.0.0.1:0\"", &offering(&folder));
+    let site = Site::new("sockets-hand-over-flight").await;
+    let path = file(
+        &site,
+        "hand-over-flight",
+        "\"127.0.0.1:0\"",
+        &offering(&folder),
+    );
     let (running, gate) = start(&path).await;
     let mut slow = TcpStream::connect(gate).await.unwrap();
     let head = format!(

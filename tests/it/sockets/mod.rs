@@ -7,18 +7,14 @@ mod unix;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use clerk_gate::clock::{Clock as _, SystemClock};
-use clerk_gate::standin::{StandIn, StandInOptions};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-use crate::support::program::file;
-use crate::support::upstream::RecordingUpstream;
-use crate::support::{Answer, read_answer};
+use crate::support::site::Site;
+use crate::support::{Answer, program, read_answer};
 
 /// A folder with a short name, for sockets, which goes with its test.
 struct Folder(PathBuf);
@@ -44,40 +40,10 @@ impl Drop for Folder {
     }
 }
 
-/// What a gate of its own process stands between. `/open/**` is open to everybody.
-struct Site {
-    clerk: StandIn,
-    upstream: RecordingUpstream,
-    secret: PathBuf,
-}
-
-impl Site {
-    async fn new(name: &str) -> Self {
-        let clerk = StandIn::start(StandInOptions::new(Arc::new(|| SystemClock.now_ms())));
-        let clerk = clerk.await.unwrap();
-        Self {
-            secret: file(&format!("sockets-{name}-secret"), clerk.secret_key()),
-            upstream: RecordingUpstream::start().await,
-            clerk,
-        }
-    }
-
-    /// The file of a gate that listens there, as it stands in TOML, with more at its end.
-    fn file(&self, name: &str, listen: &str, more: &str) -> PathBuf {
-        let text = format!(
-            "listen = {listen}\n\
-             clerk = {{ publishable-key = \"{}\", secret-key-file = \"{}\", api-url = \"{url}\", \
-             frontend-api-url = \"{url}\", sign-in-url = \"{url}/sign-in\" }}\n\
-             upstream.url = \"http://{}\"\n\
-             admin.listen = \"off\"\n\
-             [[route]]\nname = \"open\"\npath = \"/open/**\"\nrequire = \"public\"\n{more}",
-            self.clerk.publishable_key(),
-            self.secret.display(),
-            self.upstream.address,
-            url = self.clerk.url(),
-        );
-        file(&format!("sockets-{name}.toml"), &text)
-    }
+/// The file of a gate that listens there. `/open/**` is open to everybody.
+fn file(site: &Site, name: &str, listen: &str, more: &str) -> PathBuf {
+    let name = format!("sockets-{name}.toml");
+    program::file(&name, &site.text(listen, "public", more))
 }
 
 /// Sends a request over a socket in the file system, and reads its answer.

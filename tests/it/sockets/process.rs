@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{Folder, Site};
+use super::{Folder, file};
 use crate::support::program::{Running, program, run};
+use crate::support::site::Site;
 use crate::support::{Call, World, usual_routes};
 
 /// The program with a socket, as systemd gives it: file descriptor 3, by this name.
@@ -36,8 +37,8 @@ fn listener() -> (TcpListener, SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_opens_the_socket_and_a_request_that_came_before_the_gate_is_answered() {
-    let site = Site::new("activated").await;
-    let path = site.file("activated", "\"systemd:web\"", "");
+    let site = Site::new("sockets-activated").await;
+    let path = file(&site, "activated", "\"systemd:web\"", "");
     let (socket, address) = listener();
     let held = socket.try_clone().unwrap();
     // Nobody accepts yet.
@@ -63,8 +64,8 @@ async fn systemd_opens_the_socket_and_a_request_that_came_before_the_gate_is_ans
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_that_systemd_has_not_given_is_an_error() {
-    let site = Site::new("unnamed").await;
-    let path = site.file("unnamed", "[\"127.0.0.1:0\", \"systemd:web\"]", "");
+    let site = Site::new("sockets-unnamed").await;
+    let path = file(&site, "unnamed", "[\"127.0.0.1:0\", \"systemd:web\"]", "");
     for name in ["api", "", "webs"] {
         let (socket, _) = listener();
         let mut command = activated(socket, name, &path);
@@ -98,7 +99,7 @@ async fn is_told_each_turn(manager: UnixDatagram, name: &'static str, socket: St
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     let site = Site::new(name).await;
-    let path = site.file(name, "\"127.0.0.1:0\"", "[reload]\nwatch = false\n");
+    let path = file(&site, name, "\"127.0.0.1:0\"", "[reload]\nwatch = false\n");
     let work = move || {
         let mut command = program();
         command
@@ -142,8 +143,8 @@ async fn a_manager_without_a_file_is_told_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manager_that_is_not_there_changes_nothing() {
-    let site = Site::new("notify-nobody").await;
-    let path = site.file("notify-nobody", "\"127.0.0.1:0\"", "");
+    let site = Site::new("sockets-notify-nobody").await;
+    let path = file(&site, "notify-nobody", "\"127.0.0.1:0\"", "");
     for socket in ["/nowhere/notify.sock", "vsock:2:1234", "@", ""] {
         let mut command = program();
         command.env("NOTIFY_SOCKET", socket);

@@ -11,6 +11,7 @@ pub mod program;
 pub mod protected;
 pub mod pure;
 pub mod rows;
+pub mod site;
 pub mod toml;
 pub mod upstream;
 pub mod waiting;

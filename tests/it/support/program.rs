@@ -94,9 +94,14 @@ impl Running {
 
     /// The next line of the log about a request.
     pub fn request_line(&mut self) -> String {
+        self.until("\"clerk_gate::access\"")
+    }
+
+    /// The next line of the log that has this in it.
+    pub fn until(&mut self, message: &str) -> String {
         loop {
             let line = self.line();
-            if line.contains("\"clerk_gate::access\"") {
+            if line.contains(message) {
                 return line;
             }
         }
