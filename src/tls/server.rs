@@ -14,6 +14,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
+use webpki::EndEntityCert;
 
 use super::{certificates, unusable};
 
@@ -22,7 +23,11 @@ const SESSIONS: usize = 10_000;
 
 /// A certificate, those that lead from it to an authority, and its key.
 #[derive(Clone)]
-pub struct Certificate(Arc<CertifiedKey>);
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    /// The names in it, in lower case, those with `*.` among them.
+    names: Arc<[String]>,
+}
 
 /// The version that TLS begins at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +82,25 @@ impl Certificate {
             rustls::Error::InconsistentKeys(_) => unusable("the certificate is of another key"),
             error => unusable(error),
         })?;
-        Ok(Self(Arc::new(key)))
+        let shown = key.end_entity_cert().map_err(unusable)?;
+        let shown = EndEntityCert::try_from(shown).map_err(unusable)?;
+        let names = shown.valid_dns_names().map(str::to_ascii_lowercase);
+        let names = names.collect();
+        Ok(Self {
+            key: Arc::new(key),
+            names,
+        })
+    }
+
+    /// Whether it has exactly this name, and not only one with `*.` that fits.
+    fn has(&self, name: &str) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
     fn is_for(&self, name: &ServerName<'_>) -> bool {
         let certificate = self
-            .0
+            .key
             .end_entity_cert()
             .and_then(ParsedCertificate::try_from);
         certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
@@ -152,18 +170,24 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Certificates, of which the first whose names fit is shown.
+/// Certificates, of which one is shown that has the name itself, or else the first that has one with `*.` that fits.
 #[derive(Debug)]
 struct ByName(Vec<Certificate>);
 
+impl ByName {
+    /// The one that is for this name.
+    fn named(&self, text: &str) -> Option<&Certificate> {
+        let name = ServerName::try_from(text).ok()?;
+        let fits = || self.0.iter().filter(|known| known.is_for(&name));
+        fits().find(|known| known.has(text)).or(fits().next())
+    }
+}
+
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello
-            .server_name()
-            .and_then(|name| ServerName::try_from(name).ok());
-        let named = name.and_then(|name| self.0.iter().find(|known| known.is_for(&name)));
-        let shown = named.or(self.0.first())?;
-        Some(Arc::clone(&shown.0))
+        let shown = hello.server_name().and_then(|name| self.named(name));
+        let shown = shown.or(self.0.first())?;
+        Some(Arc::clone(&shown.key))
     }
 }
 

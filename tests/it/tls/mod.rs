@@ -230,6 +230,37 @@ async fn each_name_gets_its_certificate_and_any_other_the_first() {
 }
 
 #[tokio::test]
+async fn the_very_name_counts_before_one_with_a_star_in_either_order() {
+    let (star, exact, both) = (Authority::new(), Authority::new(), Authority::new());
+    let certificates = || {
+        [
+            star.certifies(&["*.shop.example"]),
+            exact.certifies(&["a.shop.example", "A2.Shop.Example"]),
+            both.certifies(&["*.shop.example", "b.shop.example"]),
+        ]
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let [one, two, three] = order.map(|place: usize| certificates()[place].clone());
+        let world = behind(terms(vec![one, two, three])).start().await;
+        // Of two that fit equally well, the first.
+        let by_star = if order[0] == 2 { &both } else { &star };
+        for (shown, name) in [
+            (&exact, "a.shop.example"),
+            (&exact, "A.shop.example"),
+            (&exact, "a2.shop.example"),
+            (&both, "b.shop.example"),
+            (by_star, "c.shop.example"),
+        ] {
+            for authority in [&star, &exact, &both] {
+                let agreed = agree(&world, &authority.plain_client(), name).await;
+                let meant = std::ptr::eq(authority, shown);
+                assert_eq!(agreed.is_ok(), meant, "{name} of {order:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_old_version_is_refused_where_it_is_said() {
     let authority = Authority::new();
     for (oldest, accepted) in [(Oldest::Tls12, true), (Oldest::Tls13, false)] {
