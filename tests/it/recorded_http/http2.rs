@@ -9,25 +9,6 @@ use super::*;
 /// Rows that are replayed, and requests that are forwarded.
 const REPLAYED: (usize, usize) = (1078, 271);
 
-/// What reached the application, without what is made anew for each request.
-fn told(received: &[Received]) -> Vec<String> {
-    let head = |received: &Received| {
-        let mut headers: Vec<String> = received
-            .headers
-            .iter()
-            // This client says a length of what has no body.
-            .filter(|(name, value)| {
-                *name != "x-request-id" && !(*name == "content-length" && *value == "0")
-            })
-            .map(|(name, value)| format!("{name}: {value:?}"))
-            .collect();
-        headers.sort();
-        let (method, target) = (&received.method, &received.target);
-        format!("{method} {target} {}", headers.join("; "))
-    };
-    received.iter().map(head).collect()
-}
-
 #[tokio::test]
 async fn what_the_sdk_says_of_a_request_the_gate_does_over_http_2() {
     let table = rows::authenticate();
@@ -44,7 +25,7 @@ async fn what_the_sdk_says_of_a_request_the_gate_does_over_http_2() {
         }
         replayed.insert(id);
         let route = gate_route(row);
-        let Some((answer, received)) = two.send_in_http2(row, &route).await else {
+        let Some((answer, received)) = two.send_in(Protocol::Http2, row, &route).await else {
             differing.insert(id, "the gate does not start".to_owned());
             continue;
         };

@@ -7,13 +7,14 @@ mod ext_authz;
 mod http2;
 mod present;
 mod protect;
+mod upstream_http2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clerk_gate::clock::SharedClock;
-use clerk_gate::config::{Config, KeySource};
+use clerk_gate::config::{Config, KeySource, Protocol};
 use clerk_gate::core::edge::PublicAddress;
 use clerk_gate::core::instance::PendingSessions;
 use clerk_gate::core::origin::{Host, Origin, Scheme};
@@ -38,6 +39,8 @@ struct Replay {
     checks: BTreeMap<SocketAddr, SocketAddr>,
     api: SocketAddr,
     upstream: RecordingUpstream,
+    /// What the upstream is spoken to in.
+    protocol: Protocol,
     clock: SharedClock,
     pending: PendingSessions,
     stop: CancellationToken,
@@ -51,29 +54,44 @@ impl Replay {
             checks: BTreeMap::new(),
             api: rows::serve(FakeApi::load()).await,
             upstream: RecordingUpstream::start().await,
+            protocol: Protocol::Http1,
             clock,
             pending,
             stop: CancellationToken::new(),
         }
     }
 
+    /// The same before an upstream that is spoken to in HTTP/2.
+    async fn before_http2(clock: SharedClock, pending: PendingSessions) -> Self {
+        Self {
+            upstream: RecordingUpstream::start_in_either_version().await,
+            protocol: Protocol::Http2,
+            ..Self::new(clock, pending).await
+        }
+    }
+
     /// Sends the request of a row to a gate with its options and this route. `None` if there can be
     /// no such gate.
     async fn send(&mut self, row: &Value, route: &Route) -> Option<(Answer, Vec<Received>)> {
-        let gate = self.gate(row, route).await?;
-        let answer = ask(gate, &request(row)).await;
-        Some((answer, self.upstream.take_received()))
+        self.send_in(Protocol::Http1, row, route).await
     }
 
-    /// The same in HTTP/2.
-    async fn send_in_http2(
+    /// The same from a client that speaks this.
+    async fn send_in(
         &mut self,
+        client: Protocol,
         row: &Value,
         route: &Route,
     ) -> Option<(Answer, Vec<Received>)> {
         let gate = self.gate(row, route).await?;
-        let answer = ask_as(gate, &request(row)).await;
-        let answer = answer.expect("a request that HTTP/2 has too");
+        let request = request(row);
+        let answer = match client {
+            Protocol::Http1 => ask(gate, &request).await,
+            Protocol::Http2 => {
+                let answer = ask_as(gate, &request).await;
+                answer.expect("a request that HTTP/2 has too")
+            }
+        };
         Some((answer, self.upstream.take_received()))
     }
 
@@ -109,6 +127,7 @@ impl Replay {
             config.edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         }
         config.admin_listen = None;
+        config.upstreams[0].protocol = self.protocol;
         config.http2.cleartext = true;
         config.forward_auth = Some(crate::support::doors(&["127.0.0.1"], None));
         config.ext_authz = Some(crate::support::doors(&["127.0.0.1"], None));
@@ -161,6 +180,23 @@ fn request(row: &Value) -> Vec<u8> {
     }
     bytes.extend_from_slice(b"\r\n");
     bytes
+}
+
+/// What reached the application, as either version has it, without what is made anew for each request.
+fn told(received: &[Received]) -> Vec<String> {
+    let head = |received: Received| {
+        let received = received.in_either_version();
+        let mut headers: Vec<String> = received
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "x-request-id")
+            .map(|(name, value)| format!("{name}: {value:?}"))
+            .collect();
+        headers.sort();
+        let (method, target) = (&received.method, &received.target);
+        format!("{method} {target} {}", headers.join("; "))
+    };
+    received.iter().cloned().map(head).collect()
 }
 
 /// What is not as it was recorded.

@@ -32,7 +32,7 @@ fn kind(answer: &Answer, received: &[Received]) -> &'static str {
     }
 }
 
-fn difference(row: &Value, answer: &Answer, received: &[Received]) -> Option<String> {
+pub(super) fn difference(row: &Value, answer: &Answer, received: &[Received]) -> Option<String> {
     let expect = &row["expect"];
     let mut found = Differences::default();
     let kind = kind(answer, received);

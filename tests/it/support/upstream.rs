@@ -1,22 +1,26 @@
 //! An upstream that writes down what reaches it.
 
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::frames::PREFACE;
 
 /// A request as it reached the upstream.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub version: Version,
     pub method: String,
     pub target: String,
     pub headers: HeaderMap,
@@ -34,6 +38,28 @@ impl Received {
             .map(|v| v.to_str().unwrap().to_owned())
             .collect();
         (!values.is_empty()).then(|| values.join(" | "))
+    }
+
+    /// What is the same in either version, as HTTP/1.1 has it. Where the host stands differs, and what
+    /// says where a body ends.
+    pub fn in_either_version(mut self) -> Self {
+        if self.version == Version::HTTP_2 {
+            let (scheme, rest) = self.target.split_once("://").unwrap();
+            assert!(["http", "https"].contains(&scheme), "{scheme}");
+            assert!(!self.headers.contains_key("host"), "{:?}", self.headers);
+            let (authority, path) = rest.split_at(rest.find('/').unwrap());
+            self.headers.insert("host", authority.parse().unwrap());
+            self.target = path.to_owned();
+        }
+        if self.headers.remove("transfer-encoding").is_some() {
+            assert!(!self.headers.contains_key("content-length"));
+        }
+        // In HTTP/2 it is said of a body that is none, too.
+        let length = self.headers.get("content-length");
+        if self.body.is_empty() && length.is_some_and(|length| length == "0") {
+            self.headers.remove("content-length");
+        }
+        self
     }
 }
 
@@ -66,6 +92,22 @@ impl RecordingUpstream {
         upstream
     }
 
+    /// One that takes HTTP/2 in plain text too, from whoever begins with it.
+    pub async fn start_in_either_version() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            ..Self::start().await
+        };
+        let serving = upstream.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serving.clone().serve_either(stream));
+            }
+        });
+        upstream
+    }
+
     /// Serves HTTP/1.1 on a connection that came in elsewhere.
     pub async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let service = service_fn(move |request| {
@@ -88,6 +130,20 @@ impl RecordingUpstream {
             .await;
     }
 
+    async fn serve_either(self, stream: TcpStream) {
+        let (mut read, write) = stream.into_split();
+        let mut first = [0; 3];
+        if read.read_exact(&mut first).await.is_ok() {
+            let stream = tokio::io::join(Cursor::new(first).chain(read), write);
+            // There is no method PRI.
+            if PREFACE.starts_with(&first) {
+                self.serve_http2(stream).await;
+            } else {
+                self.serve(stream).await;
+            }
+        }
+    }
+
     async fn take(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
         // A body that breaks off must not be taken for a whole one.
@@ -99,6 +155,7 @@ impl RecordingUpstream {
             Err(_) => (Bytes::from_static(b"(broken off)"), HeaderMap::new()),
         };
         let received = Received {
+            version: parts.version,
             method: parts.method.to_string(),
             target: parts.uri.to_string(),
             headers: parts.headers,

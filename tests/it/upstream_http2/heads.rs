@@ -3,53 +3,23 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 
-use super::{before, recording};
-use crate::support::upstream::Received;
+use super::before;
+use crate::support::upstream::{Received, RecordingUpstream};
 use crate::support::{World, cookies, usual_routes};
 
-/// What is the same in either version. Where the host stands differs, and what says where a body ends.
-fn common(mut received: Received) -> (String, String, BTreeMap<String, Vec<Vec<u8>>>, Bytes) {
-    let target = match received.target.split_once("://") {
-        None => received.target,
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap());
-            assert_eq!(scheme, "http");
-            assert!(!received.headers.contains_key("host"));
-            let host = authority.parse().unwrap();
-            received.headers.insert("host", host);
-            path.to_owned()
-        }
-    };
-    if received.headers.remove("transfer-encoding").is_some() {
-        assert!(!received.headers.contains_key("content-length"));
-    }
-    // In HTTP/2 it is said of a body that is none, too.
-    if received.body.is_empty()
-        && received
-            .headers
-            .get("content-length")
-            .is_some_and(|length| length == "0")
-    {
-        received.headers.remove("content-length");
-    }
-    let headers = |headers: &HeaderMap| {
-        headers
-            .keys()
-            .map(|name| {
-                let lines = headers.get_all(name).iter();
-                let lines = lines.map(|line| line.as_bytes().to_vec()).collect();
-                (name.to_string(), lines)
-            })
-            .collect()
-    };
-    (
-        received.method,
-        target,
-        headers(&received.headers),
-        received.body,
-    )
+/// What arrived, with the lines of each header.
+fn common(received: Received) -> (String, String, BTreeMap<String, Vec<Vec<u8>>>, Bytes) {
+    let received = received.in_either_version();
+    let headers = &received.headers;
+    let headers = headers.keys().map(|name| {
+        let lines = headers.get_all(name).iter();
+        let lines = lines.map(|line| line.as_bytes().to_vec()).collect();
+        (name.to_string(), lines)
+    });
+    let headers = headers.collect();
+    (received.method, received.target, headers, received.body)
 }
 
 type Line = (&'static str, &'static str);
@@ -127,11 +97,11 @@ const REQUESTS: [(&str, &str, &[Line], &str); 22] = [
 
 #[tokio::test]
 async fn the_application_is_told_the_same_in_either_version() {
-    let (upstream, address) = recording().await;
+    let upstream = RecordingUpstream::start_in_either_version().await;
     let old = World::with(usual_routes()).start().await;
-    let new = before(address).await;
+    let new = before(upstream.address).await;
     for (method, target, headers, body) in REQUESTS {
-        let mut told = Vec::new();
+        let (mut told, mut versions) = (Vec::new(), Vec::new());
         for (world, upstream) in [(&old, &old.upstream), (&new, &upstream)] {
             let method: Method = method.parse().unwrap();
             let mut call = world
@@ -147,8 +117,10 @@ async fn the_application_is_told_the_same_in_either_version() {
             assert_eq!(call.send().await.status, StatusCode::OK, "{target}");
             let mut received = upstream.take_received();
             assert_eq!(received.len(), 1, "{target} {headers:?}");
+            versions.push(received[0].version);
             told.push(common(received.remove(0)));
         }
+        assert_eq!(versions, [Version::HTTP_11, Version::HTTP_2]);
         assert_eq!(told[0], told[1], "{method} {target} {headers:?}");
         assert!(!format!("{told:?}").contains("user_forged"), "{told:?}");
     }
@@ -156,8 +128,8 @@ async fn the_application_is_told_the_same_in_either_version() {
 
 #[tokio::test]
 async fn who_somebody_is_arrives_and_who_may_not_does_not() {
-    let (upstream, address) = recording().await;
-    let world = before(address).await;
+    let upstream = RecordingUpstream::start_in_either_version().await;
+    let world = before(upstream.address).await;
     let session = world.clerk.sign_in("ada", None);
     let page = world.get("/members").cookie(&cookies(&session));
     assert_eq!(page.send().await.status, StatusCode::OK);
@@ -172,8 +144,8 @@ async fn who_somebody_is_arrives_and_who_may_not_does_not() {
 
 #[tokio::test]
 async fn bodies_and_trailers_pass_both_ways_by_the_same_rules() {
-    let (upstream, address) = recording().await;
-    let world = before(address).await;
+    let upstream = RecordingUpstream::start_in_either_version().await;
+    let world = before(upstream.address).await;
     upstream.answers(|_| {
         let answer = Response::builder().header("connection-id", "x");
         answer.body(Bytes::from(vec![b'x'; 300_000])).unwrap()

@@ -9,24 +9,8 @@ use std::time::Duration;
 
 use clerk_gate::config::{Config, Protocol};
 use clerk_gate::core::origin::Origin;
-use tokio::net::TcpListener;
 
-use crate::support::upstream::RecordingUpstream;
 use crate::support::{World, usual_routes};
-
-/// A recording upstream that speaks HTTP/2 in plain text.
-async fn recording() -> (RecordingUpstream, SocketAddr) {
-    let upstream = RecordingUpstream::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = upstream.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serving.clone().serve_http2(stream));
-        }
-    });
-    (upstream, address)
-}
 
 /// A gate that speaks HTTP/2 to the application at `address`.
 async fn before(address: SocketAddr) -> World {
