@@ -1,6 +1,7 @@
 //! How the application is reached: at a socket of the machine, and over TLS by names and certificates
 //! of its own.
 
+mod alpn;
 mod authority;
 
 use std::fs;
@@ -109,7 +110,7 @@ async fn a_socket_has_the_host_of_this_machine_where_the_application_is_told_its
     assert_eq!(upstream.only().header("host").unwrap(), "localhost");
 }
 
-/// A recording upstream over TLS, at a port of this machine.
+/// A recording upstream over TLS, at a port of this machine. It speaks HTTP/2 where that is agreed upon.
 async fn over_tls(config: ServerConfig) -> (RecordingUpstream, ServerAddress) {
     let upstream = RecordingUpstream::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,8 +121,12 @@ async fn over_tls(config: ServerConfig) -> (RecordingUpstream, ServerAddress) {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, upstream) = (acceptor.clone(), serving.clone());
             tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    upstream.serve(stream).await;
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => upstream.serve_http2(stream).await,
+                    _ => upstream.serve(stream).await,
                 }
             });
         }
