@@ -86,8 +86,12 @@ fn explain(program: bool, filter: &Filter, views: &Views) -> Document {
     let mut found = views.decisions.found(filter);
     found.truncate(EXPLAINED);
     if found.is_empty() {
-        let why = "no decision of this request id is kept\n".to_owned();
-        return pages::plain(StatusCode::NOT_FOUND, why);
+        let why = if views.decisions.are_kept() {
+            "no decision of this request id is kept\n"
+        } else {
+            "no decisions are kept: `[admin] decisions` is 0\n"
+        };
+        return pages::plain(StatusCode::NOT_FOUND, why.to_owned());
     }
     let snapshot = views.in_force.snapshot();
     let generation = snapshot.meters.generation;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
@@ -29,7 +30,7 @@ pub(super) struct Explain {
     #[arg(required_unless_present = "request_id")]
     target: Option<Uri>,
     /// A request that a running gate has decided about, by the id in its log and in the answer
-    #[arg(long, value_name = "ID", conflicts_with_all = [
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = [
         "method", "target", "sender", "cookie", "bearer", "headers", "program", "publishable_key",
         "upstream", "listen",
     ])]
@@ -140,7 +141,14 @@ async fn recall(id: &str, admin: &Uri, json: bool) -> Ending {
         Ok(address) => match window::ask(&address).await {
             Ok((StatusCode::OK, text)) if json => return hand_out(&pretty(&text)),
             Ok((StatusCode::OK, text)) => return hand_out(&text),
-            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decision") => {
+            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decisions are kept") => {
+                complain(
+                    &format!("`{admin}` keeps no decisions"),
+                    Some("its `[admin] decisions` is 0: it says how many of the last are kept"),
+                );
+                return Ending::Failed;
+            }
+            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decision of this") => {
                 complain(
                     &format!("`{admin}` keeps no decision of this request id"),
                     Some(

@@ -1,6 +1,7 @@
 //! The last decisions: what is kept of them, who sees it, and that they can be explained later.
 
 mod again;
+mod asked;
 mod page;
 mod secrets;
 
