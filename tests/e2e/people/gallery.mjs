@@ -78,6 +78,26 @@ export async function sessionsOf(dev, user) {
   return sessions.sort((a, b) => b.created_at - a.created_at);
 }
 
+/** Has a gate decide about one request after the other; `cookies` tells those of somebody. */
+async function decideAbout(gate, cookies) {
+  const page = [['Accept', 'text/html'], ['Sec-Fetch-Dest', 'document'], ['Sec-Fetch-Mode', 'navigate']];
+  const by = (person) => [['Cookie', cookies(person)]];
+  for (const [status, path, headers, method] of [
+    [200, '/', []],
+    [307, '/members', page],
+    [200, '/members', [...page, ...by('ada')]],
+    [401, '/form', [], 'POST'],
+    [404, '/reports/2026/third-quarter/by-country-and-department/with-all-attachments.pdf', by('mel')],
+    [403, '/admin/users', [...page, ...by('mel')]],
+    [403, '/ADMIN/users', by('mel')],
+    [403, '/fresh/transfer', [...page, ...by('old')]],
+    [400, '/%zz', []],
+  ]) {
+    const answer = await send(`${gate.url}${path}`, { method, headers });
+    assert.equal(answer.status, status, `${path}: ${answer.text}`);
+  }
+}
+
 /**
  * Starts what shows the pages. Each has a name, its status, and a way to open it with a browser that knows
  * nobody; `folder` is for what is written.
@@ -131,6 +151,10 @@ export async function openGallery(folder) {
     await context.setCookie(...all);
   };
 
+  const decided = await gateIn('decided', {});
+  await decideAbout(decided, (person) => `__session=${token(who[person])}; __client_uat=1; __clerk_db_jwt=${browser}`);
+  const window = { url: decided.admin };
+
   const visit = (path, at = gate) => (page) => page.goto(`${at.url}${path}`, { waitUntil: 'load' });
   /** A form that somebody sends who is not signed in. */
   const sendForm = async (page) => {
@@ -156,6 +180,7 @@ export async function openGallery(folder) {
     { name: 'sessions', person: 'ada', status: 200, show: visit('/_gate/sessions') },
     { name: 'sessions-revoked', person: 'ada', status: 200, show: visit('/_gate/sessions?notice=revoked') },
     { name: 'sessions-impersonated', person: 'impersonator', status: 200, show: visit('/_gate/sessions') },
+    { name: 'decisions', person: 'nobody', status: 200, show: visit('/decisions', window) },
   ];
   return {
     pages: pages.map(({ name, person, status, show }) => ({
@@ -175,6 +200,6 @@ export async function openGallery(folder) {
         return { page, again };
       },
     })),
-    stop: () => Promise.all([gate.stop(), cutOff.stop(), dev.stop()]),
+    stop: () => Promise.all([gate.stop(), cutOff.stop(), decided.stop(), dev.stop()]),
   };
 }

@@ -19,6 +19,7 @@ export async function likenessOf(page) {
     .replace(/<time datetime="[^"]*">[^<]*<\/time>/g, '<time></time>')
     .replace(/\b(sess|dvb)_\w+/g, '$1')
     .replace(/\b[0-9a-f]{32}\b/g, 'request')
+    .replace(/\b\d+\.\d\d&nbsp;ms\b/g, 'ms')
     .replace(/(localhost|127\.0\.0\.1)(:|%3A)\d+/g, '$1');
   return createHash('sha256').update(lasting).digest('hex');
 }
