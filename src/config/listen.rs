@@ -89,41 +89,54 @@ pub(super) fn one(section: &mut Section<'_>, key: &'static str) -> Option<Placed
 /// Reads where requests are accepted, from the top level.
 pub(super) fn read(section: &mut Section<'_>) -> Listening {
     Listening {
-        addresses: several(section),
+        addresses: own(section),
         unix_mode: mode(section),
         proxy_peers: proxy_protocol::read(section),
+        // Read with the rest of `[tls]`.
+        redirects: Vec::new(),
         hand_over: hand_over(section),
     }
 }
 
-/// Reads `listen`: one address or several. Never empty.
-fn several(section: &mut Section<'_>) -> Vec<ListenAddress> {
-    let problems = section.problems();
-    let usual = || vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))];
-    let Some(node) = section.node("listen", Shape::Text.or_several()) else {
-        return usual();
-    };
-    if matches!(&node.value, Value::List(items) if items.is_empty() || items.len() > MOST) {
-        let title = format!("`listen` is an address, or from 1 to {MOST} of them");
-        problems.add(Problem::error(&node.place, title));
-        return usual();
+/// Reads `listen`. Never empty.
+fn own(section: &mut Section<'_>) -> Vec<ListenAddress> {
+    let read = several(section, "listen").into_iter();
+    let read: Vec<ListenAddress> = read.map(|read| read.value).collect();
+    if read.is_empty() {
+        return vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))];
     }
-    let read = addresses(node, problems);
-    if read.is_empty() { usual() } else { read }
+    read
 }
 
-fn addresses(node: Node, problems: &Problems) -> Vec<ListenAddress> {
-    let mut read: Vec<ListenAddress> = Vec::new();
-    for text in super::section::texts("listen", node, problems) {
+/// Reads one address or several. What cannot be used has been reported, and is left out.
+pub(super) fn several(section: &mut Section<'_>, key: &'static str) -> Vec<Placed<ListenAddress>> {
+    let problems = section.problems();
+    let Some(node) = section.node(key, Shape::Text.or_several()) else {
+        return Vec::new();
+    };
+    if matches!(&node.value, Value::List(items) if items.is_empty() || items.len() > MOST) {
+        let title = format!("`{key}` is an address, or from 1 to {MOST} of them");
+        problems.add(Problem::error(&node.place, title));
+        return Vec::new();
+    }
+    addresses(key, node, problems)
+}
+
+fn addresses(key: &str, node: Node, problems: &Problems) -> Vec<Placed<ListenAddress>> {
+    let mut read: Vec<Placed<ListenAddress>> = Vec::new();
+    for text in super::section::texts(key, node, problems) {
         match text.value.parse::<ListenAddress>() {
             Err(why) => problems.add(Problem::error(
                 &text.place,
-                format!("`listen` cannot be used: {why}"),
+                format!("`{key}` cannot be used: {why}"),
             )),
-            Ok(address) if read.contains(&address) && address.is_one_place() => problems.add(
-                Problem::error(&text.place, format!("`listen` has `{address}` twice")),
-            ),
-            Ok(address) => read.push(address),
+            Ok(address)
+                if address.is_one_place() && read.iter().any(|known| known.value == address) =>
+            {
+                let title = format!("`{key}` has `{address}` twice");
+                problems.add(Problem::error(&text.place, title));
+            }
+            Ok(address) => read.push(Placed::new(address, text.place)),
         }
     }
     read

@@ -11,8 +11,9 @@ use super::doors::{self, Asked};
 use super::environment::{self, Environment, FlagValue};
 use super::inject;
 use super::lints;
-use super::listen;
+use super::listen::{self, ListenAddress};
 use super::model::Config;
+use super::redirects;
 use super::report::{Place, Problem, Problems, Report};
 use super::routes;
 use super::section::Placed;
@@ -123,12 +124,15 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         shadow::load(&file, &beside, problems)
     });
 
-    let (top, beside) = (written.top, written.beside);
-    addresses(&top, &beside, &written.upstream.urls, problems);
+    let (mut top, beside) = (written.top, written.beside);
+    let to_tls = written.tls.redirects;
+    addresses(&top, &to_tls, &beside, &written.upstream.urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let places = sites::addresses(&written.sites, &public, problems);
     let edge = edge(public, places, top.trusted_proxies, &policy);
     sites::routes(routes, &edge, problems);
+    redirects::lead_somewhere(&to_tls, &edge, problems);
+    top.listen.redirects = to_tls.into_iter().map(|read| read.value).collect();
     let mut sites = sites::configurations(written.sites);
     sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
     let instances = std::iter::once(&mut clerk.config).chain(&mut sites);
@@ -165,7 +169,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         assertion: written.assertion,
         limits: written.limits,
         http2: written.http2,
-        tls: written.tls,
+        tls: written.tls.terms,
         pages_prefix: written.pages.prefix,
         webhooks: written.webhooks,
         store: written.store,
@@ -215,6 +219,7 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
 /// Listeners that get in each other's way, and an upstream that is the gate.
 fn addresses(
     top: &settings::Top,
+    to_tls: &[Placed<ListenAddress>],
     beside: &Beside,
     upstreams: &[Placed<ServerAddress>],
     problems: &Problems,
@@ -235,16 +240,24 @@ fn addresses(
     }
     if let Some(check) = &beside.check {
         doors::address(Asked::OverGrpc, check, &others, problems);
+        others.push(("[ext-authz] listen", &check.value.listen));
     }
     if let Some(admin) = &beside.admin.listen {
         let hint = "the operator's listener needs an address of its own, or `\"off\"`";
         let own = ("[admin] listen", admin);
         listen::apart(own, &Place::Nowhere, &visitors, hint, problems);
     }
+    for redirect in to_tls {
+        let own = ("[tls] redirect-listen", &redirect.value);
+        let hint = "requests in plain text need an address of their own, such as `0.0.0.0:80`";
+        listen::apart(own, &redirect.place, &others, hint, problems);
+    }
     let is_own = |upstream: &ServerAddress| {
         let host = upstream.origin().map(|origin| origin.host().to_string());
         let address = host.unwrap_or_else(|| upstream.to_string());
-        visitors.iter().any(|(_, own)| own.to_string() == address)
+        let visitors = visitors.iter().map(|(_, own)| *own);
+        let mut own = visitors.chain(to_tls.iter().map(|redirect| &redirect.value));
+        own.any(|own| own.to_string() == address)
     };
     for url in upstreams.iter().filter(|url| is_own(&url.value)) {
         problems.add(Problem::error(

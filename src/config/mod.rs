@@ -28,6 +28,7 @@ mod organization_sync;
 mod persona;
 mod proxy_protocol;
 mod quantities;
+mod redirects;
 mod reference;
 mod report;
 mod requirement;

@@ -98,6 +98,8 @@ pub struct Listening {
     pub unix_mode: u32,
     /// Peers that say, with the PROXY protocol, whose a connection is.
     pub proxy_peers: Vec<IpNet>,
+    /// Where requests in plain text are sent to the public address; often nowhere.
+    pub redirects: Vec<ListenAddress>,
     /// Where the next process asks for the sockets; `None` if it cannot have them.
     pub hand_over: Option<PathBuf>,
 }

@@ -3,12 +3,22 @@
 use std::path::Path;
 
 use super::clerk::ReadFile;
+use super::listen::{self, ListenAddress};
 use super::report::{Place, Problem, Problems};
 use super::section::{Placed, Section};
 use crate::tls::server::{Authorities, Certificate, Clients, Oldest, Terms};
 
-/// Reads the table. `None` if it is not there.
-pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Option<Terms> {
+/// What the table says.
+#[derive(Default)]
+pub(super) struct Tls {
+    /// How TLS is spoken; `None` if it is not.
+    pub(super) terms: Option<Terms>,
+    /// Where requests in plain text are sent to the public address.
+    pub(super) redirects: Vec<Placed<ListenAddress>>,
+}
+
+/// Reads the table.
+pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Tls {
     let written = root.has("tls");
     let mut section = root.section("tls");
     let (problems, place) = (section.problems(), section.place().clone());
@@ -23,9 +33,10 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Option<Terms>
         &[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)],
     );
     let clients = clients(&mut section, files);
+    let redirects = listen::several(&mut section, "redirect-listen");
     section.finish();
     if !written {
-        return None;
+        return Tls::default();
     }
     if !is_named {
         problems.add(
@@ -33,11 +44,12 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Option<Terms>
                 .hint("add `[[tls.certificate]]` with `cert-file` and `key-file`"),
         );
     }
-    Some(Terms {
+    let terms = clients.map(|clients| Terms {
         certificates,
         oldest: oldest.map_or(Oldest::Tls12, |read| read.value),
-        clients: clients?,
-    })
+        clients,
+    });
+    Tls { terms, redirects }
 }
 
 fn certificate(mut section: Section<'_>, files: ReadFile<'_>) -> Option<Certificate> {

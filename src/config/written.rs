@@ -19,13 +19,12 @@ use super::signed_assertion;
 use super::sites::{self, WrittenSite};
 use super::store;
 use super::templates::{self, WrittenTemplate};
-use super::tls;
+use super::tls::{self, Tls};
 use super::tree::Table;
 use super::upstream::{self, UpstreamSection};
 use super::webhooks;
 use crate::clerk::webhooks::WebhookSecrets;
 use crate::core::budget::Budget;
-use crate::tls::server::Terms;
 
 /// A configuration as it is written.
 pub(super) struct Written {
@@ -36,7 +35,7 @@ pub(super) struct Written {
     pub(super) upstream: UpstreamSection,
     pub(super) limits: Limits,
     pub(super) http2: Http2Config,
-    pub(super) tls: Option<Terms>,
+    pub(super) tls: Tls,
     pub(super) beside: Beside,
     pub(super) pages: settings::Pages,
     pub(super) webhooks: Option<WebhookSecrets>,

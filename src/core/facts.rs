@@ -1,20 +1,23 @@
 //! The one reading of a request. Matching, logging, redirects and forwarding all use it; nothing
 //! else looks at the target, the host, forwarded headers or the framing.
 
+mod asked;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use http::header::{ACCEPT, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{ACCEPT, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Uri, Version};
 use url::Url;
 
 use super::edge::Edge;
 use super::masked::{Address, HeaderNames};
 use super::origin::{Host, Origin, Scheme};
-use super::path::{CanonicalPath, PathError};
+use super::path::CanonicalPath;
 use super::peers;
 use super::reason::Reason;
+pub use asked::Asked;
 
 /// A request as it came off a wire, before anything was made of it.
 #[derive(Clone, Copy)]
@@ -98,8 +101,6 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 impl<'r> RequestFacts<'r> {
     /// Reads a request. The error is the reason for a refusal.
@@ -110,18 +111,8 @@ impl<'r> RequestFacts<'r> {
             headers,
             ..
         } = wire;
-        let trusted = edge.trusts(wire.peer);
         let body = body_length(headers, wire.version)?;
-        let own_host = own_host(wire)?;
-        let path = CanonicalPath::parse(target.path()).map_err(path_reason)?;
-        let host = match forwarded(headers, &X_FORWARDED_HOST, trusted)? {
-            Some(text) => Host::parse(text).ok_or(Reason::HostInvalid)?,
-            None => own_host,
-        };
-        let scheme = match forwarded(headers, &X_FORWARDED_PROTO, trusted)? {
-            Some(text) => Scheme::parse(text).ok_or(Reason::HostInvalid)?,
-            None => wire.scheme,
-        };
+        let Asked { path, host, scheme } = Asked::read(wire, edge)?;
         // Redirects are built on this origin; never on one that merely stands in the request.
         let (site, origin) = edge.place(scheme, &host).ok_or(Reason::HostNotServed)?;
         let (client, forwarded_for) = client(headers, wire.peer, edge);
@@ -240,18 +231,9 @@ impl fmt::Debug for RequestFacts<'_> {
     }
 }
 
-fn path_reason(error: PathError) -> Reason {
-    match error {
-        PathError::NotAbsolute => Reason::TargetUnsupported,
-        PathError::Ambiguous | PathError::Delimiter | PathError::Overlong => Reason::PathAmbiguous,
-        PathError::Percent | PathError::Control => Reason::PathMalformed,
-        PathError::TooLong => Reason::HeadTooLarge,
-    }
-}
-
 /// How long the body is, where there is exactly one way to read it (RFC 9112, section 6).
 // SECURITY: two readings of where a request ends are request smuggling.
-fn body_length(headers: &HeaderMap, version: Version) -> Result<BodyLength, Reason> {
+pub(super) fn body_length(headers: &HeaderMap, version: Version) -> Result<BodyLength, Reason> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (codings.next(), lengths.next()) {
@@ -281,65 +263,8 @@ fn body_length(headers: &HeaderMap, version: Version) -> Result<BodyLength, Reas
     }
 }
 
-/// The host of the request itself: one `Host` line, and the authority of an absolute target
-/// must be the same.
-fn own_host(wire: WireRequest<'_>) -> Result<Host, Reason> {
-    if wire.method == Method::CONNECT || wire.target.path() == "*" {
-        return Err(Reason::TargetUnsupported);
-    }
-    let mut lines = wire.headers.get_all(HOST).iter();
-    let line = lines.next().map(|line| {
-        line.to_str()
-            .ok()
-            .and_then(Host::parse)
-            .ok_or(Reason::HostInvalid)
-    });
-    if lines.next().is_some() {
-        return Err(Reason::HostInvalid);
-    }
-    let authority = wire
-        .target
-        .authority()
-        .map(|authority| Host::parse(authority.as_str()).ok_or(Reason::HostInvalid));
-    match (line.transpose()?, authority.transpose()?) {
-        (Some(line), None) if wire.target.scheme().is_none() => Ok(line),
-        (Some(line), Some(authority)) => {
-            let scheme = wire
-                .target
-                .scheme_str()
-                .and_then(Scheme::parse)
-                .ok_or(Reason::TargetUnsupported)?;
-            let same = Origin::new(scheme, line.clone()) == Origin::new(scheme, authority);
-            if same {
-                Ok(line)
-            } else {
-                Err(Reason::HostInvalid)
-            }
-        }
-        _ => Err(Reason::HostInvalid),
-    }
-}
-
-/// The first value of a forwarded header of a trusted peer.
-// SECURITY: a stranger's forwarded headers are as good as absent, whatever they say.
-fn forwarded<'r>(
-    headers: &'r HeaderMap,
-    name: &HeaderName,
-    trusted: bool,
-) -> Result<Option<&'r str>, Reason> {
-    if !trusted {
-        return Ok(None);
-    }
-    let Some(value) = headers.get(name) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| Reason::HostInvalid)?;
-    let first = text.split(',').next().unwrap_or_default().trim();
-    Ok((!first.is_empty()).then_some(first))
-}
-
 /// The client's address: the rightmost one that no trusted proxy has.
-fn client(headers: &HeaderMap, peer: IpAddr, edge: &Edge) -> (IpAddr, Option<String>) {
+pub(super) fn client(headers: &HeaderMap, peer: IpAddr, edge: &Edge) -> (IpAddr, Option<String>) {
     if !edge.trusts(peer) {
         return (peer, None);
     }

@@ -36,6 +36,7 @@ pub mod path;
 pub mod pattern;
 pub mod peers;
 pub mod persona;
+pub mod plaintext;
 pub mod policy;
 pub mod protected_resource;
 pub mod proxy_path;

@@ -14,6 +14,7 @@ mod http2;
 pub mod live;
 mod log_line;
 mod own_answer;
+pub mod plaintext;
 pub mod proxy;
 mod request_id;
 mod serve;

@@ -300,6 +300,13 @@ pub fn redirect(location: &str) -> Document {
     leads_to(StatusCode::TEMPORARY_REDIRECT, location)
 }
 
+/// Where something is for good: 308, so that it is asked for in the same way there.
+pub fn moved(location: &str) -> Document {
+    let mut document = leads_to(StatusCode::PERMANENT_REDIRECT, location);
+    document.headers.remove(CACHE_CONTROL);
+    document
+}
+
 /// The way on after a form: 303, so that it is a page that is loaded there.
 pub fn see_other(location: &str) -> Document {
     leads_to(StatusCode::SEE_OTHER, location)

@@ -28,11 +28,12 @@ use super::tls::{self, Terminator};
 use super::visitors::Visitors;
 use super::{grpc, http2};
 use crate::admin::InForce;
-use crate::config::Http2Config;
+use crate::config::{Config, Http2Config};
 use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::{self, Admission};
+use crate::modes::plaintext;
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
 use crate::upstream::health::Checks;
@@ -58,6 +59,21 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// Who may speak HTTP/2, and how much of it.
     pub http2: Http2Config,
+}
+
+impl ConnectionLimits {
+    /// What a configuration says of it.
+    pub(super) fn of(config: &Config) -> Self {
+        let limits = &config.limits;
+        Self {
+            head_bytes: usize::try_from(limits.head_bytes).unwrap_or(usize::MAX),
+            head_count: limits.head_count,
+            head_timeout: limits.head_timeout,
+            write_timeout: limits.write_timeout,
+            connections: limits.connections,
+            http2: config.http2,
+        }
+    }
 }
 
 /// Everything that a connection is served with.
@@ -103,6 +119,8 @@ pub enum Mode {
     Proxy,
     /// The doors of gateways, for whoever may ask.
     ForwardAuth(Arc<Admission>),
+    /// To be made again over TLS.
+    Redirect,
 }
 
 /// Accepts connections on `listener` while there are `places`, until `drain` is called off, and tracks
@@ -187,7 +205,9 @@ async fn meet(
     drain: CancellationToken,
 ) {
     let address = match mode {
-        Mode::Proxy => soon(service.proxies.client(&mut stream, address), &drain).await,
+        Mode::Proxy | Mode::Redirect => {
+            soon(service.proxies.client(&mut stream, address), &drain).await
+        }
         Mode::ForwardAuth(_) => Some(Some(address)),
     };
     let Some(Some(address)) = address else {
@@ -284,6 +304,7 @@ async fn serve<S>(
                 Mode::ForwardAuth(admission) => {
                     forward_auth::answer(gate, &snapshot, admission, peer, request).await
                 }
+                Mode::Redirect => plaintext::answer(gate, &snapshot, peer, request),
             };
             if drains.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // Said before it is done, so that nobody asks on a connection that closes.

@@ -76,6 +76,18 @@ impl Opener {
         opened.with_context(|| format!("cannot listen on `{address}`"))
     }
 
+    /// The sockets at all of these addresses.
+    pub(super) async fn open_all(
+        &mut self,
+        addresses: &[ListenAddress],
+    ) -> anyhow::Result<Vec<Listener>> {
+        let mut opened = Vec::new();
+        for address in addresses {
+            opened.extend(self.open(address).await?);
+        }
+        Ok(opened)
+    }
+
     /// The socket at an address that has to be one.
     pub(super) async fn open_one(&mut self, address: &ListenAddress) -> anyhow::Result<Listener> {
         let mut opened = self.open(address).await?;

@@ -55,6 +55,7 @@ use visitors::Visitors;
 #[derive(Debug)]
 pub struct Bound {
     listeners: Vec<Listener>,
+    redirects: Vec<Listener>,
     admin: Option<Listener>,
     doors: Option<(Listener, Arc<Admission>)>,
     check: Option<(Listener, Arc<Door>)>,
@@ -96,10 +97,9 @@ pub async fn build_with(
     gate.decisions.keep_at_most(config.decisions);
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
     let mut opener = Opener::new(inherited, config.listen.unix_mode);
-    let mut listeners = Vec::new();
-    for address in &config.listen.addresses {
-        listeners.extend(opener.open(address).await?);
-    }
+    let listeners = opener.open_all(&config.listen.addresses).await?;
+    let redirects = opener.open_all(&config.listen.redirects).await;
+    let redirects = redirects.context("the way to TLS (`[tls] redirect-listen`)")?;
     let admin = match &config.admin_listen {
         Some(address) => Some(
             opener
@@ -120,14 +120,7 @@ pub async fn build_with(
         }
         None => None,
     };
-    let limits = ConnectionLimits {
-        head_bytes: usize::try_from(config.limits.head_bytes).unwrap_or(usize::MAX),
-        head_count: config.limits.head_count,
-        head_timeout: config.limits.head_timeout,
-        write_timeout: config.limits.write_timeout,
-        connections: config.limits.connections,
-        http2: config.http2,
-    };
+    let limits = ConnectionLimits::of(config);
     let check = match &config.ext_authz {
         Some(doors) => {
             let listener = opener
@@ -153,7 +146,8 @@ pub async fn build_with(
                 doors.as_ref().map(|(listener, _)| listener),
                 check.as_ref().map(|(listener, _)| listener),
             ];
-            let all = listeners.iter().chain(others.into_iter().flatten());
+            let all = listeners.iter().chain(&redirects);
+            let all = all.chain(others.into_iter().flatten());
             Some(Offer::new(at, all.cloned().collect())?)
         }
         None => None,
@@ -172,6 +166,7 @@ pub async fn build_with(
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
     Ok(Bound {
         listeners,
+        redirects,
         admin,
         doors,
         check,
@@ -211,6 +206,12 @@ impl Bound {
     /// `None` if all of them are sockets of another kind.
     pub fn address(&self) -> Option<SocketAddr> {
         let mut addresses = self.listeners.iter().map(Listener::address);
+        addresses.find_map(ListenAddress::tcp)
+    }
+
+    /// The first address and port where requests in plain text are sent to TLS.
+    pub fn redirect_address(&self) -> Option<SocketAddr> {
+        let mut addresses = self.redirects.iter().map(Listener::address);
         addresses.find_map(ListenAddress::tcp)
     }
 
@@ -292,6 +293,11 @@ impl Bound {
                 Entrance::Http(Mode::Proxy),
                 Arc::clone(&for_visitors),
             );
+        }
+        let for_redirects = places();
+        for listener in self.redirects {
+            let entrance = Entrance::Http(Mode::Redirect);
+            accept(listener, entrance, Arc::clone(&for_redirects));
         }
         if let Some((listener, admission)) = self.doors {
             let entrance = Entrance::Http(Mode::ForwardAuth(admission));

@@ -140,6 +140,9 @@ const FIXED: &[(&str, Stays)] = &[
     ("whether there is `[tls]`", |a, b| {
         a.tls.is_some() == b.tls.is_some()
     }),
+    ("`[tls] redirect-listen`", |a, b| {
+        a.listen.redirects == b.listen.redirects
+    }),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] announce`", |a, b| {
         a.shutdown.announce == b.shutdown.announce

@@ -11,6 +11,7 @@ pub struct Visitors {
     application: Arc<Open>,
     doors: Arc<Open>,
     checks: Arc<Open>,
+    redirects: Arc<Open>,
 }
 
 impl Visitors {
@@ -20,6 +21,7 @@ impl Visitors {
             Entrance::Http(Mode::Proxy) => self.application.enter(),
             Entrance::Http(Mode::ForwardAuth(_)) => self.doors.enter(),
             Entrance::Grpc(_) => self.checks.enter(),
+            Entrance::Http(Mode::Redirect) => self.redirects.enter(),
         }
     }
 
@@ -29,6 +31,7 @@ impl Visitors {
             ("proxy", &*self.application),
             ("forward-auth", &*self.doors),
             ("ext-authz", &*self.checks),
+            ("redirect", &*self.redirects),
         ]
         .into_iter()
     }

@@ -29,11 +29,13 @@ pub enum Mode {
     Envoy,
     /// It did, over gRPC.
     ExtAuthz,
+    /// In plain text, to be made again over TLS.
+    Redirect,
 }
 
 impl Mode {
     /// Every mode, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Proxy,
         Self::Nginx,
         Self::Traefik,
@@ -41,6 +43,7 @@ impl Mode {
         Self::Haproxy,
         Self::Envoy,
         Self::ExtAuthz,
+        Self::Redirect,
     ];
 
     /// The name among the metrics.
@@ -53,6 +56,7 @@ impl Mode {
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::ExtAuthz => "ext-authz",
+            Self::Redirect => "redirect",
         }
     }
 }

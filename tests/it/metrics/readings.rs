@@ -132,7 +132,11 @@ async fn a_key_of_the_configuration_has_no_age() {
 #[tokio::test]
 async fn what_is_open_is_counted_while_it_is() {
     let upstream = WireUpstream::start().await;
-    let world = builder().before(upstream.address).start().await;
+    let world = builder()
+        .before(upstream.address)
+        .configure(|config| config.listen.redirects = vec!["127.0.0.1:0".parse().unwrap()])
+        .start()
+        .await;
     let ada = world.clerk.sign_in("ada", None);
     let mut client = Wire::connect(world.gate).await;
     let port = world.gate.port();
@@ -154,10 +158,12 @@ async fn what_is_open_is_counted_while_it_is() {
     client.head().await;
     let asking = Wire::connect(world.doors.unwrap()).await;
     let checking = Wire::connect(world.check.unwrap()).await;
+    let plain = Wire::connect(world.redirect.unwrap()).await;
     let open = [
         (r#"clerk_gate_connections{listener="proxy"}"#, 1.0),
         (r#"clerk_gate_connections{listener="forward-auth"}"#, 1.0),
         (r#"clerk_gate_connections{listener="ext-authz"}"#, 1.0),
+        (r#"clerk_gate_connections{listener="redirect"}"#, 1.0),
         ("clerk_gate_tunnels", 1.0),
         ("clerk_gate_live_connections", 1.0),
         ("clerk_gate_live_owners", 1.0),
@@ -167,13 +173,13 @@ async fn what_is_open_is_counted_while_it_is() {
             .all(|(series, count)| page.value(series) == *count)
     })
     .await;
-    drop((client, server, asking, checking));
+    drop((client, server, asking, checking, plain));
     until(&world, |page| {
         open.iter().all(|(series, _)| page.value(series) == 0.0)
     })
     .await;
     let page = Page::of(&world).await;
-    for listener in ["proxy", "forward-auth", "ext-authz"] {
+    for listener in ["proxy", "forward-auth", "ext-authz", "redirect"] {
         let series = format!("clerk_gate_accepted_connections_total{{listener=\"{listener}\"}}");
         assert_eq!(page.value(&series), 1.0);
     }

@@ -75,6 +75,8 @@ pub struct World {
     pub doors: Option<SocketAddr>,
     /// Where Envoy asks, if it may.
     pub check: Option<SocketAddr>,
+    /// Where requests in plain text are sent to TLS, if they are.
+    pub redirect: Option<SocketAddr>,
     /// What the gate goes by, and what has it go by something else.
     pub config: Config,
     pub reloader: Arc<Reloader>,
@@ -230,6 +232,7 @@ impl WorldBuilder {
         let (gate, admin) = (bound.address().unwrap(), bound.admin_address().unwrap());
         let (service, reloader) = (bound.service(), bound.reloader());
         let (doors, check) = (bound.doors_address(), bound.check_address());
+        let redirect = bound.redirect_address();
         if self.told {
             let page = format!("http://{gate}/_gate/webhooks/clerk");
             clerk.send_events_to(&page).unwrap();
@@ -246,6 +249,7 @@ impl WorldBuilder {
             service,
             doors,
             check,
+            redirect,
             config,
             reloader,
             stop,
@@ -332,6 +336,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             addresses: vec![any.clone()],
             unix_mode: 0o660,
             proxy_peers: Vec::new(),
+            redirects: Vec::new(),
             hand_over: None,
         },
         admin_listen: Some(any),

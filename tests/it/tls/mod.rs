@@ -1,5 +1,7 @@
 //! TLS from clients: by name, by version, by certificate; and how it changes while the gate runs.
 
+mod redirect;
+
 use std::sync::Arc;
 use std::time::Duration;
 
