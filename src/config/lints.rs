@@ -4,6 +4,7 @@
 use http::Method;
 
 use super::coverage::{covers, may_meet};
+use super::prefix;
 use super::report::{Problem, Problems};
 use super::routes::WrittenRoute;
 use crate::core::path::CanonicalPath;
@@ -23,6 +24,7 @@ pub(super) fn routes(
         suffixes(later, written, problems);
         other_methods(later, policy, problems);
         under_pages(later, pages_prefix, problems);
+        prefix::lint(later, written, policy, problems);
     }
 }
 
@@ -143,14 +145,15 @@ fn other_methods(route: &WrittenRoute, policy: &Policy, problems: &Problems) {
     }
 }
 
-fn host_example(host: &HostPattern) -> &str {
+/// A host that the pattern matches, or is about.
+pub(super) fn host_example(host: &HostPattern) -> &str {
     match host {
         HostPattern::Exact(name) | HostPattern::Below(name) => name,
     }
 }
 
 /// A path that the pattern matches.
-fn example(pattern: &PathPattern) -> Option<CanonicalPath> {
+pub(super) fn example(pattern: &PathPattern) -> Option<CanonicalPath> {
     let text = pattern.canonical().replace("/**", "/x").replace('*', "x");
     if text.contains(['{', '}']) {
         return None;

@@ -26,6 +26,7 @@ mod load;
 mod model;
 mod organization_sync;
 mod persona;
+mod prefix;
 mod proxy_protocol;
 mod quantities;
 mod redirects;

@@ -15,7 +15,7 @@ use crate::core::edge::Edge;
 use crate::core::identity_headers::MappedHeader;
 use crate::core::instance::Instance;
 use crate::core::key::InstanceKind;
-use crate::core::origin::Origin;
+use crate::core::origin::{Host, Origin};
 use crate::core::policy::Policy;
 use crate::gate::live::LiveRules;
 use crate::store::redis::{Addresses, OnError};
@@ -244,12 +244,14 @@ pub struct AssertionConfig {
 }
 
 /// Which `Host` an upstream sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostHeader {
     /// The one of the request.
     Preserve,
     /// Its own.
     Upstream,
+    /// This one.
+    Named(Host),
 }
 
 /// What a stranger may cost us.

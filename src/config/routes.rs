@@ -8,6 +8,7 @@ use http::Method;
 use super::address;
 use super::inject;
 use super::limit::{self, WrittenLimit};
+use super::prefix::{self, WrittenPrefixes};
 use super::report::{Place, Problem, Problems};
 use super::requirement;
 use super::ride_through;
@@ -34,6 +35,8 @@ pub(super) struct WrittenRoute {
     pub(super) requirement: Place,
     pub(super) on_signed_out: Option<Placed<String>>,
     pub(super) on_forbidden: Option<Placed<String>>,
+    /// Where it says what becomes of the beginning of its paths.
+    pub(super) prefix: Option<Place>,
     pub(super) assertion_audience: Option<Place>,
     /// Where it says that clerk-js is put into its pages.
     pub(super) inject: Option<Place>,
@@ -144,6 +147,10 @@ fn route(
         Duration::from_millis(100)..=Duration::from_hours(24),
     );
     let upstream = upstreams.of_route(&mut section);
+    let WrittenPrefixes {
+        prefixes,
+        place: prefix,
+    } = prefix::of_route(&mut section, &called, &paths);
     let audience = section.parsed("assertion-audience", signed_assertion::audience);
     let template = section.text("template");
     let (pages, inject) = inject::of_route(&mut section);
@@ -217,6 +224,7 @@ fn route(
     route.max_body = max_body;
     route.response_timeout = response_timeout;
     route.upstream = upstream;
+    route.prefixes = prefixes;
     let (audience, audience_place) = audience.map(|read| (read.value, read.place)).unzip();
     route.assertion_audience = audience;
     route.pages = pages;
@@ -231,6 +239,7 @@ fn route(
         requirement: requirement_place.unwrap_or(place),
         on_signed_out,
         on_forbidden,
+        prefix,
         assertion_audience: audience_place,
         inject,
         ride_through,

@@ -181,5 +181,13 @@ fn row(route: &Route, config: &Config) -> [String; 4] {
     {
         let _ = write!(requires, ", to {}", other.name);
     }
+    if let Some(prefixes) = &route.prefixes {
+        if let Some(prefix) = prefixes.stripped() {
+            let _ = write!(requires, ", without {}", prefix.as_str());
+        }
+        if let Some(prefix) = prefixes.added() {
+            let _ = write!(requires, ", below {}", prefix.as_str());
+        }
+    }
     [route.name.to_string(), methods, paths.join(" "), requires]
 }

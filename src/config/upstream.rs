@@ -14,6 +14,7 @@ use super::shape::Shape;
 use super::signed_assertion;
 use super::tree::Value;
 use super::trust::Trust;
+use crate::core::origin::Host;
 use crate::core::policy::PathReading;
 use crate::upstream::address::ServerAddress;
 use crate::upstream::{Protocol, Reuse};
@@ -249,13 +250,7 @@ fn upstream(
         "protocol",
         &[("http1", Protocol::Http1), ("http2", Protocol::Http2)],
     );
-    let host = section.choice(
-        "host",
-        &[
-            ("preserve", HostHeader::Preserve),
-            ("upstream", HostHeader::Upstream),
-        ],
-    );
+    let host = section.parsed("host", host_header);
     let (trust, tls_keys) = Trust::read(&mut section, files);
     let tls_keys = tls_keys.into_iter();
     (found.tls_keys).extend(tls_keys.map(|(key, place)| (name.to_owned(), key, place)));
@@ -283,6 +278,23 @@ fn upstream(
         client_certificate: trust.client_certificate,
         assertion_audience: audience,
     })
+}
+
+/// Which `Host` an upstream sees.
+fn host_header(text: &str) -> Result<HostHeader, String> {
+    let is_name = text.contains(['.', ':']) || text == "localhost";
+    match text {
+        "preserve" => Ok(HostHeader::Preserve),
+        "upstream" => Ok(HostHeader::Upstream),
+        // A word alone is more likely one of these two, misspelt.
+        name => Host::parse(name)
+            .filter(|_| is_name)
+            .map(HostHeader::Named)
+            .ok_or_else(|| {
+                "it is `preserve`, `upstream` or a host such as `app.internal` or `app.internal:8080`"
+                    .to_owned()
+            }),
+    }
 }
 
 /// Where the servers are: one address, or several.

@@ -22,7 +22,7 @@ use super::handshake;
 use super::identity_headers::HeaderPlan;
 use super::instance::{Continuity, Instance};
 use super::machine::{Accepts, TokenType, TokenTypes};
-use super::policy::{CredentialUse, Disclosure, EncodedSlash, Policy, Preflight, Route};
+use super::policy::{CredentialUse, Disclosure, EncodedSlash, Forwarded, Policy, Preflight, Route};
 use super::protected_resource::{self};
 use super::question::{Progress, Question, Slot, Stage};
 use super::reason::Reason;
@@ -173,13 +173,15 @@ impl<'r> Judge<'_, 'r> {
             ));
         };
         let route = policy.route(found.route);
-        if facts.path.has_encoded_slash() && route.encoded_slash == EncodedSlash::Refuse {
-            return Ok(self.refuse(
-                RefusalKind::Request,
-                Reason::PathEncodedSlash.into(),
-                Vec::new(),
-                progress,
-            ));
+        let unreadable = match found.forwarded {
+            Forwarded::Nowhere => Some(Reason::PathAmbiguous),
+            Forwarded::AsAsked | Forwarded::Changed(_) => (facts.path.has_encoded_slash()
+                && route.encoded_slash == EncodedSlash::Refuse)
+                .then_some(Reason::PathEncodedSlash),
+        };
+        if let Some(reason) = unreadable {
+            let cause = reason.into();
+            return Ok(self.refuse(RefusalKind::Request, cause, Vec::new(), progress));
         }
         if let Some(verdict) = self.arrives(route, progress)? {
             return Ok(verdict);

@@ -204,6 +204,9 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             host: facts.host.to_string(),
             site: None,
             path: facts.path.to_string(),
+            forwarded: found
+                .and_then(RouteMatch::target)
+                .map(|target| target.path.to_string()),
             route: found.map(|found| route(found.route)),
             readings: found
                 .iter()

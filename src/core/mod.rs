@@ -38,6 +38,7 @@ pub mod peers;
 pub mod persona;
 pub mod plaintext;
 pub mod policy;
+pub mod prefix;
 pub mod protected_resource;
 pub mod proxy_path;
 pub mod question;

@@ -92,6 +92,23 @@ impl CanonicalPath {
         [resolve(text), resolve_without_merging(text)]
     }
 
+    /// A path that begins with `prefix`, behind which stands what stands in this one from `from` on: a
+    /// slash and more, or nothing, which is the slash alone.
+    ///
+    /// `None` if something else stands there, or that would be too long. `prefix` is canonical, and ends
+    /// with no slash.
+    pub(super) fn with_beginning(&self, prefix: &str, from: usize) -> Option<Self> {
+        let rest = match self.text.get(from..)? {
+            "" => "/",
+            rest => rest,
+        };
+        let fits = rest.starts_with('/') && prefix.len() + rest.len() <= MAX_PATH_BYTES;
+        fits.then(|| Self {
+            text: [prefix, rest].concat(),
+            encoded_slash: self.encoded_slash,
+        })
+    }
+
     /// The path as it is matched and sent.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -3,6 +3,7 @@
 
 mod host_pattern;
 mod route;
+mod search;
 
 use std::sync::Arc;
 
@@ -11,11 +12,13 @@ use http::Method;
 use super::budget::Budget;
 use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch, Spelling};
-use super::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
+use super::prefix::Target;
+use super::readings::Reading;
 use super::requirement::Requirement;
 use super::template::Template;
 pub use host_pattern::HostPattern;
 pub use route::{CredentialUse, Disclosure, EncodedSlash, OnSignedOut, Pages, Preflight, Route};
+use search::Search;
 
 /// The name of the implied last line, for messages and logs.
 pub const IMPLIED_ROUTE: &str = "(everything else)";
@@ -47,6 +50,19 @@ pub struct RouteMatch {
     pub route: Option<usize>,
     /// Routes that other readings lead to and that ask something, in the order they were found.
     pub stricter: Vec<Stricter>,
+    /// Which path the application gets.
+    pub forwarded: Forwarded,
+}
+
+/// Which path the application gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// The one that was asked for.
+    AsAsked,
+    /// Another one.
+    Changed(Target),
+    /// None: some server could read the other one as a path that is not below what was put in front.
+    Nowhere,
 }
 
 /// A route that another reading of the path leads to.
@@ -56,6 +72,16 @@ pub struct Stricter {
     pub route: Option<usize>,
     /// The reading.
     pub reading: Reading,
+}
+
+impl RouteMatch {
+    /// The path that the application gets, if it is another one.
+    pub fn target(&self) -> Option<&Target> {
+        match &self.forwarded {
+            Forwarded::Changed(target) => Some(target),
+            Forwarded::AsAsked | Forwarded::Nowhere => None,
+        }
+    }
 }
 
 impl Policy {
@@ -151,79 +177,21 @@ impl Policy {
 
     /// The route of a request: the first that matches the canonical path, together with every
     /// route that some lenient reading of the path leads to (design, section 3).
+    ///
+    /// Where the application gets another path, it reads that one: what it could take for a path of its
+    /// own counts as that path is asked for from outside.
     pub fn find(&self, method: &Method, host: &str, path: &CanonicalPath) -> RouteMatch {
-        let accepts = |at: PatternRef| {
-            self.routes
-                .get(at.owner)
-                .is_some_and(|route| route.takes(method, host))
+        let mut search = Search::begin(self, method, host, path);
+        search.read(path, "");
+        let forwarded = match &self.route(search.route).prefixes {
+            Some(prefixes) => search.read_inside(path, prefixes),
+            None => Forwarded::AsAsked,
         };
-        let mut scratch = Scratch::default();
-        let mut owner = |text: &str, spelling: Spelling| {
-            self.patterns.first(text, spelling, &mut scratch, accepts)
-        };
-        let canonical = owner(path.as_str(), Spelling::Exact);
-        let route = canonical.map(|at| at.owner);
-        let mut stricter: Vec<Stricter> = Vec::new();
-        let mut add = |found: Option<usize>, reading: &Reading| {
-            // What asks nothing adds nothing.
-            let asks = !self.route(found).requirement.is_open();
-            if asks && found != route && stricter.iter().all(|known| known.route != found) {
-                stricter.push(Stricter {
-                    route: found,
-                    reading: reading.clone(),
-                });
-            }
-        };
-        let readings = readings::structural(path);
-        for reading in readings.found.iter().filter(|r| r.kind.is_structural()) {
-            let found = owner(&reading.path, Spelling::Exact);
-            add(found.map(|at| at.owner), reading);
+        RouteMatch {
+            route: search.route,
+            stricter: search.stricter,
+            forwarded,
         }
-        if self.reading == PathReading::Leniently {
-            let texts = readings.found.iter().map(|reading| reading.path.as_str());
-            for text in std::iter::once(path.as_str()).chain(texts) {
-                // Ordinary paths fold to themselves: what was matched is not matched again.
-                let written = if text == path.as_str() {
-                    canonical
-                } else {
-                    owner(text, Spelling::Exact)
-                };
-                let named = self.pattern(written);
-                let suffix = if named.is_some_and(PathPattern::names_extension) {
-                    SuffixReading::Skip
-                } else {
-                    SuffixReading::Look
-                };
-                for reading in readings::spellings(text, suffix) {
-                    // A pattern in capitals may hide one that means the very spelling.
-                    for spelling in [Spelling::Folded, Spelling::Exact] {
-                        let found = if spelling == Spelling::Exact && reading.path == text {
-                            written
-                        } else {
-                            owner(&reading.path, spelling)
-                        };
-                        // A written catch-all counts as the implied line, which spellings leave
-                        // alone.
-                        if let Some(at) = found
-                            && !self.pattern(found).is_some_and(PathPattern::is_catch_all)
-                        {
-                            add(Some(at.owner), &reading);
-                        }
-                    }
-                }
-            }
-        }
-        if readings.extent == Extent::TooMany {
-            // SECURITY: a path that cannot be followed to the end needs what every route needs.
-            let everything = Reading {
-                kind: ReadingKind::Decoded,
-                path: path.as_str().to_owned(),
-            };
-            for at in (0..self.routes.len()).map(Some).chain([None]) {
-                add(at, &everything);
-            }
-        }
-        RouteMatch { route, stricter }
     }
 
     fn pattern(&self, at: Option<PatternRef>) -> Option<&PathPattern> {

@@ -33,7 +33,7 @@ pub struct AssertionPlan {
     pub keys: Arc<Value>,
 }
 
-/// The claims of one assertion; `jti` comes with the signature.
+/// The claims of one assertion; `path`, as the upstream is asked for it, and `jti` come with the signature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignedAssertion {
     claims: Map<String, Value>,
@@ -84,9 +84,9 @@ impl AssertionPlan {
         say("aud", audience.cloned().unwrap_or_default().into());
         say("iat", now.into());
         say("exp", now.saturating_add(self.lifetime_s).into());
-        // SECURITY: bound to this method and path, or whoever catches one could use it for another.
+        // SECURITY: bound to this method, and when it is signed to the path, or whoever catches one could use
+        // it for another.
         say("htm", facts.method.as_str().into());
-        say("path", facts.path.as_str().into());
         match subject {
             Subject::Nobody => {}
             Subject::Person(identity) => person(identity, &mut say),

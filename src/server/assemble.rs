@@ -155,11 +155,12 @@ fn upstream(
         .then(|| upstream_tls(upstream))
         .transpose()?;
     let servers = upstream.servers().map(|address| {
-        let host = match upstream.host {
+        let host = match &upstream.host {
             HostHeader::Preserve => HostRule::Preserve,
             HostHeader::Upstream => {
-                HostRule::Upstream(address.host().context("the address of the upstream")?)
+                HostRule::Fixed(address.host().context("the address of the upstream")?)
             }
+            HostHeader::Named(host) => HostRule::Fixed(host.clone()),
         };
         let name = ServerName {
             upstream: upstream.name.as_str().into(),

@@ -63,12 +63,14 @@ impl Upstream {
             request_id,
             // Whoever forwards is the next in the trace, not the gate.
             trace: None,
+            // Nor does the gate make another path of it.
+            stripped: None,
         };
         // Which host the next one is told is the affair of whoever forwards.
         let host = &HostRule::Preserve;
         let mut wanted = self.rules.request(facts, permit, host, &met);
         if let Some(assertion) = permit.assertion() {
-            let signed = self.signer.as_ref()?.sign(assertion)?;
+            let signed = self.signer.as_ref()?.sign(assertion, facts.path.as_str())?;
             wanted.insert(&ASSERTION_HEADER, signed);
         }
         let stays = |name: &HeaderName| {

@@ -20,6 +20,7 @@ use crate::core::decide::{BodyRule, Permit};
 use crate::core::facts::{RequestFacts, Upgrade};
 use crate::core::origin::Host;
 use crate::core::peers;
+use crate::core::prefix::Prefix;
 use crate::core::reserved::Reserved;
 use crate::core::trace_context;
 pub use answer::{Privacy, answer_trailers, end_to_end, is_framed_in_one_way, set_cookies};
@@ -29,6 +30,8 @@ pub use names::{CLERK_PARAMETERS, COOKIES_FOR_CLERK, HOP_BY_HOP, SECRET_COOKIES,
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What was taken away from the beginning of the path.
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The id that stands in the log, in answers of ours and towards the upstream.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,6 +51,8 @@ pub struct Met<'a> {
     pub request_id: &'a HeaderValue,
     /// The trace that it is part of; where there are no traces, what the client says of one goes on.
     pub trace: Option<&'a trace_context::Outbound>,
+    /// What was taken away from the beginning of its path, if anything was.
+    pub stripped: Option<&'a Prefix>,
 }
 
 /// What becomes of Clerk's cookies.
@@ -114,9 +119,12 @@ impl HeaderRules {
             set(X_FORWARDED_FOR, chain.join(", "));
         }
         set(X_FORWARDED_HOST, facts.origin.host().to_string());
+        if let Some(prefix) = met.stripped {
+            set(X_FORWARDED_PREFIX, prefix.as_str().to_owned());
+        }
         match host {
             HostRule::Preserve => set(HOST, facts.host.to_string()),
-            HostRule::Upstream(own) => set(HOST, own.to_string()),
+            HostRule::Fixed(host) => set(HOST, host.to_string()),
         }
         headers.insert(X_REQUEST_ID, met.request_id.clone());
         if let Some(trace) = met.trace {
@@ -245,8 +253,8 @@ fn kept_cookies(headers: &HeaderMap, keeps: impl Fn(&[u8]) -> bool) -> Option<He
 pub enum HostRule {
     /// The one that was asked for.
     Preserve,
-    /// The upstream's own.
-    Upstream(Host),
+    /// This one: the upstream's own, or another one that is configured.
+    Fixed(Host),
 }
 
 /// The query without Clerk's parameters; everything else stays byte for byte.

@@ -270,7 +270,7 @@ impl Upstream {
     /// and cannot be.
     pub fn tell(&self, permit: &Permit, facts: &RequestFacts<'_>) -> Option<Told> {
         let assertion = match permit.assertion() {
-            Some(assertion) => Some(self.signer.as_ref()?.sign(assertion)?),
+            Some(assertion) => Some(self.signer.as_ref()?.sign(assertion, facts.path.as_str())?),
             None => None,
         };
         Some(Told {
@@ -287,20 +287,21 @@ impl Upstream {
         let mut head = Request::new(());
         *head.method_mut() = facts.method.clone();
         let query = facts.query.and_then(head::query_for_upstream);
-        // The very path that was matched.
-        *head.uri_mut() = target(facts.path.as_str(), query.as_deref())?;
+        let path = outbound.permit.path(facts).as_str();
+        *head.uri_mut() = target(path, query.as_deref())?;
         *head.version_mut() = Version::HTTP_11;
         let met = Met {
             peer: outbound.peer,
             request_id: outbound.request_id,
             trace: outbound.trace,
+            stripped: outbound.permit.stripped(),
         };
         *head.headers_mut() = self
             .rules
             .request(facts, outbound.permit, &server.host, &met);
         if let Some(assertion) = outbound.permit.assertion() {
             // SECURITY: last, and always: an upstream has to be able to rely on it.
-            let signed = self.signer.as_ref()?.sign(assertion)?;
+            let signed = self.signer.as_ref()?.sign(assertion, path)?;
             head.headers_mut().insert(&ASSERTION_HEADER, signed);
         }
         if outbound.permit.body() == BodyRule::Drop {

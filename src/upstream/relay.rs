@@ -69,7 +69,7 @@ impl FrontendApi {
             return None;
         }
         let host = origin.host().to_string();
-        let rule = HostRule::Upstream(origin.host().clone());
+        let rule = HostRule::Fixed(origin.host().clone());
         let name = ServerName {
             upstream: "frontend-api".into(),
             server: origin.to_string().into(),

@@ -142,18 +142,21 @@ impl Signer {
         let _ = rand::fill(&mut [0_u8; 16]);
     }
 
-    /// An assertion with an id of its own, signed. `None` only if the system has no chance to offer.
-    pub fn sign(&self, assertion: &SignedAssertion) -> Option<HeaderValue> {
+    /// An assertion of a request for this path, with an id of its own, signed. `None` only if the system has
+    /// no chance to offer.
+    pub fn sign(&self, assertion: &SignedAssertion, path: &str) -> Option<HeaderValue> {
         #[derive(Serialize)]
         struct Claims<'a> {
             #[serde(flatten)]
             said: &'a Map<String, Value>,
+            path: &'a str,
             jti: String,
         }
         let mut id = [0_u8; 16];
         rand::fill(&mut id).ok()?;
         let claims = Claims {
             said: assertion.claims(),
+            path,
             jti: URL_SAFE_NO_PAD.encode(id),
         };
         let claims = serde_json::to_vec(&claims).ok()?;

@@ -125,6 +125,17 @@ fn explain_tells_which_rule_decides_and_why() {
     ] {
         all += &explained(question, path);
     }
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/cases/config/prefixes.toml"
+    );
+    for question in [
+        "GET /app/x?v=1 --as signed-in",
+        "GET /files/a --as nobody --json",
+        "GET /files/..;/..;/x --as nobody",
+    ] {
+        all += &explained(question, path);
+    }
     insta::assert_snapshot!("explain", all);
 }
 

@@ -19,6 +19,8 @@ use clerk_gate::core::call::Manner;
 use clerk_gate::core::decide::{self, Challenge, Refusal, RefusalKind};
 use clerk_gate::core::facts::Audience;
 use clerk_gate::core::identity_headers::IDENTITY_HEADERS;
+use clerk_gate::core::pattern::PathPattern;
+use clerk_gate::core::prefix::{Prefix, Prefixes};
 use clerk_gate::core::reason::{Reason, RefreshFailure};
 use clerk_gate::core::reply;
 use clerk_gate::core::reserved::{RESERVED, RESERVED_PREFIXES};
@@ -29,8 +31,8 @@ use clerk_gate::upstream::head;
 use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::support::World;
 use crate::support::upstream::RecordingUpstream;
+use crate::support::{World, usual_routes};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -463,7 +465,11 @@ fn every_header_that_a_request_loses_is_in_the_reference() {
 async fn every_header_that_the_upstream_is_told_is_in_the_reference() {
     let identity: Vec<&str> = IDENTITY_HEADERS.iter().map(HeaderName::as_str).collect();
     assert_eq!(headers_under("Identity"), identity);
-    let world = World::start().await;
+    let mut routes = usual_routes();
+    let prefix = Prefix::parse("/public").unwrap();
+    routes[0].paths = vec![PathPattern::parse("/public/**").unwrap()];
+    routes[0].prefixes = Prefixes::new(Some(prefix), None);
+    let world = World::with(routes).start().await;
     let websocket = world
         .get("/public/x")
         .header("connection", "upgrade")

@@ -38,6 +38,7 @@ mod machines;
 mod metrics;
 mod minting;
 mod ordinary;
+mod prefixes;
 mod properties;
 mod readers;
 mod recorded;

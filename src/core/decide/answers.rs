@@ -114,6 +114,7 @@ impl<'r> Judge<'_, 'r> {
         Verdict {
             decision: Decision::Forward(Permit {
                 upstream: route.upstream,
+                target: progress.route().and_then(|found| found.target().cloned()),
                 identity,
                 assertion: plan.map(|plan| plan.assert(facts, route, subject, now_ms)),
                 max_body: route.max_body,

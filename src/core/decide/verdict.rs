@@ -11,12 +11,14 @@ use super::order::Order;
 use super::relay::FapiPermit;
 use crate::core::binding::Binding;
 use crate::core::continuity::Keepsake;
-use crate::core::facts::Audience;
+use crate::core::facts::{Audience, RequestFacts};
 use crate::core::identity::Identity;
 use crate::core::injection::Insertion;
 use crate::core::masked::{Address, CookieLines};
 use crate::core::notice::Again;
+use crate::core::path::CanonicalPath;
 use crate::core::policy::RouteMatch;
+use crate::core::prefix::{Prefix, Target};
 use crate::core::protected_resource::ProtectedResource;
 use crate::core::reason::Cause;
 use crate::core::signed_assertion::SignedAssertion;
@@ -86,6 +88,7 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(super) upstream: usize,
+    pub(super) target: Option<Target>,
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
     pub(super) assertion: Option<SignedAssertion>,
     pub(super) max_body: Option<u64>,
@@ -110,6 +113,18 @@ impl Permit {
     /// Which of the configured upstreams is meant.
     pub fn upstream(&self) -> usize {
         self.upstream
+    }
+
+    /// The path to ask for: the very one that was matched, or what the route makes of it.
+    pub fn path<'p>(&'p self, facts: &'p RequestFacts<'_>) -> &'p CanonicalPath {
+        self.target
+            .as_ref()
+            .map_or(&facts.path, |target| &target.path)
+    }
+
+    /// What was taken away from the beginning of the path, if anything was.
+    pub fn stripped(&self) -> Option<&Prefix> {
+        self.target.as_ref()?.stripped.as_ref()
     }
 
     /// The identity headers to set, after every one a client sent has been removed.

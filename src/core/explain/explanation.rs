@@ -142,6 +142,8 @@ pub struct Explanation {
     pub site: Option<String>,
     /// The canonical path.
     pub path: String,
+    /// The path that the application gets, if it is another one.
+    pub forwarded: Option<String>,
     /// The route that decides; `None` for pages of the gate.
     pub route: Option<String>,
     /// Other readings of the path that count.
@@ -184,6 +186,7 @@ impl Explanation {
             host: String::new(),
             site: None,
             path: target.to_owned(),
+            forwarded: None,
             route: None,
             readings: Vec::new(),
             ride_through: None,
@@ -225,6 +228,7 @@ impl Explanation {
             "host": self.host,
             "site": self.site,
             "path": self.path,
+            "forwarded": self.forwarded,
             "route": self.route,
             "readings": self.readings.iter().map(|line| json!({
                 "kind": line.kind, "path": line.path, "route": line.route,
@@ -271,6 +275,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(route) = &self.route {
             writeln!(f, "route     {route}")?;
+        }
+        if let Some(path) = &self.forwarded {
+            writeln!(f, "forwards  {path}")?;
         }
         for line in &self.readings {
             writeln!(

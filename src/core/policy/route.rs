@@ -8,6 +8,7 @@ use http::Method;
 use super::host_pattern::HostPattern;
 use crate::core::budget::Budget;
 use crate::core::pattern::PathPattern;
+use crate::core::prefix::Prefixes;
 use crate::core::requirement::Requirement;
 use crate::core::template::Template;
 
@@ -42,6 +43,8 @@ pub struct Route {
     pub response_timeout: Option<Duration>,
     /// Which of the configured upstreams it goes to; 0 is `[upstream]`.
     pub upstream: usize,
+    /// What becomes of the beginning of the path; `None` where it goes on as it was asked for.
+    pub prefixes: Option<Prefixes>,
     /// Whom signed assertions are for; `None` for the upstream as such.
     pub assertion_audience: Option<String>,
     /// The template whose token the upstream gets in the place of the session's.
@@ -131,6 +134,7 @@ impl Route {
             max_body: None,
             response_timeout: None,
             upstream: 0,
+            prefixes: None,
             assertion_audience: None,
             template: None,
             pages: Pages::AsTheyAre,

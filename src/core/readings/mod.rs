@@ -45,12 +45,14 @@ pub enum ReadingKind {
     Suffix,
     /// A front controller with the path behind it (`/index.php/admin`).
     FrontController,
+    /// The path that is the same one once its prefix is taken away (`/app` and `/app/`).
+    Prefix,
 }
 
 impl ReadingKind {
     /// Whether the reading changes which segments there are, rather than how they are spelt.
     pub fn is_structural(self) -> bool {
-        matches!(self, Self::Parameters | Self::Decoded)
+        matches!(self, Self::Parameters | Self::Decoded | Self::Prefix)
     }
 
     /// The name in `explain` and the log.
@@ -61,6 +63,7 @@ impl ReadingKind {
             Self::Folded => "folded",
             Self::Suffix => "suffix",
             Self::FrontController => "front-controller",
+            Self::Prefix => "prefix",
         }
     }
 }

@@ -6,6 +6,7 @@ use clerk_gate::core::explain::{Act, Rehearsal, Trust};
 use clerk_gate::core::path::CanonicalPath;
 use clerk_gate::core::persona::{Persona, Sender};
 use clerk_gate::core::policy::{CredentialUse, EncodedSlash, PathReading, Policy, Route};
+use clerk_gate::core::prefix::{Prefix, Prefixes};
 use clerk_gate::core::requirement::Requirement;
 
 use super::pure::{Scene, route};
@@ -96,11 +97,53 @@ pub fn shapes() -> Vec<Shape> {
             "/public/admin",
             vec![admins("/*/admin/**"), keep(public(&["/public/**", "/*"]))],
         ),
+        shape(
+            "without its prefix",
+            "/admin",
+            vec![
+                moved(keep(admins("/app/admin/**")), "/app", ""),
+                moved(keep(public(&["/app/**"])), "/app", ""),
+                elsewhere(),
+            ],
+        ),
+        shape(
+            "with another prefix",
+            "/base/admin",
+            vec![
+                moved(keep(admins("/app/admin/**")), "/app", "/base"),
+                moved(keep(public(&["/app/**"])), "/app", "/base"),
+                elsewhere(),
+            ],
+        ),
+        shape(
+            "beside what is put in front",
+            "/admin",
+            vec![
+                moved(keep(public(&["/public/**", "/app/**"])), "", "/base"),
+                admins("/admin/**"),
+            ],
+        ),
     ]
 }
 
-/// Whether somebody without the right gets through.
-pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> bool {
+/// Everything else, of another application.
+fn elsewhere() -> Route {
+    Route {
+        upstream: 1,
+        ..keep(public(&["/**"]))
+    }
+}
+
+fn moved(route: Route, strip: &str, add: &str) -> Route {
+    let prefix = |text: &str| (!text.is_empty()).then(|| Prefix::parse(text).unwrap());
+    Route {
+        prefixes: Prefixes::new(prefix(strip), prefix(add)),
+        ..route
+    }
+}
+
+/// What the application is asked for by somebody without the right, if they get through to it.
+pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> Option<String> {
     let mut headers = http::HeaderMap::new();
     if let Some(token) = who {
         headers.insert(
@@ -108,16 +151,19 @@ pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> bool {
             format!("Bearer {token}").parse().unwrap(),
         );
     }
-    let Ok(target) = path.parse() else {
-        return false;
-    };
+    let target = path.parse().ok()?;
     let somebody = Sender::Somebody(Box::default());
     scene.with_facts(
         &http::Method::GET,
         &target,
         headers,
         |inputs| match Rehearsal::new(inputs, Trust::Sender(&somebody)).go_on() {
-            Act::Verdict(verdict) => matches!(verdict.decision, Decision::Forward(_)),
+            Act::Verdict(verdict) => match verdict.decision {
+                Decision::Forward(permit) if permit.upstream() == 0 => {
+                    Some(permit.path(inputs.facts).to_string())
+                }
+                _ => None,
+            },
             Act::Signature(_) => unreachable!("only personas come"),
         },
     )
@@ -125,24 +171,25 @@ pub fn lets_through(scene: &Scene, path: &str, who: Option<&str>) -> bool {
 
 /// What lets somebody in who may not, if anything does.
 pub fn fault(shapes: &[Shape], path: &str) -> Option<String> {
-    // Exactly this is forwarded.
-    let forwarded = CanonicalPath::parse(path).ok()?;
+    CanonicalPath::parse(path).ok()?;
     let mut member = Persona::default();
     member.set_role("member");
-    let mut found: Vec<(&str, Option<String>)> = Vec::new();
+    let mut found: Vec<(&str, String, Option<String>)> = Vec::new();
     for shape in shapes {
         let member = member.token(&shape.scene.instance, shape.scene.now_ms);
-        let who = [("nobody", None), ("a member", Some(member.as_str()))]
+        let through = [("nobody", None), ("a member", Some(member.as_str()))]
             .into_iter()
-            .find(|(_, token)| lets_through(&shape.scene, path, *token));
-        let Some((who, _)) = who else {
+            .find_map(|(who, token)| Some((who, lets_through(&shape.scene, path, token)?)));
+        let Some((who, forwarded)) = through else {
             continue;
         };
-        if found.iter().all(|(root, _)| *root != shape.root) {
-            found.push((shape.root, readers::finds(forwarded.as_str(), shape.root)));
+        let known = |(root, path, _): &(&str, String, _)| *root == shape.root && *path == forwarded;
+        if !found.iter().any(known) {
+            let reader = readers::finds(&forwarded, shape.root);
+            found.push((shape.root, forwarded.clone(), reader));
         }
-        let reader = found.iter().find(|(root, _)| *root == shape.root);
-        if let Some((root, Some(reader))) = reader {
+        let read = found.iter().find(|found| known(found));
+        if let Some((root, forwarded, Some(reader))) = read {
             return Some(format!(
                 "`{path}` is forwarded as `{forwarded}` for {who} under `{}`, and {reader} finds `{root}` there",
                 shape.name
