@@ -5,6 +5,7 @@
 //! write there can have people signed out, and keys fetched. Nobody gets in by it.
 
 mod reading;
+mod touch;
 mod wire;
 mod writing;
 
@@ -118,9 +119,9 @@ impl Notices {
             let outbox = Arc::clone(&board.outbox);
             let again = Arc::clone(&board.outbox);
             let writing = writing::write(Arc::clone(&board.link), outbox, board.me.clone());
-            let told = Arc::clone(&in_touch);
+            let touch = touch::Touch::new(Arc::clone(&in_touch));
             let (link, me) = (Arc::clone(&board.link), board.me.clone());
-            let reading = reading::Reader::new(link, again, me, told);
+            let reading = reading::Reader::new(link, again, me, touch);
             vec![
                 tokio::spawn(writing),
                 tokio::spawn(reading.read(ear, reached)),

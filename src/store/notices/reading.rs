@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::touch::Touch;
 use super::writing::Outbox;
 use super::{Notice, STREAM, wire};
 use crate::store::redis::{Connection, Link, described};
@@ -17,7 +17,7 @@ use crate::store::redis::{Connection, Link, described};
 const AT_ONCE: usize = 500;
 
 /// How long the server lets a reader wait before it says that there is nothing.
-const BLOCK: Duration = Duration::from_secs(1);
+pub(super) const BLOCK: Duration = Duration::from_secs(1);
 
 /// How long it takes until a server that failed is read again: first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
@@ -39,8 +39,7 @@ pub(super) struct Reader {
     newest: String,
     /// Whether all that there was has been read: from then on it waits for more.
     reached: bool,
-    /// Whether it is being read, and nothing is left to read: others look at this.
-    in_touch: Arc<AtomicBool>,
+    touch: Touch,
     /// Whether the log says that it cannot be read.
     told: bool,
     /// Whether the log says that an entry was not understood.
@@ -48,12 +47,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
-        link: Arc<Link>,
-        outbox: Arc<Outbox>,
-        me: Box<str>,
-        in_touch: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(link: Arc<Link>, outbox: Arc<Outbox>, me: Box<str>, touch: Touch) -> Self {
         Self {
             link,
             outbox,
@@ -61,7 +55,7 @@ impl Reader {
             last: BEGINNING.to_owned(),
             newest: BEGINNING.to_owned(),
             reached: false,
-            in_touch,
+            touch,
             told: false,
             puzzled: false,
         }
@@ -73,7 +67,7 @@ impl Reader {
         let mut pause = shortest;
         loop {
             let Err(why) = self.read_on(&ear, &reached, &mut pause).await;
-            self.in_touch.store(false, Ordering::Release);
+            self.touch.lost();
             reached.send_replace(true);
             if !std::mem::replace(&mut self.told, true) {
                 warn!(cause = why, "notices cannot be read from redis");
@@ -98,8 +92,8 @@ impl Reader {
             [*pause, _] = PAUSES;
             if count < AT_ONCE {
                 self.reached = true;
-                self.in_touch.store(true, Ordering::Release);
                 reached.send_replace(true);
+                self.touch.heard_all(&self.link).await;
             }
             if std::mem::take(&mut self.told) {
                 info!("notices are read from redis");

@@ -1,8 +1,8 @@
 //! The connection that charges, locks and notices share, while there is one.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -19,6 +19,10 @@ const ABOUT_A_COMMAND: [&str; 3] = ["NOPERM", "WRONGTYPE", "ERR"];
 
 /// What a server says of itself, in the middle of what it says of a script.
 const OF_THE_SERVER: [&str; 5] = ["-READONLY", "-OOM", "-MISCONF", "-MASTERDOWN", "-LOADING"];
+
+/// Writes something that is gone at once.
+static PROBE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], '1', 'PX', 1000)"));
 
 /// The servers, and the connection to them.
 pub(in crate::store) struct Link {
@@ -47,6 +51,11 @@ impl Link {
     /// Whether the server answers, as far as is known.
     pub(in crate::store) fn is_up(&self) -> bool {
         self.connection.load().is_some()
+    }
+
+    /// Whether the server that keeps this key takes what is written there.
+    pub(in crate::store) async fn takes_more(self: &Arc<Self>, key: &str) -> bool {
+        self.run::<()>(&PROBE.key(key)).await.is_some()
     }
 
     /// Runs a script. `None` if that cannot be had in time; then nobody is kept waiting again until the
@@ -138,10 +147,8 @@ impl Link {
         let connecting = async {
             let mut connection = self.client.connect(patience).await?;
             // What is full answers, and takes nothing.
-            let probe = "return redis.call('SET', KEYS[1], '1', 'PX', 1000)";
-            let script = Script::new(probe);
-            let invocation = script.key("clerk-gate:{probe}");
-            invocation.invoke_async::<()>(&mut connection).await?;
+            let probe = PROBE.key("clerk-gate:{probe}");
+            probe.invoke_async::<()>(&mut connection).await?;
             Ok::<_, RedisError>(connection)
         };
         match tokio::time::timeout(patience * 2, connecting).await {

@@ -3,6 +3,7 @@
 
 mod keys;
 mod renewals;
+mod riding;
 mod sign_outs;
 
 use std::time::Duration;
