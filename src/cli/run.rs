@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::watch::{Seen, Watched};
 use super::{Ending, colour, complain};
 use crate::clock::SystemClock;
-use crate::config::{Colour, Config, Environment, LogFormat};
+use crate::config::{Colour, Config, Environment, LogFormat, Report};
 use crate::server::hand_over;
 use crate::server::inherited::Inherited;
 use crate::server::reload::Reloader;
@@ -26,10 +26,16 @@ pub(super) async fn run(settings: &Settings, environment: &Environment, given: L
         Ok(found) => found,
         Err(ending) => return ending,
     };
-    if !found.warnings.is_empty() {
-        eprintln!("{}\n", found.warnings.render(colour(environment)));
-    }
     start_logging(&found.config, environment);
+    if !found.warnings.is_empty() {
+        match found.config.log.format {
+            // What reads the log of a process reads lines of JSON.
+            LogFormat::Json => warn_of(&found.warnings),
+            LogFormat::Human => {
+                eprintln!("{}\n", found.warnings.render(colour(environment)));
+            }
+        }
+    }
     // Before it serves: a SIGHUP that nobody listens for ends a process.
     let hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
@@ -92,6 +98,12 @@ async fn succeed(
     }
 }
 
+/// Says in the log what ought to be looked at.
+fn warn_of(warnings: &Report) {
+    let warnings = warnings.render(Colour::Plain);
+    warn!(%warnings, "there are warnings of the configuration");
+}
+
 fn deaf(error: &std::io::Error) -> Ending {
     complain(&format!("cannot listen for signals: {error}"), None);
     Ending::Failed
@@ -137,8 +149,7 @@ impl Again {
         match self.settings.load_quietly(&self.environment, path) {
             Ok(found) => {
                 if !found.warnings.is_empty() {
-                    let warnings = found.warnings.render(Colour::Plain);
-                    warn!(%warnings, "there are warnings of the configuration");
+                    warn_of(&found.warnings);
                 }
                 if let Err(error) = self.reloader.change_to(found.config) {
                     warn!(cause = format!("{error:#}"), "{kept}");

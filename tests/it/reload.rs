@@ -58,6 +58,32 @@ async fn a_changed_policy_counts_from_the_next_request_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ought_to_be_looked_at_is_a_line_of_the_log_whenever_the_file_is_read() {
+    let site = Site::new("reload-warnings").await;
+    let plain = |text: String| format!("public-url = \"http://app.example\"\n{text}");
+    let text = text(&site, "public", ON_ORDER);
+    let path = file("reload-warnings.toml", &plain(text));
+    let command = || {
+        let mut command = program();
+        command.arg("run").arg("-c").arg(&path);
+        command
+    };
+    let (mut running, lines) = Running::start_saying(&mut command());
+    let warned = |line: &serde_json::Value| {
+        line["message"] == "there are warnings of the configuration"
+            && line["level"] == "WARN"
+            && (line["warnings"].as_str())
+                .is_some_and(|said| said.contains("`public-url` is plain `http`"))
+    };
+    let count = lines.iter().filter(|line| warned(line)).count();
+    assert_eq!(count, 1, "{lines:?}");
+    running.signal("HUP");
+    let line = running.until("there are warnings of the configuration");
+    assert!(warned(&serde_json::from_str(&line).unwrap()), "{line}");
+    running.until(READ_AGAIN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_or_cannot_change_is_said_and_changes_nothing() {
     let site = Site::new("reload-wrong").await;
     let closed = text(&site, "signed-in", ON_ORDER);

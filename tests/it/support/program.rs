@@ -51,6 +51,15 @@ pub struct Running {
 impl Running {
     /// Starts it, and reads its log until it is ready. Gives the first address it serves.
     pub fn start(command: &mut Command) -> (Self, std::net::SocketAddr) {
+        let (running, lines) = Self::start_saying(command);
+        let ready = lines.last().expect("it is ready");
+        let addresses = ready["address"].as_str().unwrap();
+        let address = addresses.split(", ").next().unwrap().parse().unwrap();
+        (running, address)
+    }
+
+    /// Starts it, and gives its log until it is ready.
+    pub fn start_saying(command: &mut Command) -> (Self, Vec<Value>) {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -58,13 +67,14 @@ impl Running {
             .unwrap();
         let lines = child.stderr.take().map(received);
         let mut running = Self { child, lines };
+        let mut said = Vec::new();
         loop {
             let line = running.line();
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            if line["message"] == "ready" {
-                let addresses = line["address"].as_str().unwrap();
-                let address = addresses.split(", ").next().unwrap().parse().unwrap();
-                return (running, address);
+            let is_ready = line["message"] == "ready";
+            said.push(line);
+            if is_ready {
+                return (running, said);
             }
         }
     }
