@@ -272,6 +272,7 @@ fn load(policy: &str, clerk: &StandIn, environment: &Environment) -> Result<Load
             },
         ],
         files: &|path| std::fs::read(path),
+        now_ms: SystemClock.now_ms(),
     };
     config::load(&source, &surroundings).map_err(|report| {
         eprintln!("{}", report.render(colour(environment)));

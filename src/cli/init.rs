@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::settings::summary;
 use super::{Ending, colour, complain, hand_out};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment, Report, Source, Surroundings};
 use crate::core::key::{InstanceKind, PublishableKey};
 use crate::core::origin::{Origin, Scheme};
@@ -233,6 +234,7 @@ fn checked(name: &str, text: &str) -> Result<Report, Report> {
         environment: &Vec::new(),
         flags: &[],
         files: &|_| Err(io::ErrorKind::NotFound.into()),
+        now_ms: SystemClock.now_ms(),
     };
     let loaded = config::load(&Source::new(name, text), &surroundings)?;
     Ok(loaded.warnings)

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::watch::Seen;
 use super::{Ending, colour, complain};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{
     self, Colour, Config, Environment, FlagValue, Loaded, Report, Severity, Source, Surroundings,
 };
@@ -129,6 +130,7 @@ impl Settings {
             environment,
             flags: &flags,
             files: &read,
+            now_ms: SystemClock.now_ms(),
         };
         config::load(&source, &surroundings).map_err(|report| {
             Box::new(Trouble::Wrong {

@@ -52,6 +52,8 @@ pub struct Surroundings<'s> {
     pub flags: &'s [FlagValue],
     /// Reads a file that the configuration names.
     pub files: &'s dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// Now, in milliseconds since the epoch: what certificates are warned by.
+    pub now_ms: u64,
 }
 
 /// Checks everything and reports every problem at once.
@@ -83,6 +85,7 @@ pub(super) fn survey() -> Tables {
         environment: &Vec::new(),
         flags: &[],
         files: &|_| Err(io::ErrorKind::NotFound.into()),
+        now_ms: 0,
     };
     let pretences = [Pretence::Nothing, Pretence::Everything];
     pretences
@@ -125,6 +128,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     });
 
     let (mut top, beside) = (written.top, written.beside);
+    written.tls.in_time(surroundings.now_ms, problems);
     let to_tls = written.tls.redirects;
     addresses(&top, &to_tls, &beside, &written.upstream.urls, problems);
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;

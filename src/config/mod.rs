@@ -8,6 +8,7 @@
 
 mod address;
 mod assertions;
+mod certificates;
 mod clerk;
 mod coverage;
 mod doors;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::certificates;
 use super::clerk::ReadFile;
 use super::listen::{self, ListenAddress};
 use super::report::{Place, Problem, Problems};
@@ -15,6 +16,20 @@ pub(super) struct Tls {
     pub(super) terms: Option<Terms>,
     /// Where requests in plain text are sent to the public address.
     pub(super) redirects: Vec<Placed<ListenAddress>>,
+    /// Where the certificates are written.
+    places: Vec<Place>,
+}
+
+impl Tls {
+    /// Warns of certificates that are not valid now, or not for long.
+    pub(super) fn in_time(&self, now_ms: u64, problems: &Problems) {
+        let shown = self.terms.iter().flat_map(|terms| &terms.certificates);
+        for (certificate, place) in shown.zip(&self.places) {
+            if let Some(validity) = certificate.validity() {
+                certificates::in_time(place, validity, now_ms, problems);
+            }
+        }
+    }
 }
 
 /// Reads the table.
@@ -24,10 +39,9 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Tls {
     let (problems, place) = (section.problems(), section.place().clone());
     let sections = section.sections("certificate");
     let is_named = !sections.is_empty();
-    let certificates: Vec<Certificate> = sections
-        .into_iter()
-        .filter_map(|section| certificate(section, files))
-        .collect();
+    let read = sections.into_iter();
+    let read = read.filter_map(|section| certificate(section, files));
+    let (certificates, places) = read.map(|read| (read.value, read.place)).unzip();
     let oldest = section.choice(
         "min-version",
         &[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)],
@@ -49,10 +63,14 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Tls {
         oldest: oldest.map_or(Oldest::Tls12, |read| read.value),
         clients,
     });
-    Tls { terms, redirects }
+    Tls {
+        terms,
+        redirects,
+        places,
+    }
 }
 
-fn certificate(mut section: Section<'_>, files: ReadFile<'_>) -> Option<Certificate> {
+fn certificate(mut section: Section<'_>, files: ReadFile<'_>) -> Option<Placed<Certificate>> {
     let (problems, place) = (section.problems(), section.place().clone());
     let (chain, key) = (section.text("cert-file"), section.text("key-file"));
     section.finish();
@@ -75,7 +93,7 @@ fn certificate(mut section: Section<'_>, files: ReadFile<'_>) -> Option<Certific
     let read = |key, file| contents(key, file, files, problems);
     let (pem, key_pem) = (read("cert-file", &chain), read("key-file", &key));
     match Certificate::of(&pem?, &key_pem?) {
-        Ok(certificate) => Some(certificate),
+        Ok(certificate) => Some(Placed::new(certificate, chain.place)),
         Err(error) => {
             cannot_use("cert-file", &chain, &error.to_string(), problems);
             None

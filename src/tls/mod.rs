@@ -1,6 +1,7 @@
 //! The one choice of cryptography: rustls with aws-lc-rs, and the roots that are trusted.
 
 pub mod server;
+mod validity;
 
 use std::fmt;
 use std::io;
@@ -9,6 +10,8 @@ use std::sync::{Arc, LazyLock};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+pub use validity::Validity;
 
 /// Certificates trusted beside those of the system, in PEM.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use webpki::EndEntityCert;
 
-use super::{certificates, unusable};
+use super::{Validity, certificates, unusable};
 
 /// Sessions that can be taken up again.
 const SESSIONS: usize = 10_000;
@@ -27,6 +27,7 @@ pub struct Certificate {
     key: Arc<CertifiedKey>,
     /// The names in it, in lower case, those with `*.` among them.
     names: Arc<[String]>,
+    validity: Option<Validity>,
 }
 
 /// The version that TLS begins at.
@@ -83,13 +84,20 @@ impl Certificate {
             error => unusable(error),
         })?;
         let shown = key.end_entity_cert().map_err(unusable)?;
+        let validity = Validity::of(shown);
         let shown = EndEntityCert::try_from(shown).map_err(unusable)?;
         let names = shown.valid_dns_names().map(str::to_ascii_lowercase);
         let names = names.collect();
         Ok(Self {
             key: Arc::new(key),
             names,
+            validity,
         })
+    }
+
+    /// When it is valid, those that lead from it to an authority left aside; `None` if it does not say so.
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
     }
 
     /// Whether it has exactly this name, and not only one with `*.` that fits.

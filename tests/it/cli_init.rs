@@ -7,6 +7,7 @@ use std::process::Command;
 
 use clerk_gate::config::{self, Source, Surroundings};
 
+use crate::support::NOW_MS;
 use crate::support::program::{program, run};
 
 const TEST_KEY: &str = "pk_test_Zm9vLWJhci0xMy5jbGVyay5hY2NvdW50cy5kZXYk";
@@ -99,6 +100,7 @@ fn load(text: &str, key: &str) -> config::Loaded {
         environment: &Vec::new(),
         flags: &[],
         files: &files,
+        now_ms: NOW_MS,
     };
     config::load(&Source::new("init", text), &surroundings)
         .unwrap_or_else(|report| panic!("{text}\n{report}"))

@@ -12,6 +12,8 @@ use clerk_gate::config::{
     self, Colour, Environment, Loaded, Report, Severity, Source, Surroundings,
 };
 
+use crate::support::NOW_MS;
+
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config");
 
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/keys");
@@ -46,6 +48,7 @@ fn load(name: &str, text: &str) -> Result<Loaded, Report> {
         environment: &environment,
         flags: &[],
         files: &files,
+        now_ms: NOW_MS,
     };
     config::load(&Source::new(name, text), &surroundings)
 }
@@ -203,6 +206,7 @@ fn a_flag_counts_more_than_the_environment_and_the_environment_more_than_the_fil
             environment,
             flags,
             files: &files,
+            now_ms: NOW_MS,
         };
         let loaded = config::load(&Source::new("x", text), &surroundings).unwrap();
         loaded.config.upstreams[0].url.to_string()

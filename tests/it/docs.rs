@@ -32,7 +32,7 @@ use http::{HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::support::upstream::RecordingUpstream;
-use crate::support::{World, usual_routes};
+use crate::support::{NOW_MS, World, usual_routes};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -121,6 +121,7 @@ fn load(name: &str, text: &str) -> Result<Loaded, Report> {
         environment: &Vec::new(),
         flags: &[],
         files: &files,
+        now_ms: NOW_MS,
     };
     config::load(&Source::new(name, text), &surroundings)
 }
@@ -216,6 +217,7 @@ fn load_anything(path: &str) -> BTreeSet<String> {
         environment: &Vec::new(),
         flags: &[],
         files: &files,
+        now_ms: NOW_MS,
     };
     match config::load(&Source::new(path, read(path)), &surroundings) {
         Ok(loaded) => loaded.warnings.keys().clone(),

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::support::browser::Browser;
 use crate::support::pure::{LIVE, TEST};
-use crate::support::{World, route, usual_routes};
+use crate::support::{NOW_MS, World, route, usual_routes};
 
 /// What `text` says of sites and instances, with the port and upstream of a test.
 fn take(config: &mut Config, text: &str) {
@@ -23,6 +23,7 @@ fn take(config: &mut Config, text: &str) {
         environment: &Vec::new(),
         flags: &[],
         files: &none,
+        now_ms: NOW_MS,
     };
     let text = format!("upstream.url = \"http://127.0.0.1:9\"\n{text}");
     let loaded = config::load(&Source::new("sites", text), &surroundings).unwrap();

@@ -191,6 +191,7 @@ mod tests {
             environment: &Vec::new(),
             flags: &[],
             files: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            now_ms: 0,
         };
         config::load(&Source::new("x", text), &surroundings)
             .unwrap()

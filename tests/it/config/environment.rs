@@ -7,6 +7,7 @@ use clerk_gate::config::{self, Environment, Source, Surroundings};
 use toml::{Table, Value};
 
 use super::{FOLDER, files};
+use crate::support::NOW_MS;
 
 /// A table as variables: one for each value, lists of plain texts with commas, other lists as in TOML.
 fn variables(table: &Table, prefix: &str, found: &mut Environment) {
@@ -44,6 +45,7 @@ fn every_key_can_come_from_the_environment() {
                 environment,
                 flags: &[],
                 files: &files,
+                now_ms: NOW_MS,
             };
             let loaded = config::load(&Source::new("x", text), &surroundings);
             loaded.unwrap_or_else(|report| panic!("{case}: {report}"))

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::Value;
 use url::Url;
 
-use super::pure::{Oracle, SIGNER, Scene, is_forwarded, judge};
+use super::pure::{NOW_MS, Oracle, SIGNER, Scene, is_forwarded, judge};
 
 /// Whether an invariant holds; if not, what is broken.
 pub type Holds = Result<(), String>;
@@ -466,6 +466,7 @@ pub fn configuration(text: &str) -> Result<String, String> {
             environment: &Vec::new(),
             flags: &[],
             files: &|_| Err(std::io::ErrorKind::NotFound.into()),
+            now_ms: NOW_MS,
         };
         config::load(&Source::new("gate.toml", text), &surroundings)
     };

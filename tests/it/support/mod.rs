@@ -50,7 +50,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use upstream::RecordingUpstream;
 
-pub use pure::{START_MS, route};
+pub use pure::{NOW_MS, START_MS, route};
 
 /// The policy of most tests: `/public/**` and `/`, `/admin/**` for admins, the rest signed-in.
 pub fn usual_routes() -> Vec<Route> {

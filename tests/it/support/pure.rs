@@ -34,6 +34,8 @@ use serde_json::{Value, json};
 
 /// The moment at which every test begins.
 pub const START_MS: u64 = 1_790_000_000_000;
+/// When configurations are read: the certificates of `tests/cases/keys` are valid.
+pub const NOW_MS: u64 = 1_800_000_000_000;
 
 /// The host of requests that name none.
 pub const SITE: &str = "app.example.com";

@@ -4,6 +4,8 @@ use std::io;
 
 use clerk_gate::config::{self, Colour, Config, Environment, Source, Surroundings};
 
+use super::pure::NOW_MS;
+
 /// What a text in TOML says, with an instance and an upstream that do not matter.
 pub fn written(text: &str) -> Config {
     let text = format!(
@@ -15,6 +17,7 @@ pub fn written(text: &str) -> Config {
         environment: &Environment::default(),
         flags: &[],
         files: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
+        now_ms: NOW_MS,
     };
     match config::load(&Source::new("gate.toml", text), &surroundings) {
         Ok(loaded) => loaded.config,

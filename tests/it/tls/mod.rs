@@ -1,5 +1,6 @@
 //! TLS from clients: by name, by version, by certificate; and how it changes while the gate runs.
 
+mod expiry;
 mod redirect;
 
 use std::sync::Arc;
