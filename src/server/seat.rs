@@ -11,17 +11,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
 
 use super::stream::Stream;
 use crate::telemetry::meters::OneOpen;
+use crate::upstream::stall::Stall;
 
 /// A connection that gives its place back when it is closed.
 pub(super) struct Seated {
     stream: Stream,
-    patience: Duration,
-    /// Runs while the client takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     _place: Place,
 }
 
@@ -33,8 +31,7 @@ impl Seated {
     pub(super) fn new(stream: Stream, place: Place, patience: Duration) -> Self {
         Self {
             stream,
-            patience,
-            stalled: None,
+            stall: Stall::new(patience),
             _place: place,
         }
     }
@@ -42,26 +39,6 @@ impl Seated {
     /// Whether it comes from a program on this machine, over a socket of the file system.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.stream, Stream::Unix(_))
-    }
-
-    /// Passes on what came of a write, unless nothing has come of any for too long.
-    fn watched<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        outcome: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stalled = None;
-            return outcome;
-        }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        match stalled.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
@@ -86,17 +63,17 @@ impl AsyncWrite for Seated {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = self.as_mut().stream().poll_write(cx, bytes);
-        self.watched(cx, outcome)
+        self.stall.unless_stalled(cx, outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = self.as_mut().stream().poll_flush(cx);
-        self.watched(cx, outcome)
+        self.stall.unless_stalled(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = self.as_mut().stream().poll_shutdown(cx);
-        self.watched(cx, outcome)
+        self.stall.unless_stalled(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -105,7 +82,7 @@ impl AsyncWrite for Seated {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = self.as_mut().stream().poll_write_vectored(cx, bufs);
-        self.watched(cx, outcome)
+        self.stall.unless_stalled(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

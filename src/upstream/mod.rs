@@ -15,6 +15,7 @@ mod pool;
 pub mod relay;
 mod reuse;
 pub mod signer;
+pub(crate) mod stall;
 pub mod standing;
 mod streams;
 pub mod tunnel;

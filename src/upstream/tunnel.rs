@@ -14,12 +14,12 @@ use std::time::Duration;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Ending;
 use super::frames::{self, Frames, Sender};
+use super::stall::Stall;
 use super::standing::Place;
 
 /// The code that a client is told with which its connection ends: as 401, in the range that
@@ -238,39 +238,7 @@ struct Flow {
     read: usize,
     frames: Frames,
     stage: Stage,
-    watch: Watch,
-}
-
-/// Looks after a writer that takes nothing.
-#[derive(Default)]
-struct Watch {
-    /// How long it may, if there is an end to it.
-    patience: Option<Duration>,
-    /// Runs while it does.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Watch {
-    /// Passes on what came of a write, unless nothing has come of any for too long.
-    // SECURITY: a client in HTTP/2 can read from its socket and let this one stream stand still.
-    fn unless_stalled<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        outcome: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let patience = match self.patience {
-            Some(patience) if outcome.is_pending() => patience,
-            _ => {
-                self.stalled = None;
-                return outcome;
-            }
-        };
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
+    stall: Stall,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -284,12 +252,10 @@ enum Stage {
 
 impl Flow {
     /// A direction in which the writer may take nothing for as long as `patience`.
+    // SECURITY: a client in HTTP/2 can read from its socket and let this one stream stand still.
     fn watched(patience: Duration) -> Self {
         Self {
-            watch: Watch {
-                patience: Some(patience),
-                stalled: None,
-            },
+            stall: Stall::new(patience),
             ..Self::default()
         }
     }
@@ -310,7 +276,7 @@ impl Flow {
                 Poll::Pending => {
                     // What waits in a buffer on the way would wait for the next piece.
                     let flushed = Pin::new(to).poll_flush(cx);
-                    ready!(self.watch.unless_stalled(cx, flushed))?;
+                    ready!(self.stall.unless_stalled(cx, flushed))?;
                     return Poll::Pending;
                 }
             }
@@ -376,7 +342,7 @@ impl Flow {
         let rest = self.piece.get(self.written..self.read).unwrap_or_default();
         let rest = rest.get(..most).unwrap_or(rest);
         let written = Pin::new(to).poll_write(cx, rest);
-        let count = ready!(self.watch.unless_stalled(cx, written))?;
+        let count = ready!(self.stall.unless_stalled(cx, written))?;
         if count == 0 && !rest.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
