@@ -16,6 +16,7 @@ use url::Url;
 use super::budget::{Budget, Purpose};
 use super::calls::{CallOutcome, Calls};
 use crate::core::handshake::API_VERSION;
+use crate::tls;
 
 /// How long one call may take, from connect to the last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,13 +88,9 @@ impl ClerkClient {
         budget: Arc<Budget>,
         tls: &ClientConfig,
     ) -> Result<Self, CallError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
+        let http = tls::http_client(tls)
             .timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("clerk-gate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| CallError::Client)?;
         Ok(Self {

@@ -66,6 +66,16 @@ pub fn client_config_without_roots() -> io::Result<Arc<ClientConfig>> {
     with_roots(RootCertStore::empty(), None)
 }
 
+/// A client of HTTP that goes where it is told and nowhere else: it follows no redirect, and takes no proxy
+/// from the environment.
+pub fn http_client(tls: &ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("clerk-gate/", env!("CARGO_PKG_VERSION")))
+}
+
 fn roots(extra: &ExtraRoots) -> io::Result<RootCertStore> {
     let mut roots = SYSTEM_ROOTS.clone();
     if !extra.0.is_empty() {

@@ -36,12 +36,9 @@ impl Web {
     /// With the certificates that the gate trusts. The error says why there can be none.
     pub(super) fn new() -> Result<Self, String> {
         let tls = tls::client_config(&ExtraRoots::default()).map_err(|error| error.to_string())?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
+        let client = tls::http_client(&tls)
             .timeout(PATIENCE)
             .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .user_agent(concat!("clerk-gate/", env!("CARGO_PKG_VERSION"), " doctor"))
             .build();
         client.map(Self).map_err(|error| error.to_string())

@@ -113,12 +113,8 @@ impl Exporter {
         } else {
             tls::client_config_without_roots()?
         };
-        let client = Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
+        let client = tls::http_client(&tls)
             .timeout(ATTEMPT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("clerk-gate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|_| ExporterError::Client)?;
         let mut headers = HeaderMap::new();
