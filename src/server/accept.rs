@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::http2::preface;
+use super::http2::preface::{self, Version};
 use super::listen::Listener;
 use super::proxy_protocol::ProxyPeers;
 use super::seat::Seated;
@@ -226,7 +226,12 @@ async fn meet(
         Mode::Proxy if service.limits.http2.cleartext => {
             Box::pin(serve_either(stream, peer, service, drain)).await;
         }
-        mode => serve(stream, peer, mode, service, drain).await,
+        mode => {
+            if matches!(mode, Mode::Proxy) {
+                stream.counts_as(service.visitors.speaks(Version::Http1, peer.scheme));
+            }
+            serve(stream, peer, mode, service, drain).await;
+        }
     }
 }
 
@@ -241,7 +246,7 @@ async fn serve_encrypted(
         return;
     };
     let agreeing = terminator.agree(stream, service.limits.head_timeout);
-    let stream = match soon(agreeing, &drain).await {
+    let mut stream = match soon(agreeing, &drain).await {
         None => return,
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
@@ -250,10 +255,12 @@ async fn serve_encrypted(
         }
     };
     let peer = Peer::new(address, Scheme::Https);
-    if tls::speaks_http2(&stream) {
-        http2::serve(stream, peer, service, drain).await;
-    } else {
-        serve(stream, peer, Mode::Proxy, service, drain).await;
+    let version = tls::version(&stream);
+    let spoken = service.visitors.speaks(version, peer.scheme);
+    stream.get_mut().0.counts_as(spoken);
+    match version {
+        Version::Http1 => serve(stream, peer, Mode::Proxy, service, drain).await,
+        Version::Http2 => http2::serve(stream, peer, service, drain).await,
     }
 }
 
@@ -265,11 +272,13 @@ async fn serve_either(stream: Seated, peer: Peer, service: Arc<Service>, drain: 
         return;
     };
     match told {
-        Ok(Ok((preface::Version::Http1, stream))) => {
-            serve(stream, peer, Mode::Proxy, service, drain).await;
-        }
-        Ok(Ok((preface::Version::Http2, stream))) => {
-            http2::serve(stream, peer, service, drain).await;
+        Ok(Ok((version, mut stream))) => {
+            let spoken = service.visitors.speaks(version, peer.scheme);
+            stream.inner_mut().counts_as(spoken);
+            match version {
+                Version::Http1 => serve(stream, peer, Mode::Proxy, service, drain).await,
+                Version::Http2 => http2::serve(stream, peer, service, drain).await,
+            }
         }
         Ok(Err(error)) => {
             debug!(peer = %peer.address, cause = %error, "a connection ended early");

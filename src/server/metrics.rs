@@ -156,6 +156,16 @@ const ACCEPTED: Described<1> = described(
     ["listener"],
     "Connections that were accepted",
 );
+const SPOKEN: Described<2> = described(
+    "clerk_gate_protocol_connections",
+    ["protocol", "tls"],
+    "Connections to the application that are open, by what is spoken",
+);
+const EVER_SPOKEN: Described<2> = described(
+    "clerk_gate_accepted_protocol_connections",
+    ["protocol", "tls"],
+    "Connections to the application that were accepted, by what is spoken",
+);
 const MOST_CONNECTIONS: Described<0> = described(
     "clerk_gate_connections_limit",
     [],
@@ -301,6 +311,12 @@ impl Readings {
         sheet.gauges(&CONNECTIONS, open)?;
         let ever = listeners().map(|(name, open)| ([name.into()], open.ever()));
         sheet.counters(&ACCEPTED, ever)?;
+        let protocols = || service.visitors.by_protocol();
+        let labels = |names: [&'static str; 2]| names.map(Cow::from);
+        let open = protocols().map(|(names, open)| (labels(names), number(open.now())));
+        sheet.gauges(&SPOKEN, open)?;
+        let ever = protocols().map(|(names, open)| (labels(names), open.ever()));
+        sheet.counters(&EVER_SPOKEN, ever)?;
         let gauge = |sheet: &mut Sheet<'_>, metric, count: usize| {
             sheet.gauges(metric, [([], number(count as u64))])
         };

@@ -20,6 +20,8 @@ use crate::upstream::stall::Stall;
 pub(super) struct Seated {
     stream: Stream,
     stall: Stall,
+    /// What counts it by what is spoken, once that is known.
+    spoken: Option<OneOpen>,
     _place: Place,
 }
 
@@ -32,8 +34,14 @@ impl Seated {
         Self {
             stream,
             stall: Stall::new(patience),
+            spoken: None,
             _place: place,
         }
+    }
+
+    /// Has this count it for as long as it is open.
+    pub(super) fn counts_as(&mut self, spoken: OneOpen) {
+        self.spoken = Some(spoken);
     }
 
     /// Whether it comes from a program on this machine, over a socket of the file system.

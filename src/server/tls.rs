@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::http2::preface::Version;
 use super::seat::Seated;
 use crate::config::Config;
 use crate::tls::server::{Sessions, server_config};
@@ -73,9 +74,13 @@ impl Terminator {
     }
 }
 
-/// Whether both ends have agreed to speak HTTP/2.
-pub(super) fn speaks_http2(stream: &TlsStream<Seated>) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+/// What both ends have agreed to speak: HTTP/1.1 where nothing was said.
+pub(super) fn version(stream: &TlsStream<Seated>) -> Version {
+    if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
+        Version::Http2
+    } else {
+        Version::Http1
+    }
 }
 
 fn current(config: &Config, sessions: Sessions) -> anyhow::Result<Option<Arc<Current>>> {

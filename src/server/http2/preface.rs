@@ -27,6 +27,13 @@ pub(in crate::server) struct Reread<S> {
     to: usize,
 }
 
+impl<S> Reread<S> {
+    /// The connection itself.
+    pub(in crate::server) fn inner_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
 /// Reads as much of a connection as tells the version.
 pub(in crate::server) async fn tell<S: AsyncRead + Unpin>(
     mut stream: S,

@@ -94,6 +94,8 @@ fn is_known(label: &str, value: &str) -> bool {
         "upstream" => value == "upstream",
         "server" => value.starts_with("http://127.0.0.1:"),
         "version" => value == env!("CARGO_PKG_VERSION"),
+        "protocol" => ["http/1.1", "h2"].contains(&value),
+        "tls" => ["no", "yes"].contains(&value),
         "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
         "outcome" | "shadow" | "cache" | "listener" => value
             .bytes()

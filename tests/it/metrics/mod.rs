@@ -8,6 +8,7 @@
 
 mod flood;
 mod page;
+mod protocols;
 mod readings;
 mod reference;
 mod requests;

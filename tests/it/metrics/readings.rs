@@ -187,7 +187,7 @@ async fn what_is_open_is_counted_while_it_is() {
 }
 
 /// Waits until the page is as it should be: what ends does so in a task of its own.
-async fn until(world: &World, holds: impl Fn(&Page) -> bool) {
+pub(super) async fn until(world: &World, holds: impl Fn(&Page) -> bool) {
     let waiting = async { while !holds(&Page::of(world).await) {} };
     let waited = tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await;
     assert!(waited.is_ok(), "{:#?}", Page::of(world).await.samples);

@@ -43,7 +43,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 32);
+    assert_eq!(exported.len(), 34);
 }
 
 /// Words in order, with commas between them.
@@ -89,6 +89,8 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
         ("spans_total", "outcome"),
         ("upstream_checks_total", "outcome"),
         ("connections", "listener"),
+        ("protocol_connections", "protocol"),
+        ("protocol_connections", "tls"),
     ] {
         let exported = page.values(&format!("clerk_gate_{metric}"), label);
         assert_eq!(names(of(metric, label)), exported, "{metric} {label}");
@@ -99,7 +101,7 @@ async fn every_value_of_a_label_that_the_source_names_is_in_the_reference() {
     assert_eq!(of("shadow_verdicts_total", "outcome"), outcomes);
     outcomes.push("unknown");
     assert_eq!(of("shadow_verdicts_total", "shadow"), outcomes);
-    assert_eq!(documented.len(), 13);
+    assert_eq!(documented.len(), 15);
 }
 
 /// The names of metrics in an expression of `PromQL`.

@@ -26,10 +26,10 @@ use crate::support::wire::Wire;
 use crate::support::{World, WorldBuilder, cookies, usual_routes};
 
 /// An authority, and what it has signed.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -45,7 +45,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn certifies(&self, names: &[&str]) -> Certificate {
+    pub fn certifies(&self, names: &[&str]) -> Certificate {
         let (chain, key) = self.signs(names);
         Certificate::of(chain.as_bytes(), key.as_bytes()).unwrap()
     }
@@ -55,7 +55,7 @@ impl Authority {
     }
 
     /// What trusts it.
-    fn client(
+    pub fn client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         identity: Option<(String, String)>,
@@ -80,12 +80,12 @@ impl Authority {
         Arc::new(config)
     }
 
-    fn plain_client(&self) -> Arc<ClientConfig> {
+    pub fn plain_client(&self) -> Arc<ClientConfig> {
         self.client(&[&TLS13, &TLS12], None, &[])
     }
 }
 
-fn terms(certificates: Vec<Certificate>) -> Terms {
+pub fn terms(certificates: Vec<Certificate>) -> Terms {
     Terms {
         certificates,
         oldest: Oldest::Tls12,
@@ -93,11 +93,11 @@ fn terms(certificates: Vec<Certificate>) -> Terms {
     }
 }
 
-fn behind(terms: Terms) -> WorldBuilder {
+pub fn behind(terms: Terms) -> WorldBuilder {
     World::with(usual_routes()).configure(|config| config.tls = Some(terms))
 }
 
-async fn agree(
+pub async fn agree(
     world: &World,
     client: &Arc<ClientConfig>,
     name: &str,
