@@ -22,7 +22,7 @@ use super::handshake;
 use super::identity_headers::HeaderPlan;
 use super::instance::{Continuity, Instance};
 use super::machine::{Accepts, TokenType, TokenTypes};
-use super::policy::{CredentialUse, Disclosure, EncodedSlash, Forwarded, Policy, Preflight, Route};
+use super::policy::{CredentialUse, Disclosure, EncodedSlash, Moved, Policy, Preflight, Route};
 use super::protected_resource::{self};
 use super::question::{Progress, Question, Slot, Stage};
 use super::reason::Reason;
@@ -173,9 +173,9 @@ impl<'r> Judge<'_, 'r> {
             ));
         };
         let route = policy.route(found.route);
-        let unreadable = match found.forwarded {
-            Forwarded::Nowhere => Some(Reason::PathAmbiguous),
-            Forwarded::AsAsked | Forwarded::Changed(_) => (facts.path.has_encoded_slash()
+        let unreadable = match found.moved {
+            Moved::Nowhere(reason) => Some(reason),
+            Moved::Not | Moved::To(_) => (facts.path.has_encoded_slash()
                 && route.encoded_slash == EncodedSlash::Refuse)
                 .then_some(Reason::PathEncodedSlash),
         };

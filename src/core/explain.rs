@@ -184,6 +184,13 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
         let found = verdict.route.as_ref();
         let outcome = Outcome::of(verdict);
         let (status, location) = answer(verdict);
+        let forwarded = match &verdict.decision {
+            Decision::Forward(permit) => Some(permit.path(facts)),
+            _ => None,
+        };
+        let forwarded = forwarded
+            .filter(|path| **path != facts.path)
+            .map(ToString::to_string);
         let upstream = match &verdict.decision {
             Decision::Forward(permit) => permit
                 .identity()
@@ -204,9 +211,7 @@ impl<'a, 'r> Rehearsal<'a, 'r> {
             host: facts.host.to_string(),
             site: None,
             path: facts.path.to_string(),
-            forwarded: found
-                .and_then(RouteMatch::target)
-                .map(|target| target.path.to_string()),
+            forwarded,
             route: found.map(|found| route(found.route)),
             readings: found
                 .iter()

@@ -14,6 +14,7 @@ use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternError, PatternRef, PatternSet, Scratch, Spelling};
 use super::prefix::Target;
 use super::readings::Reading;
+use super::reason::Reason;
 use super::requirement::Requirement;
 use super::template::Template;
 pub use host_pattern::HostPattern;
@@ -51,18 +52,19 @@ pub struct RouteMatch {
     /// Routes that other readings lead to and that ask something, in the order they were found.
     pub stricter: Vec<Stricter>,
     /// Which path the application gets.
-    pub forwarded: Forwarded,
+    pub moved: Moved,
 }
 
 /// Which path the application gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forwarded {
+pub enum Moved {
     /// The one that was asked for.
-    AsAsked,
+    Not,
     /// Another one.
-    Changed(Target),
-    /// None: some server could read the other one as a path that is not below what was put in front.
-    Nowhere,
+    To(Arc<Target>),
+    /// None, for this reason: some server could read the other one as a path that is not below what was put
+    /// in front, or it would be too long.
+    Nowhere(Reason),
 }
 
 /// A route that another reading of the path leads to.
@@ -76,10 +78,10 @@ pub struct Stricter {
 
 impl RouteMatch {
     /// The path that the application gets, if it is another one.
-    pub fn target(&self) -> Option<&Target> {
-        match &self.forwarded {
-            Forwarded::Changed(target) => Some(target),
-            Forwarded::AsAsked | Forwarded::Nowhere => None,
+    pub fn target(&self) -> Option<&Arc<Target>> {
+        match &self.moved {
+            Moved::To(target) => Some(target),
+            Moved::Not | Moved::Nowhere(_) => None,
         }
     }
 }
@@ -182,15 +184,15 @@ impl Policy {
     /// own counts as that path is asked for from outside.
     pub fn find(&self, method: &Method, host: &str, path: &CanonicalPath) -> RouteMatch {
         let mut search = Search::begin(self, method, host, path);
-        search.read(path, "");
-        let forwarded = match &self.route(search.route).prefixes {
+        search.read(path);
+        let moved = match &self.route(search.route).prefixes {
             Some(prefixes) => search.read_inside(path, prefixes),
-            None => Forwarded::AsAsked,
+            None => Moved::Not,
         };
         RouteMatch {
             route: search.route,
             stricter: search.stricter,
-            forwarded,
+            moved,
         }
     }
 

@@ -6,10 +6,16 @@
 use thiserror::Error;
 
 use super::path::CanonicalPath;
+use super::pattern::Spelling;
+use super::readings;
+use super::reason::Reason;
 
 /// The beginning of a path: whole segments, without a slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix(String);
+pub struct Prefix {
+    text: String,
+    folded: String,
+}
 
 /// Why a text is no prefix.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -43,19 +49,35 @@ impl Prefix {
         if !text.chars().all(is_plain) || !text.split('/').all(is_kept) || !is_canonical {
             return Err(PrefixError::NotPlain);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self {
+            text: text.to_owned(),
+            folded: readings::fold(text),
+        })
     }
 
     /// The prefix.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The prefix in this spelling.
+    fn spelt(&self, spelling: Spelling) -> &str {
+        match spelling {
+            Spelling::Exact => &self.text,
+            Spelling::Folded => &self.folded,
+        }
     }
 
     /// Whether a text begins with its segments.
     pub fn is_of(&self, text: &str) -> bool {
-        let rest = text.strip_prefix(self.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        behind(&self.text, text).is_some()
     }
+}
+
+/// What stands in a text behind the segments that it begins with: nothing, or a slash and more.
+fn behind<'t>(beginning: &str, text: &'t str) -> Option<&'t str> {
+    let rest = text.strip_prefix(beginning)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
 /// The prefixes of a route. At least one of them is there.
@@ -81,38 +103,61 @@ impl Prefixes {
         self.add.as_ref()
     }
 
-    /// What stands before a path that the application knows by [`Self::rest`], where clients know it.
-    pub fn outside(&self) -> &str {
-        self.strip.as_ref().map_or("", Prefix::as_str)
-    }
-
-    /// The path without what is stripped; `None` if it does not begin with that.
-    pub fn rest(&self, path: &CanonicalPath) -> Option<CanonicalPath> {
-        match &self.strip {
-            Some(prefix) if prefix.is_of(path.as_str()) => {
-                path.with_beginning("", prefix.as_str().len())
-            }
-            Some(_) => None,
-            None => Some(path.clone()),
-        }
+    /// The path that the application gets. The error says why there is none: the path does not begin with
+    /// what is stripped, or the other one would be too long.
+    pub fn inside(&self, path: &CanonicalPath) -> Result<CanonicalPath, Reason> {
+        moved(self.strip.as_ref(), self.add.as_ref(), path)
     }
 
     /// The path to ask for so that the application gets this one, if there is such a path.
-    pub fn asked_for(&self, inside: &CanonicalPath) -> Option<CanonicalPath> {
-        let from = match &self.add {
-            Some(prefix) => (prefix.is_of(inside.as_str())).then_some(prefix.as_str().len())?,
-            None => 0,
-        };
-        inside.with_beginning(self.outside(), from)
+    pub fn outside(&self, inside: &CanonicalPath) -> Option<CanonicalPath> {
+        moved(self.add.as_ref(), self.strip.as_ref(), inside).ok()
     }
 
-    /// The path that the application gets, of the rest of one.
-    pub fn inside(&self, rest: &CanonicalPath) -> Option<CanonicalPath> {
-        match &self.add {
-            Some(prefix) => rest.with_beginning(prefix.as_str(), 0),
-            None => Some(rest.clone()),
+    /// As which paths something counts that an application could take the path for which it gets.
+    ///
+    /// `text` is in the spelling `of`; the answers are to be matched with patterns in the spelling `to`.
+    pub fn counts_as(&self, text: &str, of: Spelling, to: Spelling) -> Vec<String> {
+        let added = self.add.as_ref().map_or("", |prefix| prefix.spelt(of));
+        // What is not below it is by itself: a script is told the rest of a path alone.
+        let rest = behind(added, text).unwrap_or(text);
+        let mut paths = Vec::new();
+        let Some(strip) = &self.strip else {
+            paths.push(if rest.is_empty() { "/" } else { rest }.to_owned());
+            return paths;
+        };
+        let outside = strip.spelt(to);
+        paths.push([outside, rest].concat());
+        // `/app` and `/app/` are one to the application.
+        if rest.is_empty() {
+            paths.push([outside, "/"].concat());
+        } else if rest == "/" {
+            paths.push(outside.to_owned());
         }
+        // SECURITY: one that knows its prefix may take it away once more (Starlette's `root_path`, ASP.NET's
+        // `UsePathBase`).
+        if behind(strip.spelt(of), text).is_some() {
+            paths.push(text.to_owned());
+        }
+        paths
     }
+}
+
+/// A path that begins with `add` in the place of `strip`.
+fn moved(
+    strip: Option<&Prefix>,
+    add: Option<&Prefix>,
+    path: &CanonicalPath,
+) -> Result<CanonicalPath, Reason> {
+    let (strip, add) = (
+        strip.map_or("", Prefix::as_str),
+        add.map_or("", Prefix::as_str),
+    );
+    if behind(strip, path.as_str()).is_none() {
+        return Err(Reason::UnexpectedError);
+    }
+    path.with_beginning(add, strip.len())
+        .ok_or(Reason::HeadTooLarge)
 }
 
 /// The path that an upstream is asked for, where it is another one than the gate was asked for.
@@ -180,12 +225,11 @@ mod tests {
         ] {
             let prefixes = Prefixes::new(strip.map(prefix), add.map(prefix)).unwrap();
             let asked = CanonicalPath::parse(asked).unwrap();
-            let rest = prefixes.rest(&asked);
-            let found = rest.and_then(|rest| prefixes.inside(&rest));
+            let found = prefixes.inside(&asked).ok();
             let found = found.as_ref().map(CanonicalPath::as_str);
             assert_eq!(found, forwarded, "{asked}");
             let back = forwarded.map(|inside| CanonicalPath::parse(inside).unwrap());
-            let back = back.and_then(|inside| prefixes.asked_for(&inside));
+            let back = back.and_then(|inside| prefixes.outside(&inside));
             // `/app` and `/app/` are one to the application.
             let slash = asked.as_str().trim_end_matches('/');
             let back = back.map(|back| back.as_str().trim_end_matches('/').to_owned());
@@ -198,7 +242,6 @@ mod tests {
     fn an_encoded_slash_stays_one() {
         let prefixes = Prefixes::new(Some(prefix("/app")), Some(prefix("/base"))).unwrap();
         let asked = CanonicalPath::parse("/app/a%2fb").unwrap();
-        let rest = prefixes.rest(&asked).unwrap();
-        assert!(prefixes.inside(&rest).unwrap().has_encoded_slash());
+        assert!(prefixes.inside(&asked).unwrap().has_encoded_slash());
     }
 }

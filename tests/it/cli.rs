@@ -131,7 +131,7 @@ fn explain_tells_which_rule_decides_and_why() {
     );
     for question in [
         "GET /app/x?v=1 --as signed-in",
-        "GET /files/a --as nobody --json",
+        "GET /files/a --as signed-in --json",
         "GET /files/..;/..;/x --as nobody",
     ] {
         all += &explained(question, path);

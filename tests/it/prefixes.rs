@@ -73,6 +73,8 @@ async fn what_the_application_takes_for_a_path_of_admins_is_for_admins() {
         "/app/admin.json",
         "/app/index.php/admin",
         "/app/;/admin",
+        "/app/app/admin",
+        "/app/APP/admin",
     ] {
         let call = world.get(path).cookie(&cookies(&mel));
         let answer = call.send().await;

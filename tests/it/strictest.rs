@@ -22,6 +22,9 @@ const BEFORE: &[&str] = &[
     "/docs",
     "/a/b",
     "/app",
+    "/app",
+    "/app/app",
+    "/app/x",
     "/index.php",
     "/public/index.php",
     "/x.cgi",
@@ -73,7 +76,14 @@ const UP: &[&str] = &[
     "/;%252f..",
     "/a;%252f../..",
 ];
-const NAMES: &[&str] = &["/admin", "/admin", "/admin", "/app/admin", "/public/admin"];
+const NAMES: &[&str] = &[
+    "/admin",
+    "/admin",
+    "/admin",
+    "/app/admin",
+    "/public/admin",
+    "/base/admin",
+];
 const AFTER: &[&str] = &[
     "",
     "",
@@ -253,6 +263,13 @@ fn the_spellings_found_so_far_reach_nothing() {
         "/app/ADMIN",
         "/app/%2Fadmin",
         "/public/..;/..;/admin",
+        // Out of one and back into it.
+        "/app/..%20/base/admin",
+        "/app/x/..;/..;/base/admin",
+        "/app/%252e%252e/base/admin",
+        // To an application that takes its prefix away once more.
+        "/app/app/admin",
+        "/app/app/x/..;/admin",
         "/public/%252e%252e/%252e%252e/admin",
     ]
     .iter()

@@ -88,7 +88,7 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(super) upstream: usize,
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<Arc<Target>>,
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
     pub(super) assertion: Option<SignedAssertion>,
     pub(super) max_body: Option<u64>,

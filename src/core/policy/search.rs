@@ -1,14 +1,15 @@
 //! The search for the route of a request, and for those that other readings of its path lead to.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::Method;
 
-use super::{Forwarded, PathReading, Policy, Stricter};
+use super::{Moved, PathReading, Policy, Stricter};
 use crate::core::path::CanonicalPath;
 use crate::core::pattern::{PathPattern, PatternRef, Scratch, Spelling};
 use crate::core::prefix::{Prefixes, Target};
 use crate::core::readings::{self, Extent, Reading, ReadingKind, SuffixReading};
+use crate::core::reason::Reason;
 
 /// What has been found for a request.
 pub(super) struct Search<'a> {
@@ -57,6 +58,7 @@ impl<'a> Search<'a> {
         patterns.first(text, spelling, &mut self.scratch, accepts)
     }
 
+    /// Notes that a reading leads to a route.
     fn add(&mut self, found: Option<usize>, kind: ReadingKind, path: &str) {
         // What asks nothing adds nothing.
         let asks = !self.policy.route(found).requirement.is_open();
@@ -70,129 +72,168 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Reads a path in every way, and looks for the route of each as it is asked for from outside: with
-    /// `outside` before it.
-    pub(super) fn read(&mut self, path: &CanonicalPath, outside: &str) {
-        let readings = readings::structural(path);
-        let found = || readings.found.iter();
-        for reading in found().filter(|reading| reading.kind.is_structural()) {
-            let path = below(outside, &reading.path);
-            let found = self.owner(&path, Spelling::Exact);
-            self.add(found.map(|at| at.owner), reading.kind, &path);
-        }
-        if self.policy.reading == PathReading::Leniently {
-            let folded = match outside {
-                "" => String::new(),
-                outside => readings::fold(outside),
-            };
-            let texts = found().map(|reading| reading.path.as_str());
-            for text in std::iter::once(path.as_str()).chain(texts) {
-                // Ordinary paths fold to themselves: what was matched is not matched again.
-                let written = if outside.is_empty() && text == path.as_str() {
-                    self.canonical
-                } else {
-                    self.owner(&below(outside, text), Spelling::Exact)
-                };
-                self.spell(text, written, outside, &folded);
-            }
-        }
-        if readings.extent == Extent::TooMany {
-            // SECURITY: a path that cannot be followed to the end needs what every route needs.
-            let path = below(outside, path.as_str());
-            for at in (0..self.policy.routes.len()).map(Some).chain([None]) {
-                self.add(at, ReadingKind::Decoded, &path);
-            }
+    /// The same of a spelling, which leaves the implied line alone, and a written catch-all like it.
+    fn add_spelling(&mut self, found: Option<PatternRef>, kind: ReadingKind, path: &str) {
+        let pattern = self.policy.pattern(found);
+        if let Some(at) = found
+            && !pattern.is_some_and(PathPattern::is_catch_all)
+        {
+            self.add(Some(at.owner), kind, path);
         }
     }
 
-    /// Looks for the routes of the spellings of a text, which matches `written` as it stands; `folded` is
-    /// `outside` in its folded form.
-    fn spell(&mut self, text: &str, written: Option<PatternRef>, outside: &str, folded: &str) {
-        let named = self.policy.pattern(written);
-        let suffix = if named.is_some_and(PathPattern::names_extension) {
-            SuffixReading::Skip
-        } else {
-            SuffixReading::Look
-        };
-        for reading in readings::spellings(text, suffix) {
-            // A pattern in capitals may hide one that means the very spelling.
-            for (spelling, outside) in [(Spelling::Folded, folded), (Spelling::Exact, outside)] {
-                let path = below(outside, &reading.path);
-                let found = if spelling == Spelling::Exact && reading.path == text {
-                    written
-                } else {
-                    self.owner(&path, spelling)
-                };
-                // A written catch-all counts as the implied line, which spellings leave alone.
-                let pattern = self.policy.pattern(found);
-                if let Some(at) = found
-                    && !pattern.is_some_and(PathPattern::is_catch_all)
-                {
-                    self.add(Some(at.owner), reading.kind, &path);
+    /// Notes that a path needs what every route needs.
+    // SECURITY: so does one that cannot be followed to the end.
+    fn add_everything(&mut self, path: &str) {
+        for at in (0..self.policy.routes.len()).map(Some).chain([None]) {
+            self.add(at, ReadingKind::Decoded, path);
+        }
+    }
+
+    /// Looks for the routes of every other reading of the path that was asked for.
+    pub(super) fn read(&mut self, path: &CanonicalPath) {
+        let readings = readings::structural(path);
+        if readings.extent == Extent::TooMany {
+            self.add_everything(path.as_str());
+            return;
+        }
+        let found = || readings.found.iter();
+        for reading in found().filter(|reading| reading.kind.is_structural()) {
+            let found = self.owner(&reading.path, Spelling::Exact);
+            self.add(found.map(|at| at.owner), reading.kind, &reading.path);
+        }
+        if self.policy.reading == PathReading::Exactly {
+            return;
+        }
+        let texts = found().map(|reading| reading.path.as_str());
+        for text in std::iter::once(path.as_str()).chain(texts) {
+            // Ordinary paths fold to themselves: what was matched is not matched again.
+            let written = if text == path.as_str() {
+                self.canonical
+            } else {
+                self.owner(text, Spelling::Exact)
+            };
+            for reading in readings::spellings(text, self.suffixes(written)) {
+                // A pattern in capitals may hide one that means the very spelling.
+                for spelling in [Spelling::Folded, Spelling::Exact] {
+                    let found = if spelling == Spelling::Exact && reading.path == text {
+                        written
+                    } else {
+                        self.owner(&reading.path, spelling)
+                    };
+                    self.add_spelling(found, reading.kind, &reading.path);
                 }
             }
         }
     }
 
-    /// The path that the application gets, which is read in every way as well.
-    pub(super) fn read_inside(&mut self, path: &CanonicalPath, prefixes: &Prefixes) -> Forwarded {
-        let Some(rest) = prefixes.rest(path) else {
-            return Forwarded::Nowhere;
-        };
-        let outside = prefixes.outside();
-        if !outside.is_empty() {
-            // The application cannot tell `/app` from `/app/`.
-            let same = below(outside, rest.as_str());
-            if same != path.as_str() {
-                let found = self.owner(&same, Spelling::Exact);
-                self.add(found.map(|at| at.owner), ReadingKind::Prefix, &same);
-            }
-            self.read(&rest, outside);
-        }
-        match prefixes.inside(&rest) {
-            Some(inside) if is_kept_below(&inside, prefixes) => Forwarded::Changed(Target {
-                path: inside,
-                stripped: prefixes.stripped().cloned(),
-            }),
-            _ => Forwarded::Nowhere,
+    /// Whether suffixes are read of what matches this pattern.
+    fn suffixes(&self, written: Option<PatternRef>) -> SuffixReading {
+        let named = self.policy.pattern(written);
+        if named.is_some_and(PathPattern::names_extension) {
+            SuffixReading::Skip
+        } else {
+            SuffixReading::Look
         }
     }
-}
 
-/// Whether every server reads a path as one that is below what was put in front.
-// SECURITY: `/base/x/..;/..;/admin` is `/admin` to some. Whoever puts `/base` in front of what strangers
-// say means to open nothing else.
-fn is_kept_below(inside: &CanonicalPath, prefixes: &Prefixes) -> bool {
-    let Some(added) = prefixes.added() else {
-        return true;
-    };
-    let readings = readings::structural(inside);
-    let mut read = readings.found.iter();
-    readings.extent == Extent::All && read.all(|reading| added.is_of(&reading.path))
-}
+    /// Looks for the routes of every reading of the path that the application gets, each as it would be
+    /// asked for from outside.
+    pub(super) fn read_inside(&mut self, path: &CanonicalPath, prefixes: &Prefixes) -> Moved {
+        let inside = match prefixes.inside(path) {
+            Ok(inside) => inside,
+            Err(reason) => return Moved::Nowhere(reason),
+        };
+        let readings = readings::structural(&inside);
+        let is_below = |text: &str| prefixes.added().is_none_or(|added| added.is_of(text));
+        // SECURITY: `/base/x/..;/..;/admin` is `/admin` to some. Whoever puts `/base` in front of what
+        // strangers say means to open nothing else.
+        let all_below = readings.found.iter().all(|other| is_below(&other.path));
+        if readings.extent == Extent::TooMany || !all_below {
+            return Moved::Nowhere(Reason::PathAmbiguous);
+        }
+        let itself = (ReadingKind::Prefix, inside.as_str());
+        let others = readings.found.iter();
+        let others = others.map(|reading| (reading.kind, reading.path.as_str()));
+        for (kind, text) in std::iter::once(itself).chain(others) {
+            if kind.is_structural() {
+                for asked in prefixes.counts_as(text, Spelling::Exact, Spelling::Exact) {
+                    let found = self.owner(&asked, Spelling::Exact);
+                    self.add(found.map(|at| at.owner), kind, &asked);
+                }
+            }
+            if self.policy.reading == PathReading::Leniently {
+                self.spell_inside(text, prefixes);
+            }
+        }
+        Moved::To(Arc::new(Target {
+            path: inside,
+            stripped: prefixes.stripped().cloned(),
+        }))
+    }
 
-/// A path with `outside` in front.
-fn below<'p>(outside: &str, path: &'p str) -> Cow<'p, str> {
-    match outside {
-        "" => Cow::Borrowed(path),
-        outside => Cow::Owned([outside, path].concat()),
+    /// Looks for the routes of the spellings of what an application takes its path for.
+    fn spell_inside(&mut self, text: &str, prefixes: &Prefixes) {
+        let asked = prefixes.counts_as(text, Spelling::Exact, Spelling::Exact);
+        let written = asked
+            .first()
+            .and_then(|asked| self.owner(asked, Spelling::Exact));
+        for reading in readings::spellings(text, self.suffixes(written)) {
+            for spelling in [Spelling::Folded, Spelling::Exact] {
+                for asked in prefixes.counts_as(&reading.path, Spelling::Folded, spelling) {
+                    let found = self.owner(&asked, spelling);
+                    self.add_spelling(found, reading.kind, &asked);
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Route;
+    use super::super::{Route, RouteMatch};
     use super::*;
     use crate::core::prefix::Prefix;
     use crate::core::requirement::Requirement;
 
-    fn forwarded(path: &str) -> Forwarded {
-        let pattern = PathPattern::parse("/public/**").unwrap();
-        let mut route = Route::new("public", vec![pattern], Requirement::Public);
-        route.prefixes = Prefixes::new(None, Some(Prefix::parse("/base").unwrap()));
-        let policy = Policy::compile(vec![route], PathReading::Leniently).unwrap();
+    fn route(name: &str, path: &str, requirement: Requirement, strip: &str, add: &str) -> Route {
+        let prefix = |text: &str| Prefix::parse(text).ok();
+        Route {
+            prefixes: Prefixes::new(prefix(strip), prefix(add)),
+            ..Route::new(name, vec![PathPattern::parse(path).unwrap()], requirement)
+        }
+    }
+
+    fn found(routes: Vec<Route>, reading: PathReading, path: &str) -> RouteMatch {
+        let policy = Policy::compile(routes, reading).unwrap();
         let path = CanonicalPath::parse(path).unwrap();
-        policy.find(&Method::GET, "localhost", &path).forwarded
+        policy.find(&Method::GET, "localhost", &path)
+    }
+
+    fn moved(path: &str) -> Moved {
+        let public = route("public", "/public/**", Requirement::Public, "", "/base");
+        found(vec![public], PathReading::Leniently, path).moved
+    }
+
+    #[test]
+    fn with_and_without_a_slash_it_is_one_page_of_the_application() {
+        for (guarded, open) in [("/app", "/app/"), ("/app/", "/app")] {
+            for reading in [PathReading::Leniently, PathReading::Exactly] {
+                let routes = vec![
+                    route("guarded", guarded, Requirement::SignedIn, "/app", ""),
+                    route("open", open, Requirement::Public, "/app", ""),
+                ];
+                let found = found(routes, reading, open);
+                let stricter: Vec<_> = found.stricter.iter().map(|other| other.route).collect();
+                assert_eq!((found.route, stricter), (Some(1), vec![Some(0)]), "{open}");
+            }
+        }
+        let routes = vec![
+            route("guarded", "/app", Requirement::SignedIn, "/app", ""),
+            route("open", "/app/**", Requirement::Public, "/app", ""),
+        ];
+        let found = found(routes, PathReading::Leniently, "/app/x/..%20/..%20/");
+        assert!(found.stricter.iter().any(|other| other.route == Some(0)));
     }
 
     #[test]
@@ -207,7 +248,7 @@ mod tests {
             "/public/..%20/..%20/admin",
             "/public/%EF%BC%8E%EF%BC%8E/%EF%BC%8E%EF%BC%8E/admin",
         ] {
-            assert_eq!(forwarded(path), Forwarded::Nowhere, "{path}");
+            assert_eq!(moved(path), Moved::Nowhere(Reason::PathAmbiguous), "{path}");
         }
         for path in [
             "/public/x;y=1",
@@ -216,8 +257,8 @@ mod tests {
             "/public/%252e%252e/x",
         ] {
             let inside = format!("/base{path}");
-            match forwarded(path) {
-                Forwarded::Changed(target) => assert_eq!(target.path.as_str(), inside),
+            match moved(path) {
+                Moved::To(target) => assert_eq!(target.path.as_str(), inside),
                 other => panic!("{path}: {other:?}"),
             }
         }
@@ -227,7 +268,8 @@ mod tests {
     fn a_path_that_is_too_long_for_the_application_goes_nowhere() {
         let path = |length: usize| format!("/public/{}", "x".repeat(length - "/public/".len()));
         let longest = 8 * 1024 - "/base".len();
-        assert!(matches!(forwarded(&path(longest)), Forwarded::Changed(_)));
-        assert_eq!(forwarded(&path(longest + 1)), Forwarded::Nowhere);
+        assert!(matches!(moved(&path(longest)), Moved::To(_)));
+        let too_long = Moved::Nowhere(Reason::HeadTooLarge);
+        assert_eq!(moved(&path(longest + 1)), too_long);
     }
 }

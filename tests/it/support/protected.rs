@@ -16,6 +16,8 @@ use crate::readers;
 pub struct Shape {
     name: &'static str,
     root: &'static str,
+    /// Whether the application is told that `/app` was taken away.
+    moves: bool,
     pub scene: Scene,
 }
 
@@ -54,6 +56,7 @@ pub fn shapes() -> Vec<Shape> {
     let shape = |name, root, routes| Shape {
         name,
         root,
+        moves: name == "without its prefix",
         scene: Scene::with(Policy::compile(routes, PathReading::Leniently).unwrap()),
     };
     vec![
@@ -185,7 +188,14 @@ pub fn fault(shapes: &[Shape], path: &str) -> Option<String> {
         };
         let known = |(root, path, _): &(&str, String, _)| *root == shape.root && *path == forwarded;
         if !found.iter().any(known) {
-            let reader = readers::finds(&forwarded, shape.root);
+            // An application that knows its prefix may take it away once more.
+            let once_more = forwarded.strip_prefix("/app");
+            let once_more = once_more.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+            let reader = readers::finds(&forwarded, shape.root).or_else(|| {
+                let once_more = once_more.filter(|_| shape.moves)?;
+                let reader = readers::finds(once_more, shape.root)?;
+                Some(format!("{reader}, without `/app` once more,"))
+            });
             found.push((shape.root, forwarded.clone(), reader));
         }
         let read = found.iter().find(|found| known(found));
