@@ -39,6 +39,7 @@ pub(super) fn begun<'a>(
     AccessLine {
         request_id: request_id.to_str().unwrap_or_default(),
         method: method.as_str(),
+        protocol: None,
         path: None,
         host: None,
         client,

@@ -15,7 +15,7 @@ use crate::core::plaintext::Elsewhere;
 use crate::core::reply;
 use crate::gate::{Gate, Snapshot};
 use crate::pages;
-use crate::telemetry::access::{AccessLine, Action};
+use crate::telemetry::access::{self, AccessLine, Action};
 use crate::telemetry::requests::Mode;
 
 /// Answers a request. Never fails: what cannot be read is refused with a reason.
@@ -27,7 +27,8 @@ pub fn answer(
 ) -> Response<AnswerBody> {
     let request_id = request_id::of(request.headers());
     let (parts, _) = request.into_parts();
-    let line = log_line::begun(&request_id, &parts.method, peer.address);
+    let mut line = log_line::begun(&request_id, &parts.method, peer.address);
+    line.protocol = Some(access::protocol(parts.version));
     let requests = &gate.meters.requests;
     let mut response = match Elsewhere::of(peer.wire(&parts), &snapshot.edge) {
         Ok(elsewhere) => {

@@ -28,7 +28,7 @@ use crate::gate::live::Ticket;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::pages::{self, Document};
 use crate::rewrite;
-use crate::telemetry::access::Action;
+use crate::telemetry::access::{self, Action};
 use crate::telemetry::requests::Mode;
 use crate::telemetry::traces::Sender;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
@@ -87,6 +87,7 @@ pub async fn answer(
     let version = parts.version;
     let arrival = http2::arrive(&mut parts, &body);
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
+    line.protocol = Some(access::protocol(version));
     let read = arrival.and_then(|arrival| {
         let facts = RequestFacts::read(peer.wire(&parts), &snapshot.edge)?;
         Ok((arrival, facts))

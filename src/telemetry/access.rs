@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::Version;
 use tracing::info;
 
 /// What was done with a request.
@@ -42,6 +43,17 @@ impl Action {
     }
 }
 
+/// A version of HTTP by the name that TLS has for it.
+pub fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "h2",
+        Version::HTTP_11 => "http/1.1",
+        Version::HTTP_10 => "http/1.0",
+        // Nothing else is served.
+        _ => "other",
+    }
+}
+
 /// What is known of a request when its answer begins.
 #[derive(Debug)]
 pub struct AccessLine<'a> {
@@ -49,6 +61,8 @@ pub struct AccessLine<'a> {
     pub request_id: &'a str,
     /// The method.
     pub method: &'a str,
+    /// The version of HTTP that it came in; `None` where somebody else has told of it.
+    pub protocol: Option<&'static str>,
     /// The canonical path, without query; `None` if it cannot be read.
     pub path: Option<&'a str>,
     /// The host that was asked for.
@@ -97,6 +111,7 @@ impl AccessLine<'_> {
             target: "clerk_gate::access",
             request_id = self.request_id,
             method = self.method,
+            protocol = self.protocol,
             path = self.path,
             host = self.host,
             client = %self.client,

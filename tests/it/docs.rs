@@ -740,6 +740,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
     let bare = AccessLine {
         request_id: "r1",
         method: "GET",
+        protocol: None,
         path: None,
         host: None,
         client: [127, 0, 0, 1].into(),
@@ -760,6 +761,7 @@ fn every_field_of_the_access_line_is_in_the_reference() {
     };
     let least = entry(&bare);
     let most = entry(&AccessLine {
+        protocol: Some("h2"),
         path: Some("/"),
         host: Some("localhost"),
         route: Some("home"),

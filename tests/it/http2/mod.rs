@@ -3,6 +3,7 @@
 mod bounds;
 mod frames;
 mod heads;
+mod log;
 mod websockets;
 
 use crate::support::wire::{Wire, WireUpstream};

@@ -292,6 +292,7 @@ async fn the_way_to_tls_goes_from_one_process_to_the_next_and_has_its_line_in_th
         ("path", "/open/a"),
         ("host", "app.example"),
         ("decision", "redirect"),
+        ("protocol", "http/1.1"),
     ] {
         assert_eq!(line[field], value, "{line}");
     }
