@@ -184,13 +184,14 @@ impl<'a> Service<tonic::Request<CheckRequest>> for Check<'a> {
 }
 
 /// What a message says. What it does not say is empty.
-struct Said {
+pub struct Said {
     http: proto::HttpRequest,
     client: String,
 }
 
 impl Said {
-    fn of(request: CheckRequest) -> Self {
+    /// Takes a message apart.
+    pub fn of(request: CheckRequest) -> Self {
         let attributes = request.attributes.unwrap_or_default();
         let source = attributes.source.and_then(|source| source.address);
         let address = source.and_then(|address| address.socket_address);
@@ -205,7 +206,7 @@ impl Said {
     }
 
     /// The request that is asked about.
-    fn original(&self, limits: HeadLimits) -> Result<Original, Reason> {
+    pub fn original(&self, limits: HeadLimits) -> Result<Original, Reason> {
         let http = &self.http;
         let raw = http.header_map.as_ref().map(|map| &*map.headers);
         let raw = raw.unwrap_or_default();
@@ -235,6 +236,16 @@ impl Said {
 
     fn method(&self) -> Method {
         Method::from_bytes(self.http.method.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Said")
+            .field("method", &self.http.method)
+            .field("host", &self.http.host)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub type Outcome = Result<String, String>;
 
 /// How many targets share the time.
-const TARGETS: u32 = 9;
+const TARGETS: u32 = 13;
 
 /// The longest input, in bytes; longer ones only cost time.
 const LONGEST: usize = 16 * 1024;
@@ -104,6 +104,17 @@ const WORDS: &[&str] = &[
     "exp",
     ".",
     "sec-fetch-dest: document",
+    "PROXY TCP4 ",
+    "TCP6",
+    "UNKNOWN",
+    " 443\r\n",
+    "\r\n\r\n\0\r\nQUIT\n",
+    "\x21\x11\0\x0c",
+    "\x0a\x04",
+    "\x22\x02",
+    "!joined",
+    " HTTP/1.1 203.0.113.7\n",
+    "::ffff:203.0.113.7",
     "\u{202e}",
     "🎉",
 ];

@@ -16,6 +16,8 @@
 )]
 
 mod engine;
+mod envoy;
+mod proxy_header;
 #[path = "../it/readers/mod.rs"]
 mod readers;
 #[path = "../it/support"]
@@ -81,4 +83,20 @@ fn decide() {
 #[test]
 fn page() {
     fuzz("page", &targets::page, &[]);
+}
+
+#[test]
+fn proxy_header() {
+    let made = proxy_header::proxy_headers();
+    fuzz("proxy_header", &proxy_header::proxy_header, &made);
+}
+
+#[test]
+fn message() {
+    fuzz("message", &envoy::message, &envoy::messages());
+}
+
+#[test]
+fn told() {
+    fuzz("told", &envoy::told, &[]);
 }

@@ -29,7 +29,7 @@ use crate::support::pure::{LIVE, Oracle, SIGNER, START_MS, Scene, TEST, judge, r
 const LONGEST_FOR_READERS: usize = 512;
 
 static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(shapes);
-static PRODUCTION: LazyLock<Scene> = LazyLock::new(|| scene(LIVE));
+pub static PRODUCTION: LazyLock<Scene> = LazyLock::new(|| scene(LIVE));
 static DEVELOPMENT: LazyLock<Scene> = LazyLock::new(|| scene(TEST));
 
 fn scene(key: &str) -> Scene {
@@ -54,7 +54,7 @@ fn scene(key: &str) -> Scene {
 }
 
 /// A sign of a verdict: what was done and why.
-fn sign(verdict: &Verdict) -> String {
+pub fn sign(verdict: &Verdict) -> String {
     let decision = match &verdict.decision {
         Decision::Forward(permit) => format!("forward {}", permit.identity().len()),
         Decision::Relay(permit) => format!("relay {}", permit.path().len()),
