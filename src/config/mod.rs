@@ -8,7 +8,6 @@
 
 mod address;
 mod assertions;
-mod certificates;
 mod clerk;
 mod coverage;
 mod doors;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::certificates;
 use super::clerk::ReadFile;
 use super::listen::{self, ListenAddress};
 use super::report::{Place, Problem, Problems};
@@ -25,8 +24,10 @@ impl Tls {
     pub(super) fn in_time(&self, now_ms: u64, problems: &Problems) {
         let shown = self.terms.iter().flat_map(|terms| &terms.certificates);
         for (certificate, place) in shown.zip(&self.places) {
-            if let Some(validity) = certificate.validity() {
-                certificates::in_time(place, validity, now_ms, problems);
+            let validity = certificate.validity();
+            if let Some((said, hint)) = validity.and_then(|validity| validity.trouble_at(now_ms)) {
+                let title = format!("the certificate in `cert-file` {said}");
+                problems.add(Problem::warning(place, title).hint(hint));
             }
         }
     }

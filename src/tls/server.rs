@@ -100,6 +100,11 @@ impl Certificate {
         self.validity
     }
 
+    /// The names in it, in lower case, those with `*.` among them.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Whether it has exactly this name, and not only one with `*.` that fits.
     fn has(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name);

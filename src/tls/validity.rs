@@ -1,9 +1,15 @@
 //! When a certificate is valid.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
+
+/// How long before its end a certificate ought to have been renewed, in seconds.
+const EARLY_S: u64 = 14 * DAY_S;
+
+const DAY_S: u64 = 24 * 60 * 60;
 
 /// From when until when a certificate is valid, in seconds since the epoch; both belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +20,51 @@ pub struct Validity {
     pub until_s: u64,
 }
 
+/// How a certificate stands at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is for later.
+    Early,
+    /// It is valid, and for long enough.
+    Valid,
+    /// It is valid for so many whole days more, and ought to have been renewed.
+    Ending(u64),
+    /// It was valid once.
+    Expired,
+}
+
 impl Validity {
+    /// How it stands at this moment, in milliseconds since the epoch.
+    pub fn at(self, now_ms: u64) -> Standing {
+        let now = now_ms / 1000;
+        match self.until_s.checked_sub(now) {
+            None => Standing::Expired,
+            Some(_) if now < self.from_s => Standing::Early,
+            Some(left) if left < EARLY_S => Standing::Ending(left / DAY_S),
+            Some(_) => Standing::Valid,
+        }
+    }
+
+    /// What is to be said of it at this moment, if anything is: what is so, and what can be done.
+    pub fn trouble_at(self, now_ms: u64) -> Option<(String, &'static str)> {
+        let (from, until) = (date(self.from_s), date(self.until_s));
+        match self.at(now_ms) {
+            Standing::Valid => None,
+            Standing::Early => Some((
+                format!("is not valid yet: it is from {from} on"),
+                "see whether the clock of this machine is right",
+            )),
+            Standing::Ending(left) => Some((
+                format!("expires in {}: it is valid until {until}", days(left)),
+                "put another one in its place before that",
+            )),
+            Standing::Expired => Some((
+                format!("has expired: it was valid until {until}"),
+                "put another one in its place",
+            )),
+        }
+    }
+
     /// What a certificate says of itself; `None` if it says nothing that can be read.
     ///
     /// webpki hands the two times out only beside a third that is not between them, so it is asked at the
@@ -38,6 +88,67 @@ impl Validity {
                 until_s: not_after.as_secs(),
             }),
             _ => None,
+        }
+    }
+}
+
+fn days(days: u64) -> String {
+    match days {
+        0 => "less than a day".to_owned(),
+        1 => "one day".to_owned(),
+        many => format!("{many} days"),
+    }
+}
+
+fn date(s: u64) -> impl fmt::Display {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(s))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_in_trouble_outside_its_time_and_in_its_last_two_weeks() {
+        let (from_s, until_s) = (1_700_000_000, 1_800_000_000);
+        let validity = Validity { from_s, until_s };
+        for (now, standing, said) in [
+            (0, Standing::Early, "is not valid yet"),
+            (
+                from_s - 1,
+                Standing::Early,
+                "is not valid yet: it is from 2023-11-14T22:13:20Z on",
+            ),
+            (from_s, Standing::Valid, ""),
+            (until_s - 14 * DAY_S, Standing::Valid, ""),
+            (
+                until_s - 14 * DAY_S + 1,
+                Standing::Ending(13),
+                "expires in 13 days",
+            ),
+            (
+                until_s - DAY_S,
+                Standing::Ending(1),
+                "expires in one day: it is valid until 2027-01-15T08:00:00Z",
+            ),
+            (
+                until_s - DAY_S + 1,
+                Standing::Ending(0),
+                "expires in less than a day",
+            ),
+            (until_s, Standing::Ending(0), "expires in less than a day"),
+            (
+                until_s + 1,
+                Standing::Expired,
+                "has expired: it was valid until 2027-01-15T08:00:00Z",
+            ),
+            (u64::MAX / 1000, Standing::Expired, "has expired"),
+        ] {
+            assert_eq!(validity.at(now * 1000), standing, "{now}");
+            let told = validity.trouble_at(now * 1000);
+            let told = told.map_or(String::new(), |(told, _)| told);
+            assert_eq!(said.is_empty(), told.is_empty(), "{now}: {told}");
+            assert!(told.starts_with(said), "{now}: {told}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `clerk-gate doctor`, against a Clerk, an application and a gate of this machine.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,6 +16,7 @@ use crate::docs::{part, read, rows};
 use crate::support::World;
 use crate::support::program::{file, program, run};
 use crate::support::site::clerk;
+use crate::tls::expiry::{this_year, valid};
 
 /// What the doctor found: its exit code, and each check's verdicts and words, in order.
 struct Diagnosis {
@@ -317,6 +319,58 @@ async fn files_that_everybody_may_read_or_write_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_looked_at_where_the_gate_shows_any() {
+    let (clerk, app) = (clerk().await, application().await);
+    let own = configuration(&clerk, app.local_addr().unwrap(), "");
+    let year = this_year();
+    let good = valid((2001, 1, 1), (year + 2, 1, 1));
+    let old = valid((2001, 1, 1), (2002, 1, 1));
+    let early = valid((year + 2, 1, 1), (year + 3, 1, 1));
+    for (name, certificates, code, verdict, said) in [
+        ("none", vec![], 0, None, ""),
+        (
+            "good",
+            vec![&good, &good],
+            0,
+            Some("ok"),
+            "2 certificates are valid",
+        ),
+        (
+            "old",
+            vec![&good, &old],
+            1,
+            Some("problem"),
+            "the certificate of `app.example` has expired",
+        ),
+        (
+            "early",
+            vec![&early],
+            1,
+            Some("problem"),
+            "is not valid yet",
+        ),
+    ] {
+        let mut text = own.clone();
+        for (place, (chain, key)) in certificates.into_iter().enumerate() {
+            let chain = private(&format!("doctor-{name}-{place}-chain"), chain);
+            let key = private(&format!("doctor-{name}-{place}-key"), key);
+            let (chain, key) = (chain.display(), key.display());
+            write!(
+                text,
+                "[[tls.certificate]]\ncert-file = \"{chain}\"\nkey-file = \"{key}\"\n"
+            )
+            .unwrap();
+        }
+        let found = diagnose(&format!("certificates-{name}"), &text, &["--offline"]).await;
+        assert_eq!(found.code, code, "{}", found.text);
+        assert_eq!(found.verdicts("certificates"), Vec::from_iter(verdict));
+        if let Some(verdict) = verdict {
+            found.assert("certificates", verdict, said);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_asked_offline_and_nothing_is_skipped_without_a_word() {
     let (clerk, app) = (clerk().await, application().await);
     let text = configuration(&clerk, app.local_addr().unwrap(), "");
@@ -390,6 +444,6 @@ fn every_check_is_in_its_document() {
         .map(|(_, name)| name.trim_end_matches("\",").to_owned())
         .filter(|name| !["ok", "warning", "problem", "skipped"].contains(&name.as_str()))
         .collect();
-    assert_eq!(documented.len(), 16);
+    assert_eq!(documented.len(), 17);
     assert_eq!(documented, named);
 }

@@ -4,6 +4,7 @@
 //! says what is so and, if that is not well, what to do. No check tells a secret, changes anything at
 //! Clerk, or sends the application more than a connection.
 
+mod certificates;
 mod clerk;
 mod files;
 mod finding;
@@ -21,7 +22,7 @@ use self::finding::{Check, Finding, Verdict};
 use self::web::Web;
 use super::settings::{Found, Settings};
 use super::{Ending, colour, complain, hand_out};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{ClerkConfig, Environment};
 use crate::core::edge::PublicAddress;
 
@@ -58,6 +59,7 @@ pub(super) async fn doctor(doctor: &Doctor, environment: &Environment) -> Ending
         eprintln!("{}\n", found.warnings.render(colour(environment)));
     }
     let mut findings = local::all(&found, &sites(&found));
+    findings.extend(certificates::all(&found.config, SystemClock.now_ms()));
     findings.extend(files::all(&found));
     if doctor.offline {
         let asked = [

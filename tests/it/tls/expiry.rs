@@ -12,10 +12,10 @@ use crate::support::program::{Running, file, program, run};
 use crate::support::site::Site;
 
 /// A day, by year, month and day.
-type Day = (i32, u8, u8);
+pub type Day = (i32, u8, u8);
 
 /// A certificate that is valid from one day to another, and its key, in PEM.
-fn valid(from: Day, until: Day) -> (String, String) {
+pub fn valid(from: Day, until: Day) -> (String, String) {
     let mut params = CertificateParams::new(vec!["app.example".to_owned()]).unwrap();
     params.not_before = date_time_ymd(from.0, from.1, from.2);
     params.not_after = date_time_ymd(until.0, until.1, until.2);
@@ -44,6 +44,11 @@ fn the_time_of_a_certificate_is_read_from_it() {
             (seconds(from), seconds(until))
         );
     }
+}
+
+/// The year, give or take a day.
+pub fn this_year() -> i32 {
+    1970 + i32::try_from(SystemClock.now_ms() / 31_556_952_000).unwrap()
 }
 
 /// What is said on this day of a configuration with these certificates.
@@ -134,7 +139,7 @@ async fn a_start_and_a_reload_say_so_in_the_log() {
     };
     warned(&first, "has expired");
     // Of one that is renewed nothing is said, of one that is for later something else.
-    let year = 2000 + i32::try_from(SystemClock.now_ms() / 31_556_952_000 - 30).unwrap();
+    let year = this_year();
     for (from, until, of) in [
         ((2001, 1, 1), (year + 2, 1, 1), None),
         ((year + 2, 1, 1), (year + 3, 1, 1), Some("not valid yet")),

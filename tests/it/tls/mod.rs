@@ -1,6 +1,6 @@
 //! TLS from clients: by name, by version, by certificate; and how it changes while the gate runs.
 
-mod expiry;
+pub mod expiry;
 mod redirect;
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Authority {
     }
 
     /// A certificate for these names and its key, in PEM.
-    fn signs(&self, names: &[&str]) -> (String, String) {
+    pub fn signs(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(names).unwrap();
