@@ -11,9 +11,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{Folder, file};
-use crate::support::program::{Running, program, run};
+use crate::support::program::{Running, file as written, program, run};
 use crate::support::site::Site;
 use crate::support::{Call, World, usual_routes};
+use crate::tls::Authority;
 
 /// The program with a socket, as systemd gives it: file descriptor 3, by this name.
 fn activated(socket: TcpListener, name: &str, path: &Path) -> Command {
@@ -60,6 +61,34 @@ async fn systemd_opens_the_socket_and_a_request_that_came_before_the_gate_is_ans
     // The socket is systemd's: it goes on without the gate.
     std::net::TcpStream::connect(address).unwrap();
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_opens_the_socket_that_leads_to_tls() {
+    let site = Site::new("sockets-activated-plain").await;
+    let (chain, key) = Authority::new().signs(&["app.example"]);
+    let (chain, key) = (written("plain-chain", &chain), written("plain-key", &key));
+    let more = format!(
+        "[tls]\nredirect-listen = \"systemd:plain\"\n[[tls.certificate]]\ncert-file = \"{}\"\nkey-file = \"{}\"\n",
+        chain.display(),
+        key.display()
+    );
+    let text = site.text("\"127.0.0.1:0\"", "public", &more);
+    let text = format!("public-url = \"https://app.example\"\n{text}");
+    let path = written("sockets-activated-plain.toml", &text);
+    let (socket, address) = listener();
+    let mut command = activated(socket, "plain", &path);
+    let (running, _) = tokio::task::spawn_blocking(move || Running::start(&mut command))
+        .await
+        .unwrap();
+    let answer = Call::new(address, Method::GET, "/open/a").send().await;
+    assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(
+        answer.header("location"),
+        Some("https://app.example/open/a")
+    );
+    site.upstream.assert_untouched();
+    drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]
