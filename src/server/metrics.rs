@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::accept::Service;
+use super::tls::{Shown, Terminator};
 use crate::gate::Site;
 use crate::gate::meters::Meters;
 use crate::rewrite::Outcome;
@@ -166,6 +167,11 @@ const EVER_SPOKEN: Described<2> = described(
     ["protocol", "tls"],
     "Connections to the application that were accepted, by what is spoken",
 );
+const CERTIFICATES: Described<2> = described(
+    "clerk_gate_certificate_expiry_timestamp_seconds",
+    ["certificate", "name"],
+    "When certificates that clients are shown expire, in seconds since the epoch",
+);
 const MOST_CONNECTIONS: Described<0> = described(
     "clerk_gate_connections_limit",
     [],
@@ -317,6 +323,14 @@ impl Readings {
         sheet.gauges(&SPOKEN, open)?;
         let ever = protocols().map(|(names, open)| (labels(names), open.ever()));
         sheet.counters(&EVER_SPOKEN, ever)?;
+        let shown = service.tls.as_ref().map(Terminator::shown);
+        let shown = shown.iter().flatten().enumerate();
+        let expiries = shown.filter_map(|(at, shown)| {
+            let Shown { name, until_s } = shown.as_ref()?;
+            let labels = [at.to_string().into(), name.as_str().into()];
+            Some((labels, number(*until_s)))
+        });
+        sheet.gauges(&CERTIFICATES, expiries)?;
         let gauge = |sheet: &mut Sheet<'_>, metric, count: usize| {
             sheet.gauges(metric, [([], number(count as u64))])
         };

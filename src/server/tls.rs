@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use super::http2::preface::Version;
 use super::seat::Seated;
 use crate::config::Config;
-use crate::tls::server::{Sessions, server_config};
+use crate::tls::server::{Certificate, Sessions, server_config};
 
 /// What is offered to be spoken over TLS, best first.
 const BOTH: [&[u8]; 2] = [HTTP2, b"http/1.1"];
@@ -29,6 +29,16 @@ pub struct Terminator {
 struct Current {
     config: Arc<ServerConfig>,
     sessions: Sessions,
+    shown: Vec<Option<Shown>>,
+}
+
+/// A certificate that clients are shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// The first name in it; empty if it has none.
+    pub(super) name: String,
+    /// When it expires, in seconds since the epoch.
+    pub(super) until_s: u64,
 }
 
 /// What takes the place of the terms in force.
@@ -58,6 +68,12 @@ impl Terminator {
     /// Encrypts on these terms what is accepted from now on. What is open stays as it is.
     pub(super) fn go_by(&self, next: Next) {
         self.current.store(next.0);
+    }
+
+    /// The certificates that are shown, in the order of the configuration; `None` in the place of one that does
+    /// not say when it expires.
+    pub(super) fn shown(&self) -> Vec<Option<Shown>> {
+        self.current.load().shown.clone()
     }
 
     /// Agrees with a client, if it does not take longer than `patience`.
@@ -96,5 +112,15 @@ fn current(config: &Config, sessions: Sessions) -> anyhow::Result<Option<Arc<Cur
     Ok(Some(Arc::new(Current {
         config: made,
         sessions,
+        shown: terms.certificates.iter().map(Shown::of).collect(),
     })))
+}
+
+impl Shown {
+    fn of(certificate: &Certificate) -> Option<Self> {
+        Some(Self {
+            name: certificate.names().first().cloned().unwrap_or_default(),
+            until_s: certificate.validity()?.until_s,
+        })
+    }
 }

@@ -3,10 +3,12 @@
 use clerk_gate::core::policy::{PathReading, Policy};
 use clerk_gate::core::requirement::Requirement;
 use clerk_gate::standin::Endpoint;
+use clerk_gate::tls::server::Certificate;
 
 use super::*;
 use crate::support::wire::{Wire, WireUpstream};
 use crate::support::{add_site, route};
+use crate::tls::{self, expiry};
 
 #[tokio::test]
 async fn calls_to_clerk_are_counted_and_timed_by_purpose() {
@@ -184,6 +186,37 @@ async fn what_is_open_is_counted_while_it_is() {
         assert_eq!(page.value(&series), 1.0);
     }
     assert_eq!(page.value("clerk_gate_connections_limit"), 1000.0);
+}
+
+#[tokio::test]
+async fn it_is_told_when_the_certificates_in_force_expire() {
+    let certificate = |year| {
+        let (chain, key) = expiry::valid((2020, 1, 1), (year, 1, 1));
+        Certificate::of(chain.as_bytes(), key.as_bytes()).unwrap()
+    };
+    let world = tls::behind(tls::terms(vec![certificate(2040), certificate(2041)]))
+        .start()
+        .await;
+    let expires = |page: &Page, at: usize| {
+        let labels = format!("certificate=\"{at}\",name=\"app.example\"");
+        page.value(&format!(
+            "clerk_gate_certificate_expiry_timestamp_seconds{{{labels}}}"
+        ))
+    };
+    let page = Page::of(&world).await;
+    let told = (expires(&page, 0), expires(&page, 1));
+    assert_eq!(told, (2_208_988_800.0, 2_240_611_200.0));
+    let mut config = world.config.clone();
+    config.tls = Some(tls::terms(vec![certificate(2042)]));
+    world.reloader.change_to(config).unwrap();
+    let page = Page::of(&world).await;
+    assert_eq!(expires(&page, 0), 2_272_147_200.0);
+    assert!(
+        !page
+            .samples
+            .keys()
+            .any(|series| series.contains("certificate=\"1\""))
+    );
 }
 
 /// Waits until the page is as it should be: what ends does so in a task of its own.

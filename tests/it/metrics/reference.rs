@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::docs::{names, part, read, rows};
+use crate::tls::{self, Authority};
 
 #[tokio::test]
 async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
@@ -19,7 +20,10 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         .collect();
     let world = busy().await;
     let page = Page::of(&world).await;
-    let labels = page.labels();
+    let mut labels = page.labels();
+    let certificates = vec![Authority::new().certifies(&["localhost"])];
+    let over_tls = tls::behind(tls::terms(certificates)).start().await;
+    labels.extend(Page::of(&over_tls).await.labels());
     let exported: BTreeSet<Vec<String>> = page
         .described
         .iter()
@@ -43,7 +47,7 @@ async fn every_metric_is_in_its_reference_with_its_type_and_labels() {
         documented.iter().map(in_no_order).collect::<BTreeSet<_>>(),
         exported
     );
-    assert_eq!(exported.len(), 34);
+    assert_eq!(exported.len(), 35);
 }
 
 /// Words in order, with commas between them.
