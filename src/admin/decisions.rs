@@ -15,6 +15,12 @@ use crate::pages::{self, DecisionsView, Document};
 use crate::telemetry::access::Action;
 use crate::telemetry::decisions::{Entry, Filter};
 
+/// The status where no decision of a request id is kept.
+pub const NOT_KEPT: StatusCode = StatusCode::GONE;
+
+/// The status where a gate keeps none at all.
+pub const NONE_KEPT: StatusCode = StatusCode::NOT_IMPLEMENTED;
+
 /// How many are shown on the page; a list for programs has them all.
 const ON_A_PAGE: usize = 200;
 
@@ -86,12 +92,15 @@ fn explain(program: bool, filter: &Filter, views: &Views) -> Document {
     let mut found = views.decisions.found(filter);
     found.truncate(EXPLAINED);
     if found.is_empty() {
-        let why = if views.decisions.are_kept() {
-            "no decision of this request id is kept\n"
+        let (status, why) = if views.decisions.are_kept() {
+            (NOT_KEPT, "no decision of this request id is kept\n")
         } else {
-            "no decisions are kept: `[admin] decisions` is 0\n"
+            (
+                NONE_KEPT,
+                "no decisions are kept: `[admin] decisions` is 0\n",
+            )
         };
-        return pages::plain(StatusCode::NOT_FOUND, why.to_owned());
+        return pages::plain(status, why.to_owned());
     }
     let snapshot = views.in_force.snapshot();
     let generation = snapshot.meters.generation;

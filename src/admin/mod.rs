@@ -1,7 +1,7 @@
 //! The operator's window: whether the process lives, whether it is ready, what is measured of it, what was
 //! decided lately and why, and what became of pages that clerk-js was to be put into.
 
-mod decisions;
+pub mod decisions;
 
 use std::convert::Infallible;
 use std::fmt;

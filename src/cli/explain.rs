@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version}
 
 use super::settings::Settings;
 use super::{Ending, complain, hand_out, window};
+use crate::admin::decisions::{NONE_KEPT, NOT_KEPT};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Environment};
 use crate::core::decide::Inputs;
@@ -141,14 +142,14 @@ async fn recall(id: &str, admin: &Uri, json: bool) -> Ending {
         Ok(address) => match window::ask(&address).await {
             Ok((StatusCode::OK, text)) if json => return hand_out(&pretty(&text)),
             Ok((StatusCode::OK, text)) => return hand_out(&text),
-            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decisions are kept") => {
+            Ok((NONE_KEPT, _)) => {
                 complain(
                     &format!("`{admin}` keeps no decisions"),
                     Some("its `[admin] decisions` is 0: it says how many of the last are kept"),
                 );
                 return Ending::Failed;
             }
-            Ok((StatusCode::NOT_FOUND, text)) if text.starts_with(b"no decision of this") => {
+            Ok((NOT_KEPT, _)) => {
                 complain(
                     &format!("`{admin}` keeps no decision of this request id"),
                     Some(

@@ -228,7 +228,7 @@ async fn of_several_requests_with_one_id_each_is_explained_and_of_none_it_is_sai
         "{text}"
     );
     let nobody = world.window("/explain?request-id=other").send().await;
-    assert_eq!(nobody.status, StatusCode::NOT_FOUND);
+    assert_eq!(nobody.status, StatusCode::GONE);
     let which = world.window("/explain").send().await;
     assert_eq!(which.status, StatusCode::BAD_REQUEST);
 }
