@@ -24,10 +24,9 @@ impl Tls {
     pub(super) fn in_time(&self, now_ms: u64, problems: &Problems) {
         let shown = self.terms.iter().flat_map(|terms| &terms.certificates);
         for (certificate, place) in shown.zip(&self.places) {
-            let validity = certificate.validity();
-            if let Some((said, hint)) = validity.and_then(|validity| validity.trouble_at(now_ms)) {
-                let title = format!("the certificate in `cert-file` {said}");
-                problems.add(Problem::warning(place, title).hint(hint));
+            if let Some(trouble) = certificate.trouble_at(now_ms) {
+                let title = format!("the certificate in `cert-file` {}", trouble.said);
+                problems.add(Problem::warning(place, title).hint(trouble.hint));
             }
         }
     }

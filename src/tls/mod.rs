@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-pub use validity::{Standing, Validity};
+pub use validity::{Trouble, Validity};
 
 /// Certificates trusted beside those of the system, in PEM.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use webpki::EndEntityCert;
 
-use super::{Validity, certificates, unusable};
+use super::{Trouble, Validity, certificates, unusable};
 
 /// Sessions that can be taken up again.
 const SESSIONS: usize = 10_000;
@@ -100,6 +100,15 @@ impl Certificate {
         self.validity
     }
 
+    /// What is to be said of it at this moment, in milliseconds since the epoch, if it does not hold, or not for
+    /// long.
+    pub fn trouble_at(&self, now_ms: u64) -> Option<Trouble> {
+        match self.validity {
+            Some(validity) => validity.trouble_at(now_ms),
+            None => Some(Trouble::unreadable()),
+        }
+    }
+
     /// The names in it, in lower case, those with `*.` among them.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -107,7 +116,6 @@ impl Certificate {
 
     /// Whether it has exactly this name, and not only one with `*.` that fits.
     fn has(&self, name: &str) -> bool {
-        let name = name.strip_suffix('.').unwrap_or(name);
         self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
@@ -191,8 +199,10 @@ impl ByName {
     /// The one that is for this name.
     fn named(&self, text: &str) -> Option<&Certificate> {
         let name = ServerName::try_from(text).ok()?;
-        let fits = || self.0.iter().filter(|known| known.is_for(&name));
-        fits().find(|known| known.has(text)).or(fits().next())
+        let mut known = self.0.iter();
+        // Names are compared first: whether one fits takes a look at the whole certificate.
+        let exact = known.find(|known| known.has(text) && known.is_for(&name));
+        exact.or_else(|| self.0.iter().find(|known| known.is_for(&name)))
     }
 }
 

@@ -20,48 +20,58 @@ pub struct Validity {
     pub until_s: u64,
 }
 
-/// How a certificate stands at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is for later.
-    Early,
-    /// It is valid, and for long enough.
-    Valid,
-    /// It is valid for so many whole days more, and ought to have been renewed.
-    Ending(u64),
-    /// It was valid once.
-    Expired,
+/// What is to be said of a certificate that does not hold, or not for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What is so, to be read behind the name of the certificate.
+    pub said: String,
+    /// What can be done.
+    pub hint: &'static str,
+    /// Whether clients refuse it already.
+    pub is_refused: bool,
 }
 
-impl Validity {
-    /// How it stands at this moment, in milliseconds since the epoch.
-    pub fn at(self, now_ms: u64) -> Standing {
-        let now = now_ms / 1000;
-        match self.until_s.checked_sub(now) {
-            None => Standing::Expired,
-            Some(_) if now < self.from_s => Standing::Early,
-            Some(left) if left < EARLY_S => Standing::Ending(left / DAY_S),
-            Some(_) => Standing::Valid,
+impl Trouble {
+    fn new(is_refused: bool, said: String, hint: &'static str) -> Self {
+        Self {
+            said,
+            hint,
+            is_refused,
         }
     }
 
-    /// What is to be said of it at this moment, if anything is: what is so, and what can be done.
-    pub fn trouble_at(self, now_ms: u64) -> Option<(String, &'static str)> {
+    /// That of a certificate that does not say when it is valid.
+    pub(super) fn unreadable() -> Self {
+        let said = "does not say in a way that can be read when it is valid".to_owned();
+        Self::new(true, said, "put another one in its place")
+    }
+}
+
+impl Validity {
+    /// What is to be said of it at this moment, in milliseconds since the epoch, if anything is.
+    pub(super) fn trouble_at(self, now_ms: u64) -> Option<Trouble> {
+        let now = now_ms / 1000;
         let (from, until) = (date(self.from_s), date(self.until_s));
-        match self.at(now_ms) {
-            Standing::Valid => None,
-            Standing::Early => Some((
-                format!("is not valid yet: it is from {from} on"),
-                "see whether the clock of this machine is right",
-            )),
-            Standing::Ending(left) => Some((
-                format!("expires in {}: it is valid until {until}", days(left)),
-                "put another one in its place before that",
-            )),
-            Standing::Expired => Some((
+        match self.until_s.checked_sub(now) {
+            None => Some(Trouble::new(
+                true,
                 format!("has expired: it was valid until {until}"),
                 "put another one in its place",
             )),
+            Some(_) if now < self.from_s => Some(Trouble::new(
+                true,
+                format!("is not valid yet: it is from {from} on"),
+                "see whether the clock of this machine is right",
+            )),
+            Some(left) if left < EARLY_S => Some(Trouble::new(
+                false,
+                format!(
+                    "expires in {}: it is valid until {until}",
+                    days(left / DAY_S)
+                ),
+                "put another one in its place before that",
+            )),
+            Some(_) => None,
         }
     }
 
@@ -78,7 +88,7 @@ impl Validity {
         };
         let from_s = match at(UnixTime::since_unix_epoch(Duration::ZERO)) {
             Some(Error::CertNotValidYet { not_before, .. }) => not_before.as_secs(),
-            // From the epoch on, or before it.
+            // From the epoch itself on.
             Some(Error::UnknownIssuer) => 0,
             _ => return None,
         };
@@ -112,41 +122,34 @@ mod tests {
     fn a_certificate_is_in_trouble_outside_its_time_and_in_its_last_two_weeks() {
         let (from_s, until_s) = (1_700_000_000, 1_800_000_000);
         let validity = Validity { from_s, until_s };
-        for (now, standing, said) in [
-            (0, Standing::Early, "is not valid yet"),
+        for (now, is_refused, said) in [
+            (0, true, "is not valid yet"),
             (
                 from_s - 1,
-                Standing::Early,
+                true,
                 "is not valid yet: it is from 2023-11-14T22:13:20Z on",
             ),
-            (from_s, Standing::Valid, ""),
-            (until_s - 14 * DAY_S, Standing::Valid, ""),
-            (
-                until_s - 14 * DAY_S + 1,
-                Standing::Ending(13),
-                "expires in 13 days",
-            ),
+            (from_s, false, ""),
+            (until_s - 14 * DAY_S, false, ""),
+            (until_s - 14 * DAY_S + 1, false, "expires in 13 days"),
             (
                 until_s - DAY_S,
-                Standing::Ending(1),
+                false,
                 "expires in one day: it is valid until 2027-01-15T08:00:00Z",
             ),
-            (
-                until_s - DAY_S + 1,
-                Standing::Ending(0),
-                "expires in less than a day",
-            ),
-            (until_s, Standing::Ending(0), "expires in less than a day"),
+            (until_s - DAY_S + 1, false, "expires in less than a day"),
+            (until_s, false, "expires in less than a day"),
             (
                 until_s + 1,
-                Standing::Expired,
+                true,
                 "has expired: it was valid until 2027-01-15T08:00:00Z",
             ),
-            (u64::MAX / 1000, Standing::Expired, "has expired"),
+            (u64::MAX / 1000, true, "has expired"),
         ] {
-            assert_eq!(validity.at(now * 1000), standing, "{now}");
             let told = validity.trouble_at(now * 1000);
-            let told = told.map_or(String::new(), |(told, _)| told);
+            let refused = told.as_ref().is_some_and(|told| told.is_refused);
+            assert_eq!(refused, is_refused, "{now}");
+            let told = told.map_or(String::new(), |told| told.said);
             assert_eq!(said.is_empty(), told.is_empty(), "{now}: {told}");
             assert!(told.starts_with(said), "{now}: {told}");
         }

@@ -2,7 +2,6 @@
 
 use super::finding::{Check, Finding};
 use crate::config::Config;
-use crate::tls::Standing;
 use crate::tls::server::Certificate;
 
 /// What is said of each that ought to be looked at, or that all are well. Nothing where there are none.
@@ -25,16 +24,15 @@ pub(super) fn all(config: &Config, now_ms: u64) -> Vec<Finding> {
 }
 
 fn judged(certificate: &Certificate, now_ms: u64) -> Option<Finding> {
-    let check = Check::Certificates;
-    let names = certificate.names().join(", ");
-    let Some(validity) = certificate.validity() else {
-        let said = format!("when the certificate of `{names}` is valid cannot be read");
-        return Some(Finding::skipped(check, said));
+    let trouble = certificate.trouble_at(now_ms)?;
+    let whose = match certificate.names() {
+        [] => "a certificate without a name".to_owned(),
+        names => format!("the certificate of `{}`", names.join("`, `")),
     };
-    let (said, hint) = validity.trouble_at(now_ms)?;
-    let said = format!("the certificate of `{names}` {said}");
-    Some(match validity.at(now_ms) {
-        Standing::Early | Standing::Expired => Finding::problem(check, said, hint),
-        Standing::Ending(_) | Standing::Valid => Finding::warning(check, said, hint),
+    let said = format!("{whose} {}", trouble.said);
+    Some(if trouble.is_refused {
+        Finding::problem(Check::Certificates, said, trouble.hint)
+    } else {
+        Finding::warning(Check::Certificates, said, trouble.hint)
     })
 }
