@@ -12,6 +12,7 @@ mod health;
 mod init;
 mod man;
 mod notify;
+mod open_files;
 mod recipe;
 mod run;
 mod schema;

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::notify::Notifier;
 use super::settings::Settings;
 use super::watch::{Seen, Watched};
-use super::{Ending, colour, complain};
+use super::{Ending, colour, complain, open_files};
 use crate::clock::SystemClock;
 use crate::config::{Colour, Config, Environment, LogFormat, Report};
 use crate::server::hand_over;
@@ -27,6 +27,7 @@ pub(super) async fn run(settings: &Settings, environment: &Environment, given: L
         Err(ending) => return ending,
     };
     start_logging(&found.config, environment);
+    open_files::raise(&found.config);
     if !found.warnings.is_empty() {
         match found.config.log.format {
             // What reads the log of a process reads lines of JSON.

@@ -1,6 +1,7 @@
 //! Accepting connections and serving HTTP/1.1 on them, until told to stop. `http2` and `grpc` serve the others.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -133,6 +135,7 @@ pub(super) async fn accept(
     drain: CancellationToken,
     open: TaskTracker,
 ) {
+    let mut troubles = Troubles::default();
     loop {
         let accepted = tokio::select! {
             () = drain.cancelled() => return,
@@ -160,10 +163,34 @@ pub(super) async fn accept(
             }
             Err(error) => {
                 // Out of file descriptors, most likely: pause rather than spin.
-                warn!(cause = %error, "a connection could not be accepted");
+                troubles.tell(&error);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// Connections that could not be accepted.
+#[derive(Default)]
+struct Troubles {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Troubles {
+    /// Has a line in the log for one in ten seconds.
+    // SECURITY: whoever opens as many connections as there are file descriptors must not be able to fill a disk.
+    fn tell(&mut self, error: &io::Error) {
+        let told = self.told;
+        if told.is_some_and(|told| told.elapsed() < Duration::from_secs(10)) {
+            self.untold += 1;
+            return;
+        }
+        warn!(cause = %error, untold = self.untold, "a connection could not be accepted");
+        *self = Self {
+            told: Some(Instant::now()),
+            untold: 0,
+        };
     }
 }
 

@@ -6,6 +6,7 @@
 mod connections;
 mod keys;
 mod memory;
+mod open_files;
 mod stopping;
 
 use std::fmt::Write as _;
