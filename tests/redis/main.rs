@@ -16,7 +16,11 @@ mod replicas;
 mod server;
 mod servers;
 #[path = "../it/support/mod.rs"]
-#[expect(dead_code, reason = "the other test crate uses the rest")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the other test crate uses the rest"
+)]
 mod support;
 mod troubles;
 
