@@ -27,11 +27,20 @@ impl Gate {
             }
         });
         let hearing = self.hearing.get_or_init(|| hearing);
+        hearing.stay_in_touch(snapshot.policy.rides());
         hearing.caught_up(CATCH_UP).await;
     }
 
+    /// Has other gates told and heard as this snapshot needs it from now on.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        self.follow_keys(snapshot);
+        if let Some(hearing) = self.hearing.get() {
+            hearing.stay_in_touch(snapshot.policy.rides());
+        }
+    }
+
     /// Tells other gates of the keys of this snapshot when they change, and fetches them when others tell.
-    pub fn follow_keys(&self, snapshot: &Snapshot) {
+    fn follow_keys(&self, snapshot: &Snapshot) {
         let sites = snapshot.sites.iter().map(|site| {
             let instance = site.instance.key.as_str().to_owned();
             let (notices, of) = (self.notices.clone(), instance.clone());

@@ -44,8 +44,10 @@ impl Gate {
         }
     }
 
-    /// Whether everything that other gates know of who is out is known here too.
-    // SECURITY: whoever has signed out at another gate must not ride on at this one.
+    /// Whether everything that other gates have written of who is out is known here too, and they can
+    /// write.
+    // SECURITY: whoever has signed out at another gate must not ride on at this one. A gate that has lost
+    // Redis by itself keeps that to itself, and it is not noticed here.
     fn hears_others(&self) -> bool {
         let hearing = self.hearing.get();
         self.budgets.are_up() && hearing.is_none_or(Hearing::is_in_touch)

@@ -74,7 +74,7 @@ impl Reloader {
             Some(tls) => tls.next(&running, &config)?.map(|next| (tls, next)),
             None => None,
         };
-        self.service.gate.follow_keys(&snapshot);
+        self.service.gate.follow(&snapshot);
         self.service.checks.follow(&snapshot.upstreams);
         self.service.snapshot.store(Arc::new(snapshot));
         self.service.gate.decisions.keep_at_most(config.decisions);

@@ -11,13 +11,13 @@ mod writing;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::redis::Link;
+use touch::InTouch;
 use writing::Outbox;
 
 /// The stream. What stands between the braces is what a cluster places it by.
@@ -81,8 +81,8 @@ struct Board {
 pub struct Hearing {
     tasks: Vec<JoinHandle<()>>,
     first: watch::Receiver<bool>,
-    /// Whether what others say is heard at the moment.
-    in_touch: Arc<AtomicBool>,
+    /// Whether what others write is heard at the moment; `None` where there is nobody else.
+    in_touch: Option<Arc<InTouch>>,
 }
 
 impl Notices {
@@ -114,7 +114,7 @@ impl Notices {
     /// gate's own are not heard, and those that say nothing that can be understood are passed over.
     pub fn hear(&self, ear: impl Fn(Notice) + Send + Sync + 'static) -> Hearing {
         let (reached, first) = watch::channel(self.0.is_none());
-        let in_touch = Arc::new(AtomicBool::new(self.0.is_none()));
+        let in_touch = Arc::<InTouch>::default();
         let tasks = self.0.as_ref().map(|board| {
             let outbox = Arc::clone(&board.outbox);
             let again = Arc::clone(&board.outbox);
@@ -130,7 +130,7 @@ impl Notices {
         Hearing {
             tasks: tasks.unwrap_or_default(),
             first,
-            in_touch,
+            in_touch: self.0.is_some().then_some(in_touch),
         }
     }
 }
@@ -144,10 +144,20 @@ impl Hearing {
         let _ = tokio::time::timeout(most, reached).await;
     }
 
-    /// Whether what others say is heard: all of it up to a moment ago. A gate that is alone misses
-    /// nothing.
+    /// Looks from now on whether others are heard, or does so no more. Whoever needs it says so, because
+    /// it costs a write a second; without it nobody is said to be in touch.
+    pub fn stay_in_touch(&self, needed: bool) {
+        if let Some(in_touch) = &self.in_touch {
+            in_touch.want(needed);
+        }
+    }
+
+    /// Whether what others have written is heard, all of it up to a moment ago, and they could write more
+    /// where it is read. A gate that is alone misses nothing.
+    ///
+    /// Another gate that has lost the server by itself keeps what it would say, and nobody notices.
     pub fn is_in_touch(&self) -> bool {
-        self.in_touch.load(Ordering::Acquire)
+        self.in_touch.as_ref().is_none_or(|it| it.is())
     }
 }
 

@@ -47,20 +47,25 @@ async fn gate(url: &str, timeout: Duration, on_error: OnError) -> World {
     gate_at(Addresses::one(url), timeout, on_error).await
 }
 
-/// The same, wherever the servers are.
-async fn gate_at(addresses: Addresses, timeout: Duration, on_error: OnError) -> World {
-    let budget = Budget {
-        name: "door".into(),
+/// So much for each address.
+fn each_address(name: &str, rate: Rate) -> Budget {
+    Budget {
+        name: name.into(),
         by: By::Address,
         figures: Figures {
-            rate: Some(TEN),
+            rate: Some(rate),
             in_flight: None,
         },
         tiers: Vec::new(),
         ipv6_prefix: 64,
         enforcement: Enforcement::Refuse,
         disclosure: Told::InHeaders,
-    };
+    }
+}
+
+/// The same, wherever the servers are.
+async fn gate_at(addresses: Addresses, timeout: Duration, on_error: OnError) -> World {
+    let budget = each_address("door", TEN);
     let store = RedisConfig {
         addresses,
         timeout,

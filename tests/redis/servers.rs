@@ -152,7 +152,7 @@ async fn the_server_that_sentinels_name_is_asked_and_the_next_one_when_it_fails(
 }
 
 /// A Cluster of three that each have a third of the slots.
-async fn cluster() -> Vec<Server> {
+pub async fn cluster() -> Vec<Server> {
     let servers: Vec<(Server, u16)> = (0..3)
         .map(|_| {
             let bus = free_port();

@@ -89,12 +89,14 @@ impl Reader {
         self.look_for_the_newest(&mut connection).await?;
         loop {
             let count = self.next(&mut connection, ear).await?;
-            [*pause, _] = PAUSES;
-            if count < AT_ONCE {
-                self.reached = true;
-                reached.send_replace(true);
-                self.touch.heard_all(&self.link).await;
+            if count == AT_ONCE {
+                continue;
             }
+            self.reached = true;
+            reached.send_replace(true);
+            let patience = self.link.patience();
+            self.touch.heard_all(&mut connection, patience).await?;
+            [*pause, _] = PAUSES;
             if std::mem::take(&mut self.told) {
                 info!("notices are read from redis");
             }

@@ -53,11 +53,6 @@ impl Link {
         self.connection.load().is_some()
     }
 
-    /// Whether the server that keeps this key takes what is written there.
-    pub(in crate::store) async fn takes_more(self: &Arc<Self>, key: &str) -> bool {
-        self.run::<()>(&PROBE.key(key)).await.is_some()
-    }
-
     /// Runs a script. `None` if that cannot be had in time; then nobody is kept waiting again until the
     /// server has answered.
     pub(in crate::store) async fn run<T: FromRedisValue>(
