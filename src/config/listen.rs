@@ -92,8 +92,6 @@ pub(super) fn read(section: &mut Section<'_>) -> Listening {
         addresses: own(section),
         unix_mode: mode(section),
         proxy_peers: proxy_protocol::read(section),
-        // Read with the rest of `[tls]`.
-        redirects: Vec::new(),
         hand_over: hand_over(section),
     }
 }

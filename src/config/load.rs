@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use super::assertions;
 use super::doors::{self, Asked};
 use super::environment::{self, Environment, FlagValue};
+use super::https_redirect;
 use super::inject;
 use super::lints;
 use super::listen::{self, ListenAddress};
 use super::model::Config;
-use super::redirects;
 use super::report::{Place, Problem, Problems, Report};
 use super::routes;
 use super::section::Placed;
@@ -127,16 +127,21 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
         shadow::load(&file, &beside, problems)
     });
 
-    let (mut top, beside) = (written.top, written.beside);
+    let (top, beside) = (written.top, written.beside);
     written.tls.in_time(surroundings.now_ms, problems);
-    let to_tls = written.tls.redirects;
-    addresses(&top, &to_tls, &beside, &written.upstream.urls, problems);
+    let redirect_listen = written.tls.redirect_listen;
+    addresses(
+        &top,
+        &redirect_listen,
+        &beside,
+        &written.upstream.urls,
+        problems,
+    );
     let public = public_address(top.public_url, clerk.config.instance.key.kind(), problems)?;
     let places = sites::addresses(&written.sites, &public, problems);
     let edge = edge(public, places, top.trusted_proxies, &policy);
     sites::routes(routes, &edge, problems);
-    redirects::lead_somewhere(&to_tls, &edge, problems);
-    top.listen.redirects = to_tls.into_iter().map(|read| read.value).collect();
+    https_redirect::leads_to_https(&redirect_listen, &edge, problems);
     let mut sites = sites::configurations(written.sites);
     sites::introduce(&mut clerk.config, &mut sites, &edge.sites);
     let instances = std::iter::once(&mut clerk.config).chain(&mut sites);
@@ -158,6 +163,7 @@ fn check(table: Table, surroundings: &Surroundings<'_>, problems: &Problems) -> 
     let upstreams = Some(upstreams).filter(|all| !all.is_empty())?;
     Some(Config {
         listen: top.listen,
+        redirect_listen: redirect_listen.into_iter().map(|read| read.value).collect(),
         admin_listen: beside.admin.listen,
         decisions: beside.admin.decisions,
         forward_auth: beside.doors.map(|doors| doors.value),
@@ -223,7 +229,7 @@ fn hosts_of_routes(policy: &Policy, sites: &[SiteAddress]) -> Vec<HostPattern> {
 /// Listeners that get in each other's way, and an upstream that is the gate.
 fn addresses(
     top: &settings::Top,
-    to_tls: &[Placed<ListenAddress>],
+    redirect_listen: &[Placed<ListenAddress>],
     beside: &Beside,
     upstreams: &[Placed<ServerAddress>],
     problems: &Problems,
@@ -251,7 +257,7 @@ fn addresses(
         let own = ("[admin] listen", admin);
         listen::apart(own, &Place::Nowhere, &visitors, hint, problems);
     }
-    for redirect in to_tls {
+    for redirect in redirect_listen {
         let own = ("[tls] redirect-listen", &redirect.value);
         let hint = "requests in plain text need an address of their own, such as `0.0.0.0:80`";
         listen::apart(own, &redirect.place, &others, hint, problems);
@@ -260,7 +266,7 @@ fn addresses(
         let host = upstream.origin().map(|origin| origin.host().to_string());
         let address = host.unwrap_or_else(|| upstream.to_string());
         let visitors = visitors.iter().map(|(_, own)| *own);
-        let mut own = visitors.chain(to_tls.iter().map(|redirect| &redirect.value));
+        let mut own = visitors.chain(redirect_listen.iter().map(|redirect| &redirect.value));
         own.any(|own| own.to_string() == address)
     };
     for url in upstreams.iter().filter(|url| is_own(&url.value)) {

@@ -31,6 +31,8 @@ use crate::upstream::{Protocol, Reuse};
 pub struct Config {
     /// Where requests are accepted.
     pub listen: Listening,
+    /// Where requests in plain text are sent to the public address; often nowhere.
+    pub redirect_listen: Vec<ListenAddress>,
     /// Where the operator's window is; `None` if it is off.
     pub admin_listen: Option<ListenAddress>,
     /// How many of the last decisions it shows.
@@ -98,8 +100,6 @@ pub struct Listening {
     pub unix_mode: u32,
     /// Peers that say, with the PROXY protocol, whose a connection is.
     pub proxy_peers: Vec<IpNet>,
-    /// Where requests in plain text are sent to the public address; often nowhere.
-    pub redirects: Vec<ListenAddress>,
     /// Where the next process asks for the sockets; `None` if it cannot have them.
     pub hand_over: Option<PathBuf>,
 }

@@ -14,7 +14,7 @@ pub(super) struct Tls {
     /// How TLS is spoken; `None` if it is not.
     pub(super) terms: Option<Terms>,
     /// Where requests in plain text are sent to the public address.
-    pub(super) redirects: Vec<Placed<ListenAddress>>,
+    pub(super) redirect_listen: Vec<Placed<ListenAddress>>,
     /// Where the certificates are written.
     places: Vec<Place>,
 }
@@ -47,7 +47,7 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Tls {
         &[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)],
     );
     let clients = clients(&mut section, files);
-    let redirects = listen::several(&mut section, "redirect-listen");
+    let redirect_listen = listen::several(&mut section, "redirect-listen");
     section.finish();
     if !written {
         return Tls::default();
@@ -65,7 +65,7 @@ pub(super) fn read(root: &mut Section<'_>, files: ReadFile<'_>) -> Tls {
     });
     Tls {
         terms,
-        redirects,
+        redirect_listen,
         places,
     }
 }

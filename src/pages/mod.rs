@@ -301,7 +301,7 @@ pub fn redirect(location: &str) -> Document {
 }
 
 /// Where something is for good: 308, so that it is asked for in the same way there.
-pub fn moved(location: &str) -> Document {
+pub fn https_redirect(location: &str) -> Document {
     let mut document = leads_to(StatusCode::PERMANENT_REDIRECT, location);
     document.headers.remove(CACHE_CONTROL);
     document

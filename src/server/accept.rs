@@ -35,7 +35,7 @@ use crate::core::origin::Scheme;
 use crate::gate::{Gate, Snapshot};
 use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::{self, Admission};
-use crate::modes::plaintext;
+use crate::modes::https_redirect;
 use crate::modes::proxy::{self, Peer};
 use crate::upstream::Tunnels;
 use crate::upstream::health::Checks;
@@ -122,7 +122,7 @@ pub enum Mode {
     /// The doors of gateways, for whoever may ask.
     ForwardAuth(Arc<Admission>),
     /// To be made again over TLS.
-    Redirect,
+    HttpsRedirect,
 }
 
 /// Accepts connections on `listener` while there are `places`, until `drain` is called off, and tracks
@@ -232,7 +232,7 @@ async fn meet(
     drain: CancellationToken,
 ) {
     let address = match mode {
-        Mode::Proxy | Mode::Redirect => {
+        Mode::Proxy | Mode::HttpsRedirect => {
             soon(service.proxies.client(&mut stream, address), &drain).await
         }
         Mode::ForwardAuth(_) => Some(Some(address)),
@@ -340,7 +340,7 @@ async fn serve<S>(
                 Mode::ForwardAuth(admission) => {
                     forward_auth::answer(gate, &snapshot, admission, peer, request).await
                 }
-                Mode::Redirect => plaintext::answer(gate, &snapshot, peer, request),
+                Mode::HttpsRedirect => https_redirect::answer(gate, &snapshot, peer, request),
             };
             if drains.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // Said before it is done, so that nobody asks on a connection that closes.

@@ -55,7 +55,7 @@ use visitors::Visitors;
 #[derive(Debug)]
 pub struct Bound {
     listeners: Vec<Listener>,
-    redirects: Vec<Listener>,
+    https_redirects: Vec<Listener>,
     admin: Option<Listener>,
     doors: Option<(Listener, Arc<Admission>)>,
     check: Option<(Listener, Arc<Door>)>,
@@ -98,8 +98,8 @@ pub async fn build_with(
     let snapshot = assemble::snapshot(config, &clock, None, &gate.meters)?;
     let mut opener = Opener::new(inherited, config.listen.unix_mode);
     let listeners = opener.open_all(&config.listen.addresses).await?;
-    let redirects = opener.open_all(&config.listen.redirects).await;
-    let redirects = redirects.context("the way to TLS (`[tls] redirect-listen`)")?;
+    let https_redirects = opener.open_all(&config.redirect_listen).await;
+    let https_redirects = https_redirects.context("the way to TLS (`[tls] redirect-listen`)")?;
     let admin = match &config.admin_listen {
         Some(address) => Some(
             opener
@@ -146,7 +146,7 @@ pub async fn build_with(
                 doors.as_ref().map(|(listener, _)| listener),
                 check.as_ref().map(|(listener, _)| listener),
             ];
-            let all = listeners.iter().chain(&redirects);
+            let all = listeners.iter().chain(&https_redirects);
             let all = all.chain(others.into_iter().flatten());
             Some(Offer::new(at, all.cloned().collect())?)
         }
@@ -166,7 +166,7 @@ pub async fn build_with(
     let reloader = Reloader::new(Arc::clone(&service), clock, config.clone());
     Ok(Bound {
         listeners,
-        redirects,
+        https_redirects,
         admin,
         doors,
         check,
@@ -211,7 +211,7 @@ impl Bound {
 
     /// The first address and port where requests in plain text are sent to TLS.
     pub fn redirect_address(&self) -> Option<SocketAddr> {
-        let mut addresses = self.redirects.iter().map(Listener::address);
+        let mut addresses = self.https_redirects.iter().map(Listener::address);
         addresses.find_map(ListenAddress::tcp)
     }
 
@@ -294,10 +294,10 @@ impl Bound {
                 Arc::clone(&for_visitors),
             );
         }
-        let for_redirects = places();
-        for listener in self.redirects {
-            let entrance = Entrance::Http(Mode::Redirect);
-            accept(listener, entrance, Arc::clone(&for_redirects));
+        let for_https_redirects = places();
+        for listener in self.https_redirects {
+            let entrance = Entrance::Http(Mode::HttpsRedirect);
+            accept(listener, entrance, Arc::clone(&for_https_redirects));
         }
         if let Some((listener, admission)) = self.doors {
             let entrance = Entrance::Http(Mode::ForwardAuth(admission));

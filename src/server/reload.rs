@@ -141,7 +141,7 @@ const FIXED: &[(&str, Stays)] = &[
         a.tls.is_some() == b.tls.is_some()
     }),
     ("`[tls] redirect-listen`", |a, b| {
-        a.listen.redirects == b.listen.redirects
+        a.redirect_listen == b.redirect_listen
     }),
     ("`[log]`", |a, b| a.log == b.log),
     ("`[shutdown] announce`", |a, b| {

@@ -13,7 +13,7 @@ pub struct Visitors {
     application: Arc<Open>,
     doors: Arc<Open>,
     checks: Arc<Open>,
-    redirects: Arc<Open>,
+    https_redirects: Arc<Open>,
     spoken: Spoken,
 }
 
@@ -33,7 +33,7 @@ impl Visitors {
             Entrance::Http(Mode::Proxy) => self.application.enter(),
             Entrance::Http(Mode::ForwardAuth(_)) => self.doors.enter(),
             Entrance::Grpc(_) => self.checks.enter(),
-            Entrance::Http(Mode::Redirect) => self.redirects.enter(),
+            Entrance::Http(Mode::HttpsRedirect) => self.https_redirects.enter(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Visitors {
             ("proxy", &*self.application),
             ("forward-auth", &*self.doors),
             ("ext-authz", &*self.checks),
-            ("redirect", &*self.redirects),
+            ("redirect", &*self.https_redirects),
         ]
         .into_iter()
     }

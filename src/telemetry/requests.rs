@@ -30,7 +30,7 @@ pub enum Mode {
     /// It did, over gRPC.
     ExtAuthz,
     /// In plain text, to be made again over TLS.
-    Redirect,
+    HttpsRedirect,
 }
 
 impl Mode {
@@ -43,7 +43,7 @@ impl Mode {
         Self::Haproxy,
         Self::Envoy,
         Self::ExtAuthz,
-        Self::Redirect,
+        Self::HttpsRedirect,
     ];
 
     /// The name among the metrics.
@@ -56,7 +56,7 @@ impl Mode {
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::ExtAuthz => "ext-authz",
-            Self::Redirect => "redirect",
+            Self::HttpsRedirect => "redirect",
         }
     }
 }

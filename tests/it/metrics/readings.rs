@@ -136,7 +136,7 @@ async fn what_is_open_is_counted_while_it_is() {
     let upstream = WireUpstream::start().await;
     let world = builder()
         .before(upstream.address)
-        .configure(|config| config.listen.redirects = vec!["127.0.0.1:0".parse().unwrap()])
+        .configure(|config| config.redirect_listen = vec!["127.0.0.1:0".parse().unwrap()])
         .start()
         .await;
     let ada = world.clerk.sign_in("ada", None);

@@ -28,7 +28,7 @@ fn redirecting(authority: &Authority) -> WorldBuilder {
     ]))
     .configure(|config| {
         config.edge.public = origin("https://app.example");
-        config.listen.redirects = vec!["127.0.0.1:0".parse().unwrap()];
+        config.redirect_listen = vec!["127.0.0.1:0".parse().unwrap()];
     })
 }
 
@@ -234,7 +234,7 @@ async fn the_address_that_it_leads_to_can_change_and_where_it_is_cannot() {
     world.reloader.change_to(config.clone()).unwrap();
     let call = || Call::new(plain(&world), Method::GET, "/a").header("host", "app.example");
     leads_to(&call().send().await, "https://new.example/a");
-    config.listen.redirects.clear();
+    config.redirect_listen.clear();
     let error = world.reloader.change_to(config).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -11,7 +11,7 @@ use super::proxy::Peer;
 use super::{log_line, own_answer, request_id};
 use crate::core::call::Manner;
 use crate::core::facts;
-use crate::core::plaintext::Elsewhere;
+use crate::core::https_redirect::HttpsRedirect;
 use crate::core::reply;
 use crate::gate::{Gate, Snapshot};
 use crate::pages;
@@ -30,16 +30,16 @@ pub fn answer(
     let mut line = log_line::begun(&request_id, &parts.method, peer.address);
     line.protocol = Some(access::protocol(parts.version));
     let requests = &gate.meters.requests;
-    let mut response = match Elsewhere::of(peer.wire(&parts), &snapshot.edge) {
-        Ok(elsewhere) => {
-            let document = pages::moved(&elsewhere.location);
+    let mut response = match HttpsRedirect::of(peer.wire(&parts), &snapshot.edge) {
+        Ok(redirect) => {
+            let document = pages::https_redirect(&redirect.location);
             let status = document.status.as_u16();
             requests.no_route.note(Action::Redirect, None);
-            let host = elsewhere.asked.host.to_string();
+            let host = redirect.asked.host.to_string();
             let line = AccessLine {
-                path: Some(elsewhere.asked.path.as_str()),
+                path: Some(redirect.asked.path.as_str()),
                 host: Some(&host),
-                client: elsewhere.client,
+                client: redirect.client,
                 decision: Action::Redirect,
                 status,
                 ..line
@@ -57,7 +57,7 @@ pub fn answer(
             own_answer::of(document, &request_id)
         }
     };
-    requests.note(Mode::Redirect, response.status().as_u16());
+    requests.note(Mode::HttpsRedirect, response.status().as_u16());
     // Whoever has been told goes elsewhere, and a body that came along is nobody's.
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);

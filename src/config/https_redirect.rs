@@ -8,12 +8,8 @@ use crate::core::edge::{Edge, PublicAddress};
 use crate::core::origin::Scheme;
 
 /// Reports sites that nobody can be sent to.
-pub(super) fn lead_somewhere(
-    redirects: &[Placed<ListenAddress>],
-    edge: &Edge,
-    problems: &Problems,
-) {
-    let Some(first) = redirects.first() else {
+pub(super) fn leads_to_https(listen: &[Placed<ListenAddress>], edge: &Edge, problems: &Problems) {
+    let Some(first) = listen.first() else {
         return;
     };
     needs(&edge.public, "`public-url`", &first.place, problems);

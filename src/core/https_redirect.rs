@@ -14,7 +14,7 @@ use super::reason::Reason;
 
 /// Where a request is to be made again.
 #[derive(Clone, Debug)]
-pub struct Elsewhere {
+pub struct HttpsRedirect {
     /// What it has asked for.
     pub asked: Asked,
     /// The address of the client, as far as trusted proxies vouch for it.
@@ -23,7 +23,7 @@ pub struct Elsewhere {
     pub location: String,
 }
 
-impl Elsewhere {
+impl HttpsRedirect {
     /// Reads a request. The error is the reason for a refusal.
     // SECURITY: whoever is on the line writes the request. They are led to an address of the configuration
     // and to no other, and a host that is not served is no part of it.
@@ -88,7 +88,7 @@ mod tests {
             peer: peer.parse().unwrap(),
             scheme: Scheme::Http,
         };
-        Elsewhere::of(wire, &edge()).map(|elsewhere| elsewhere.location)
+        HttpsRedirect::of(wire, &edge()).map(|redirect| redirect.location)
     }
 
     #[test]
