@@ -30,6 +30,10 @@ impl HttpsRedirect {
     pub fn of(wire: WireRequest<'_>, edge: &Edge) -> Result<Self, Reason> {
         facts::body_length(wire.headers, wire.version)?;
         let asked = Asked::read(wire, edge)?;
+        // Whoever ends TLS in front brought it here, and would bring it here again, for ever.
+        if asked.scheme == Scheme::Https {
+            return Err(Reason::HttpsMisdirected);
+        }
         let origin = match (edge.place(Scheme::Https, &asked.host), &edge.public) {
             (Some((_, origin)), _) => origin,
             (None, PublicAddress::Fixed(origin)) => origin.clone(),
@@ -123,6 +127,20 @@ mod tests {
         let of = |peer| led("/a", &lines, peer);
         assert_eq!(of("10.0.0.1").unwrap(), "https://x.docs.example/a");
         assert_eq!(of("10.0.0.2").unwrap(), "https://app.example:8443/a");
+    }
+
+    #[test]
+    fn what_came_over_tls_already_is_not_sent_there_again() {
+        let of = |proto, peer| {
+            let lines = [("host", "app.example"), ("x-forwarded-proto", proto)];
+            led("/a", &lines, peer)
+        };
+        let there = Ok("https://app.example:8443/a".to_owned());
+        assert_eq!(of("https", "10.0.0.1"), Err(Reason::HttpsMisdirected));
+        assert_eq!(of("https, http", "10.0.0.1"), Err(Reason::HttpsMisdirected));
+        assert_eq!(of("http", "10.0.0.1"), there);
+        // What a stranger says counts nowhere.
+        assert_eq!(of("https", "10.0.0.2"), there);
     }
 
     #[test]

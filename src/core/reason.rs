@@ -186,6 +186,8 @@ reasons! {
     HeaderNotText => "header-not-text", "a header of the request has bytes that are no text";
     /// A page of the gate's own was asked for through a door.
     DoorMisdirected => "door-misdirected", "this page is not served through a gateway's door";
+    /// Over TLS already where requests in plain text are sent to TLS.
+    HttpsMisdirected => "https-misdirected", "this came over https, and only plain http is sent on from here";
     /// More cookies than a door can pass on.
     CookiesTooMany => "cookies-too-many", "your session cannot be renewed through this gateway";
     /// The upstream cannot be reached.

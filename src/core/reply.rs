@@ -256,7 +256,9 @@ fn request_status(reason: Reason) -> StatusCode {
         | Reason::HeaderNotText => StatusCode::BAD_REQUEST,
         Reason::WebhookInvalid => StatusCode::UNAUTHORIZED,
         Reason::OriginNotAllowed | Reason::CookieSessionNeeded => StatusCode::FORBIDDEN,
-        Reason::HostNotServed | Reason::DoorMisdirected => StatusCode::MISDIRECTED_REQUEST,
+        Reason::HostNotServed | Reason::DoorMisdirected | Reason::HttpsMisdirected => {
+            StatusCode::MISDIRECTED_REQUEST
+        }
         Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

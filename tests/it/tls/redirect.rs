@@ -150,6 +150,32 @@ async fn what_cannot_be_read_is_refused_and_leads_nowhere() {
 }
 
 #[tokio::test]
+async fn a_balancer_that_ends_tls_and_leads_all_of_it_there_sends_nobody_round_in_circles() {
+    for (trusted, status) in [(true, 421), (false, 308)] {
+        let world = redirecting(&Authority::new())
+            .configure(move |config| {
+                if trusted {
+                    config.edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+                }
+            })
+            .start()
+            .await;
+        let call = Call::new(plain(&world), Method::GET, "/a").header("host", "app.example");
+        let over_tls = call.header("x-forwarded-proto", "https").send().await;
+        assert_eq!(over_tls.status, status, "{over_tls:?}");
+        assert_eq!(over_tls.header("location").is_none(), trusted);
+        if trusted {
+            assert_eq!(over_tls.code(), "https-misdirected");
+            assert_eq!(over_tls.header("connection"), Some("close"));
+        }
+        let call = Call::new(plain(&world), Method::GET, "/a").header("host", "app.example");
+        let over_none = call.header("x-forwarded-proto", "http").send().await;
+        leads_to(&over_none, "https://app.example/a");
+        world.upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_neither_asked_for_nor_waited_for() {
     let world = redirecting(&Authority::new()).start().await;
     for lines in [
