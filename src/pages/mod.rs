@@ -300,11 +300,11 @@ pub fn redirect(location: &str) -> Document {
     leads_to(StatusCode::TEMPORARY_REDIRECT, location)
 }
 
-/// Where something is for good: 308, so that it is asked for in the same way there.
+/// The way to the same over TLS: 308, so that it is asked for in the same way there.
+// SECURITY: never stored, or what stands in the query would lie in a cache for good, and an address that
+// has been changed since would go on leading to the old one.
 pub fn https_redirect(location: &str) -> Document {
-    let mut document = leads_to(StatusCode::PERMANENT_REDIRECT, location);
-    document.headers.remove(CACHE_CONTROL);
-    document
+    leads_to(StatusCode::PERMANENT_REDIRECT, location)
 }
 
 /// The way on after a form: 303, so that it is a page that is loaded there.

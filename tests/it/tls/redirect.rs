@@ -40,6 +40,7 @@ fn leads_to(answer: &Answer, location: &str) {
     assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT, "{answer:?}");
     assert_eq!(answer.header("location"), Some(location));
     assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert!(answer.header("x-request-id").is_some());
     assert_eq!(answer.body, "");
     for never in [
