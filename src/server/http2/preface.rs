@@ -34,7 +34,7 @@ impl<S> Reread<S> {
     }
 }
 
-/// Reads as much of a connection as tells the version.
+/// Reads as much of a connection as tells the version. One that ends before anything was said has none.
 pub(in crate::server) async fn tell<S: AsyncRead + Unpin>(
     mut stream: S,
 ) -> io::Result<(Version, Reread<S>)> {
@@ -50,6 +50,8 @@ pub(in crate::server) async fn tell<S: AsyncRead + Unpin>(
         }
         let room = beginning.get_mut(to..).unwrap_or_default();
         match stream.read(room).await? {
+            // Nobody speaks anything: whoever only looks whether the port is open.
+            0 if to == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             // HTTP/1.1 knows what becomes of a connection that ends early.
             0 => break Version::Http1,
             count => to += count,

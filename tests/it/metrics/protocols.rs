@@ -45,23 +45,27 @@ async fn connections_without_tls_are_counted_by_how_they_begin() {
     let two = Connection::open(world.gate).await;
     let mut half = Wire::connect(world.gate).await;
     half.send(&PREFACE[..10]).await;
+    let silent = Wire::connect(world.gate).await;
     let doors = Wire::connect(world.doors.unwrap()).await;
     let checking = Connection::open(world.check.unwrap()).await;
-    // Of the one that has not said enough, and of those to other listeners, nothing is counted here.
+    // Of those that have not said enough, and of those to other listeners, nothing is counted here.
     until(&world, |page| {
         open(page) == [1.0, 0.0, 1.0, 0.0]
-            && page.value(r#"clerk_gate_connections{listener="proxy"}"#) == 3.0
+            && page.value(r#"clerk_gate_connections{listener="proxy"}"#) == 4.0
             && page.value(r#"clerk_gate_connections{listener="forward-auth"}"#) == 1.0
             && page.value(r#"clerk_gate_connections{listener="ext-authz"}"#) == 1.0
     })
     .await;
-    drop((one, two, half, doors, checking));
+    drop((one, two, half, silent, doors, checking));
     until(&world, |page| {
         open(page) == [0.0; 4] && page.value(r#"clerk_gate_connections{listener="proxy"}"#) == 0.0
     })
     .await;
-    // Who has left before it was said is taken for one of HTTP/1.1.
-    assert_eq!(ever(&Page::of(&world).await), [2.0, 0.0, 1.0, 0.0]);
+    // Who has left with half of it said is taken for one of HTTP/1.1, and who has said nothing for none.
+    let page = Page::of(&world).await;
+    assert_eq!(ever(&page), [2.0, 0.0, 1.0, 0.0]);
+    let accepted = r#"clerk_gate_accepted_connections_total{listener="proxy"}"#;
+    assert_eq!(page.value(accepted), 4.0);
 }
 
 #[tokio::test]
