@@ -15,7 +15,7 @@ use crate::core::trace_context::Outbound;
 use crate::gate::{Gate, Ruling, Snapshot};
 use crate::telemetry::access::{AccessLine, Action};
 use crate::telemetry::decisions::Entry;
-use crate::telemetry::requests::{Mode, UNREAD};
+use crate::telemetry::requests::{Mode, NO_ROUTE, UNREAD};
 use crate::telemetry::traces::{Kind, Part, Sender, Summary, Trace, Within};
 
 /// What is written down of a request that is under way.
@@ -95,6 +95,26 @@ impl<'g> Account<'g> {
                 decision: Action::Refuse.name(),
                 reason: Some(reason.code().to_owned()),
                 status,
+                request_id: line.request_id.to_owned(),
+                generation: snapshot.meters.generation,
+            };
+            trace.end(summary, Vec::new());
+        }
+    }
+
+    /// Closes the account of a request that was sent to TLS, as its line says. It is not among the last
+    /// decisions: nothing was decided of it, and whoever comes by would drive out what was.
+    pub(super) fn sent_to_https(self, line: &AccessLine<'_>, method: &Method, snapshot: &Snapshot) {
+        self.counter.sent_to_https(line.status);
+        line.write();
+        if let Some(trace) = self.trace.filter(Trace::is_written) {
+            let summary = Summary {
+                method: known(method),
+                route: NO_ROUTE.to_owned(),
+                mode: self.mode.name(),
+                decision: line.decision.name(),
+                reason: None,
+                status: line.status,
                 request_id: line.request_id.to_owned(),
                 generation: snapshot.meters.generation,
             };

@@ -32,6 +32,12 @@ impl<'g> Counter<'g> {
         self.requests.unread.note(Action::Refuse, Some(reason));
     }
 
+    /// Counts a request that was sent to TLS, with this status.
+    pub(super) fn sent_to_https(self, status: u16) {
+        self.requests.note(self.mode, status);
+        self.requests.no_route.note(Action::Redirect, None);
+    }
+
     /// Counts a request whose verdict took so long.
     pub(super) fn judged(
         self,

@@ -9,7 +9,7 @@ mod dialect;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, COOKIE};
+use http::header::{CACHE_CONTROL, COOKIE};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -69,8 +69,7 @@ pub async fn answer(
             let mut response = self::no(dialect, no, &request_id);
             if reason == Reason::FramingAmbiguous {
                 // SECURITY: nobody can tell where the next question begins.
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
+                own_answer::close_behind(&mut response);
             }
             return response;
         }

@@ -1,17 +1,19 @@
 //! Answers of the gate's own, and what every answer says of a verdict.
 
-use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue, Response};
+use http::header::{CONNECTION, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, Version};
 use http_body_util::Full;
 
 use super::answer_body::AnswerBody;
+use crate::core::call::Manner;
 use crate::core::decide::{Challenge, Decision, READING, Refusal, RefusalKind, Standing, Verdict};
-use crate::core::facts::Audience;
+use crate::core::facts::{self, Audience};
 use crate::core::reason::{Cause, Reason};
 use crate::core::reply;
 use crate::core::ride_through::{RIDE_THROUGH_HEADER, RIDES};
 use crate::gate::{Ruling, Snapshot};
-use crate::pages::Document;
+use crate::pages::{self, Document};
 use crate::upstream::head::X_REQUEST_ID;
 
 /// A document on its way out.
@@ -35,6 +37,32 @@ pub(super) fn refusal(reason: Reason, audience: Audience) -> Refusal {
         challenge: Challenge::default(),
         methods: READING,
     }
+}
+
+/// The answer to a request that cannot be read, which came in this version of HTTP.
+pub(super) fn unread(
+    reason: Reason,
+    version: Version,
+    parts: &Parts,
+    request_id: &HeaderValue,
+) -> Response<AnswerBody> {
+    let refusal = refusal(reason, facts::audience(&parts.method, &parts.headers));
+    let manner = Manner::of(&parts.method, &parts.headers);
+    let id = request_id.to_str().unwrap_or_default();
+    let document = pages::refusal(reply::in_manner(manner, &refusal, id));
+    let mut response = of(document, request_id);
+    // SECURITY: where a request cannot be read in one way, neither can what follows it. In HTTP/2 nothing
+    // follows: where it ends is no matter of what it says.
+    if version != Version::HTTP_2 {
+        close_behind(&mut response);
+    }
+    response
+}
+
+/// Ends the connection with this answer.
+pub(super) fn close_behind(response: &mut Response<AnswerBody>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 /// Adds the cookies of a verdict, and what a browser on its way to Clerk is told.

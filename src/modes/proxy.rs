@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -18,7 +17,7 @@ use super::log_line::{self, Outcome};
 use super::{http2, own_answer, request_id, serve};
 use crate::core::call::{self, Manner};
 use crate::core::decide::{Decision, FapiPermit, Permit, Refusal, RefusalKind, Task, Verdict};
-use crate::core::facts::{self, Audience, BodyLength, RequestFacts, WireRequest};
+use crate::core::facts::{Audience, BodyLength, RequestFacts, WireRequest};
 use crate::core::origin::Scheme;
 use crate::core::reason::Reason;
 use crate::core::reply;
@@ -95,18 +94,7 @@ pub async fn answer(
     let (arrival, facts) = match read {
         Ok(read) => read,
         Err(reason) => {
-            let audience = facts::audience(&parts.method, &parts.headers);
-            let refusal = own_answer::refusal(reason, audience);
-            let manner = Manner::of(&parts.method, &parts.headers);
-            let document = pages::refusal(reply::in_manner(manner, &refusal, line.request_id));
-            let mut response = own_answer::of(document, &request_id);
-            // SECURITY: where a request cannot be read in one way, neither can what follows it. In
-            // HTTP/2 nothing follows: where it ends is no matter of what it says.
-            if version != Version::HTTP_2 {
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+            let response = own_answer::unread(reason, version, &parts, &request_id);
             let status = response.status().as_u16();
             account.unread(&line, &parts.method, snapshot, reason, status);
             return response;

@@ -177,6 +177,49 @@ async fn a_balancer_that_ends_tls_and_leads_all_of_it_there_sends_nobody_round_i
 }
 
 #[tokio::test]
+async fn what_is_refused_there_can_be_asked_about_later_and_what_is_sent_on_is_counted() {
+    let world = redirecting(&Authority::new()).start().await;
+    for (id, target) in [("sent", "/a?b=secret"), ("refused", "/%zz")] {
+        let call = Call::new(plain(&world), Method::GET, target).header("host", "app.example");
+        let answer = call.header("x-request-id", id).send().await;
+        assert_eq!(answer.header("x-request-id"), Some(id));
+    }
+    let kept = world.window("/decisions.json").send().await;
+    let kept: serde_json::Value = serde_json::from_str(&kept.body).unwrap();
+    let kept = kept["decisions"].as_array().unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    for (name, value) in [
+        ("request_id", "refused"),
+        ("mode", "redirect"),
+        ("route", "(unread)"),
+        ("decision", "refuse"),
+        ("reason", "path-malformed"),
+    ] {
+        assert_eq!(kept[0][name], value, "{kept:?}");
+    }
+    let why = world.window("/explain?request-id=refused").send().await;
+    assert!(
+        why.body.contains(": refuse, 400, path-malformed\n")
+            && why.body.contains(", as redirect\n"),
+        "{}",
+        why.body
+    );
+    let counted = world.window("/metrics").send().await.body;
+    for series in [
+        r#"clerk_gate_requests_total{mode="redirect",status="308"} 1"#,
+        r#"clerk_gate_requests_total{mode="redirect",status="400"} 1"#,
+        r#"clerk_gate_decisions_total{route="(no route)",decision="redirect",reason="none"} 1"#,
+        r#"clerk_gate_decisions_total{route="(unread)",decision="refuse",reason="path-malformed"} 1"#,
+    ] {
+        assert!(
+            counted.lines().any(|line| line == series),
+            "{series}: {counted}"
+        );
+    }
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
 async fn a_body_is_neither_asked_for_nor_waited_for() {
     let world = redirecting(&Authority::new()).start().await;
     for lines in [

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use clerk_gate::core::door::Dialect;
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::*;
 use crate::ext_authz::Ask;
-use crate::support::{START_MS, cookies, refreshable};
+use crate::support::{Call, START_MS, cookies, refreshable};
 
 #[tokio::test]
 async fn a_request_is_a_span_with_its_verdict_and_its_upstream() {
@@ -154,6 +154,38 @@ async fn a_refusal_is_a_span_with_its_reason_and_no_upstream() {
     assert_eq!(reason("GET (unread)"), refused("path-malformed"));
     assert_eq!(reason("_OTHER members"), refused("dev-browser-missing"));
     assert!(spans.iter().all(|span| span.name != "upstream"));
+    world.upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn what_is_sent_to_tls_is_a_span_and_what_is_refused_there_is_one_too() {
+    let receiver = Receiver::start(Manner::Takes).await;
+    let world = traced(&receiver, 1.0)
+        .configure(|config| config.redirect_listen = vec!["127.0.0.1:0".parse().unwrap()])
+        .start()
+        .await;
+    let address = world.redirect.unwrap();
+    for (target, status) in [("/members/1?a=b", 308), ("/%zz", 400)] {
+        let call = Call::new(address, Method::GET, target).header("x-request-id", "mine");
+        assert_eq!(call.send().await.status, status, "{target}");
+    }
+    let spans = receiver
+        .until(|arrived| arrived.spans.len() >= 2)
+        .await
+        .spans;
+    assert_eq!(spans.len(), 2, "{spans:#?}");
+    for (name, decision, reason, status) in [
+        ("GET (no route)", "redirect", None, "308"),
+        ("GET (unread)", "refuse", Some("path-malformed"), "400"),
+    ] {
+        let said = attributes(&named(&spans, name).attributes);
+        assert_eq!(said["clerk_gate.mode"], "redirect");
+        assert_eq!(said["clerk_gate.decision"], decision);
+        let found = said.get("clerk_gate.reason").map(String::as_str);
+        assert_eq!(found, reason);
+        assert_eq!(said["http.response.status_code"], status);
+        assert_eq!(said["clerk_gate.request_id"], "mine");
+    }
     world.upstream.assert_untouched();
 }
 
