@@ -76,6 +76,15 @@ pub enum Minted {
     Unavailable,
 }
 
+/// Why nothing is behind a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NonceError {
+    /// Clerk knows of nothing, or has spent it on an answer that is none.
+    Worthless,
+    /// Clerk has not said: it was not asked, or could not tell.
+    Unanswered,
+}
+
 impl BackendApi {
     /// The API behind `client`.
     pub fn new(client: ClerkClient) -> Self {
@@ -88,7 +97,7 @@ impl BackendApi {
     }
 
     /// The Set-Cookie strings behind a handshake nonce. Any failure counts as none.
-    pub async fn handshake_payload(&self, nonce: &str) -> Result<Vec<String>, ()> {
+    pub async fn handshake_payload(&self, nonce: &str) -> Result<Vec<String>, NonceError> {
         let answer = self
             .client
             .get(
@@ -97,18 +106,24 @@ impl BackendApi {
                 &[("nonce", nonce)],
             )
             .await
-            .map_err(|error| warn!(cause = %error, "a handshake nonce could not be exchanged"))?;
+            .map_err(|error| {
+                warn!(cause = %error, "a handshake nonce could not be exchanged");
+                NonceError::Unanswered
+            })?;
         match answer.status {
             200 => {}
             // Made up, or spent: anybody can cause that.
-            404 => return Err(()),
+            404 => return Err(NonceError::Worthless),
             status => {
                 warn!(status, "clerk did not exchange a handshake nonce");
-                return Err(());
+                return Err(NonceError::Unanswered);
             }
         }
         let directives = json_of(&answer).and_then(|payload| strings(payload.get("directives")));
-        directives.ok_or_else(|| warn!("clerk's answer to a handshake nonce is not understood"))
+        directives.ok_or_else(|| {
+            warn!("clerk's answer to a handshake nonce is not understood");
+            NonceError::Worthless
+        })
     }
 
     /// How a session stands.

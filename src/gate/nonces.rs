@@ -5,7 +5,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::flights::Flights;
-use crate::clerk::backend::BackendApi;
+use crate::clerk::backend::{BackendApi, NonceError};
 
 /// How many nonces may be exchanged at once: anybody can make one up.
 const EXCHANGES: usize = 64;
@@ -61,11 +61,11 @@ impl Nonces {
             // Where too many are under way, the browser goes to Clerk once more.
             let _place = self.places.try_acquire().map_err(|_| ())?;
             let payload = backend.handshake_payload(nonce).await;
-            if payload.is_err() {
+            if payload == Err(NonceError::Worthless) {
                 let until = now_ms.saturating_add(REFUSED_FOR_MS);
                 self.refused.insert(key.clone(), until);
             }
-            payload
+            payload.map_err(|_| ())
         };
         self.flights.join(key.clone(), Box::pin(call)).await
     }

@@ -366,6 +366,27 @@ async fn a_nonce_that_is_worth_nothing_is_asked_about_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn a_nonce_of_which_clerk_has_said_nothing_is_asked_about_again() {
+    let world = World::with(usual_routes()).with_nonces().start().await;
+    let ada = world.clerk.sign_in("ada", None);
+    let uat_only = format!(
+        "__client_uat={}; __clerk_db_jwt={}",
+        ada.client_uat, ada.dev_browser
+    );
+    let away = world.visit("/members").cookie(&uat_only).send().await;
+    let back = at_clerk(&world, away.header("location").unwrap()).await;
+    let returned = path_of(back.header("location").unwrap());
+    for fault in [Fault::Close, Fault::Status(500), Fault::Status(429)] {
+        world.clerk.misbehave(Endpoint::HandshakePayload, fault);
+        let answer = world.visit(&returned).cookie(&uat_only).send().await;
+        assert_eq!(session_cookies(&answer), Vec::<String>::new());
+    }
+    world.clerk.behave();
+    let answer = world.visit(&returned).cookie(&uat_only).send().await;
+    assert!(!session_cookies(&answer).is_empty(), "{answer:?}");
+}
+
+#[tokio::test]
 async fn made_up_refresh_tokens_of_a_session_are_tried_three_times_in_a_while() {
     let world = World::start().await;
     let ada = world.clerk.sign_in("ada", None);
