@@ -92,6 +92,20 @@ const ROWS: &[Row] = &[
         aim: "1.30",
     },
     Row {
+        name: "keep-alive, gate, with its last decisions",
+        proxy: Kind::GateWithDecisions,
+        load: |m| Load::get("/page", &m.one),
+        share: 1,
+        aim: "",
+    },
+    Row {
+        name: "keep-alive, gate, tracing one in 100",
+        proxy: Kind::GateWithTraces,
+        load: |m| Load::get("/page", &m.one),
+        share: 1,
+        aim: "",
+    },
+    Row {
         name: "keep-alive, gate, every token new",
         proxy: Kind::Gate,
         load: |m| Load::get("/page", &m.new),
@@ -157,6 +171,13 @@ const ROWS: &[Row] = &[
     Row {
         name: "new connection, gate, one user",
         proxy: Kind::Gate,
+        load: |m| Load::get("/page", &m.one).closing(),
+        share: 4,
+        aim: "",
+    },
+    Row {
+        name: "new connection, gate, reuse = \"always\"",
+        proxy: Kind::GateReusing,
         load: |m| Load::get("/page", &m.one).closing(),
         share: 4,
         aim: "",

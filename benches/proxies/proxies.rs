@@ -16,6 +16,12 @@ pub enum Kind {
     PassThroughWithCheck,
     Gate,
     GateWithLog,
+    /// Keeps its last decisions.
+    GateWithDecisions,
+    /// Writes traces down of one request in a hundred.
+    GateWithTraces,
+    /// Gives a connection of the application to whoever comes next.
+    GateReusing,
     Haproxy,
     HaproxyJwt,
     Nginx,
@@ -26,11 +32,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::PassThrough,
         Self::PassThroughWithCheck,
         Self::Gate,
         Self::GateWithLog,
+        Self::GateWithDecisions,
+        Self::GateWithTraces,
+        Self::GateReusing,
         Self::Haproxy,
         Self::HaproxyJwt,
         Self::Nginx,
@@ -86,7 +95,11 @@ impl Proxy {
                 }
                 command
             }
-            Kind::Gate | Kind::GateWithLog => {
+            Kind::Gate
+            | Kind::GateWithLog
+            | Kind::GateWithDecisions
+            | Kind::GateWithTraces
+            | Kind::GateReusing => {
                 let file = gate(&folder, address, upstream, kind, signer);
                 let mut command = on_processor_0(program);
                 command.args(["run", "-c"]).arg(file);
@@ -248,12 +261,27 @@ pub fn gate(
     } else {
         "error"
     };
+    // Decisions are kept where somebody can look at them.
+    let window = if kind == Kind::GateWithDecisions {
+        free_address().to_string()
+    } else {
+        "off".to_owned()
+    };
+    let reuse = if kind == Kind::GateReusing {
+        "always"
+    } else {
+        "safe"
+    };
     let mut text = format!(
-        "listen = \"{listen}\"\npublic-url = \"http://localhost\"\n[clerk]\npublishable-key = \"{PUBLISHABLE_KEY}\"\njwt-key-file = \"{}\"\n[upstream]\nurl = \"http://{upstream}\"\n[admin]\nlisten = \"off\"\n[log]\nlevel = \"{level}\"\n",
+        "listen = \"{listen}\"\npublic-url = \"http://localhost\"\n[clerk]\npublishable-key = \"{PUBLISHABLE_KEY}\"\njwt-key-file = \"{}\"\n[upstream]\nurl = \"http://{upstream}\"\nreuse = \"{reuse}\"\n[admin]\nlisten = \"{window}\"\n[log]\nlevel = \"{level}\"\n",
         pem.display()
     );
     text.push_str("[[route]]\nname = \"public\"\npath = \"/public/**\"\nrequire = \"public\"\n");
     text.push_str("[[route]]\nname = \"admin\"\npath = \"/admin/**\"\nrequire = \"org:admin\"\n");
+    if kind == Kind::GateWithTraces {
+        // Nobody takes them: what is measured is the gate.
+        text.push_str("[traces]\nendpoint = \"http://127.0.0.1:9/v1/traces\"\nsample = 0.01\n");
+    }
     write(folder.join("gate.toml"), &text)
 }
 
