@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::CONNECTION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use super::hinted::Hinted;
 use super::http2::preface::{self, Version};
 use super::listen::Listener;
 use super::proxy_protocol::ProxyPeers;
@@ -37,8 +39,8 @@ use crate::modes::ext_authz::Door;
 use crate::modes::forward_auth::{self, Admission};
 use crate::modes::https_redirect;
 use crate::modes::proxy::{self, Peer};
-use crate::upstream::Tunnels;
 use crate::upstream::health::Checks;
+use crate::upstream::{EarlyHints, Tunnels};
 
 /// How many header lines hyper takes unless it is told otherwise.
 const HEAD_COUNT_OF_HYPER: usize = 100;
@@ -328,9 +330,17 @@ async fn serve<S>(
     let limits = service.limits;
     let asked = Arc::new(AtomicBool::new(false));
     let (is_asked, drains) = (Arc::clone(&asked), drain.clone());
-    let handler = service_fn(move |request| {
+    let hints = EarlyHints::default();
+    let stream = Hinted::new(stream, hints.clone());
+    let handler = service_fn(move |mut request: Request<Incoming>| {
         is_asked.store(true, Ordering::Relaxed);
         let (service, mode, drains) = (Arc::clone(&service), mode.clone(), drains.clone());
+        let hints = hints.clone();
+        // Nobody else knows what an interim answer is (RFC 9110, section 15.2).
+        if request.version() == http::Version::HTTP_11 {
+            hints.begin();
+            request.extensions_mut().insert(hints.clone());
+        }
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             let snapshot = service.snapshot.load_full();
@@ -342,6 +352,7 @@ async fn serve<S>(
                 }
                 Mode::HttpsRedirect => https_redirect::answer(gate, &snapshot, peer, request),
             };
+            hints.end();
             if drains.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // Said before it is done, so that nobody asks on a connection that closes.
                 let close = HeaderValue::from_static("close");

@@ -7,6 +7,7 @@ pub mod accept;
 mod assemble;
 mod grpc;
 pub mod hand_over;
+mod hinted;
 mod http2;
 pub mod inherited;
 mod listen;

@@ -5,6 +5,7 @@ pub mod address;
 pub mod alter;
 pub mod body;
 mod connector;
+mod early_hints;
 mod exchange;
 mod failure;
 pub mod frames;
@@ -39,6 +40,8 @@ use crate::core::signed_assertion::ASSERTION_HEADER;
 use crate::core::trace_context;
 use body::ClientBody;
 pub use connector::{Protocol, Tls};
+pub use early_hints::EarlyHints;
+use early_hints::Hinting;
 use exchange::Patience;
 use group::{Group, GroupRules, Server};
 use head::{HeaderRules, Met};
@@ -221,6 +224,8 @@ impl Upstream {
     ) -> Result<Forwarded, UpstreamError> {
         let facts = outbound.facts;
         let mut inbound = inbound;
+        let hints = inbound.extensions_mut().remove::<EarlyHints>();
+        let hinting = hints.as_ref().map(EarlyHints::of_request);
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
         let takes_calls = self.servers().iter().all(Server::speaks_http2);
@@ -246,7 +251,12 @@ impl Upstream {
             ending: outbound.ending,
         };
         let mut response = self
-            .exchange(|server| self.head(server, outbound), body, patience, facts)
+            .exchange(
+                |server| self.head(server, outbound, hinting.as_ref()),
+                body,
+                patience,
+                facts,
+            )
             .await?;
         let mut tunnel = None;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -282,10 +292,18 @@ impl Upstream {
 
     /// The head of the request to a server of the upstream. `None` if no address comes of it, or if something has
     /// to be signed and cannot be.
-    fn head(&self, server: &Server, outbound: &Outbound<'_, '_>) -> Option<Request<()>> {
+    fn head(
+        &self,
+        server: &Server,
+        outbound: &Outbound<'_, '_>,
+        hinting: Option<&Hinting>,
+    ) -> Option<Request<()>> {
         outbound.asked.note(server);
         let facts = outbound.facts;
         let mut head = Request::new(());
+        if let Some(hinting) = hinting {
+            hinting.listen(&mut head);
+        }
         *head.method_mut() = facts.method.clone();
         let query = facts.query.and_then(head::query_for_upstream);
         let path = outbound.permit.path(facts).as_str();

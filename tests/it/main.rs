@@ -21,6 +21,7 @@ mod continuity;
 mod decisions;
 mod docs;
 mod doors;
+mod early_hints;
 mod ended;
 mod ext_authz;
 mod forwarding;
