@@ -124,6 +124,8 @@ export function configuration(settings, { apiUrl, upstreamUrl }) {
     line('secret-key', options.secretKey),
     line('machine-secret-key', options.machineSecretKey),
     line('api-url', apiUrl),
+    // What is asked is to depend on the request alone, and not on how many came before.
+    line('api-budget', 1_000_000),
     line('jwt-key', options.jwtKey),
     options.jwtKey === undefined ? line('jwks-from', 'backend-api') : '',
     line('issuer', 'any'),
