@@ -199,6 +199,8 @@ pub struct UpstreamConfig {
     pub reuse: Reuse,
     /// Which `Host` it sees.
     pub host: HostHeader,
+    /// Whether its early hints go to clients of HTTP/1.1.
+    pub early_hints: bool,
     /// Certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The name that its certificate has to have; `None` for the one in `url`.

@@ -251,6 +251,7 @@ fn upstream(
         &[("http1", Protocol::Http1), ("http2", Protocol::Http2)],
     );
     let host = section.parsed("host", host_header);
+    let early_hints = section.flag("early-hints");
     let (trust, tls_keys) = Trust::read(&mut section, files);
     let tls_keys = tls_keys.into_iter();
     (found.tls_keys).extend(tls_keys.map(|(key, place)| (name.to_owned(), key, place)));
@@ -273,6 +274,7 @@ fn upstream(
         protocol: protocol.map_or(Protocol::Http1, |protocol| protocol.value),
         reuse: reuse.map_or(Reuse::Safe, |reuse| reuse.value),
         host: host.map_or(HostHeader::Preserve, |host| host.value),
+        early_hints: early_hints.is_some_and(|flag| flag.value),
         ca_file: trust.ca_file,
         server_name: trust.server_name,
         client_certificate: trust.client_certificate,

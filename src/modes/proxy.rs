@@ -33,7 +33,7 @@ use crate::telemetry::traces::Sender;
 use crate::upstream::head::{self, Privacy, X_REQUEST_ID};
 use crate::upstream::relay::Errand;
 use crate::upstream::{
-    AskedServer, ClientLine, Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError,
+    AskedServer, ClientLine, EarlyHints, Ending, Forwarded, Held, Outbound, Tunnels, UpstreamError,
 };
 
 /// Where a request came from.
@@ -71,11 +71,14 @@ impl Peer {
 }
 
 /// Answers a request. Never fails: every failure is an answer with a reason.
+///
+/// `hints` are those of the connection, if its client may be told any.
 pub async fn answer(
     gate: &Gate,
     snapshot: &Arc<Snapshot>,
     tunnels: &Tunnels,
     peer: Peer,
+    hints: Option<&EarlyHints>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let began = Instant::now();
@@ -114,6 +117,7 @@ pub async fn answer(
         request_id: &request_id,
         trace: account.told(),
         peer,
+        hints,
         version,
         server: AskedServer::default(),
     };
@@ -157,6 +161,7 @@ struct Desk<'a, 'r> {
     /// What the upstream is told of the trace.
     trace: Option<&'a trace_context::Outbound>,
     peer: Peer,
+    hints: Option<&'a EarlyHints>,
     /// What its sender speaks.
     version: Version,
     server: AskedServer,
@@ -282,6 +287,7 @@ impl Desk<'_, '_> {
             max_body: limit,
             ending: &|| self.ticket(permit).as_ref().map(ending),
             asked: &self.server,
+            hints: self.hints,
         };
         let forwarded = upstream.forward(&outbound, inbound).await?;
         let Forwarded {

@@ -332,27 +332,25 @@ async fn serve<S>(
     let (is_asked, drains) = (Arc::clone(&asked), drain.clone());
     let hints = EarlyHints::default();
     let stream = Hinted::new(stream, hints.clone());
-    let handler = service_fn(move |mut request: Request<Incoming>| {
+    let handler = service_fn(move |request: Request<Incoming>| {
         is_asked.store(true, Ordering::Relaxed);
         let (service, mode, drains) = (Arc::clone(&service), mode.clone(), drains.clone());
-        let hints = hints.clone();
         // Nobody else knows what an interim answer is (RFC 9110, section 15.2).
-        if request.version() == http::Version::HTTP_11 {
-            hints.begin();
-            request.extensions_mut().insert(hints.clone());
-        }
+        let hints = (request.version() == http::Version::HTTP_11).then(|| hints.clone());
         // On the heap while it lasts: hyper keeps the room for it as long as the connection.
         Box::pin(async move {
             let snapshot = service.snapshot.load_full();
             let (gate, tunnels) = (&service.gate, &service.tunnels);
             let mut response = match &mode {
-                Mode::Proxy => proxy::answer(gate, &snapshot, tunnels, peer, request).await,
+                Mode::Proxy => {
+                    let hints = hints.as_ref();
+                    proxy::answer(gate, &snapshot, tunnels, peer, hints, request).await
+                }
                 Mode::ForwardAuth(admission) => {
                     forward_auth::answer(gate, &snapshot, admission, peer, request).await
                 }
                 Mode::HttpsRedirect => https_redirect::answer(gate, &snapshot, peer, request),
             };
-            hints.end();
             if drains.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // Said before it is done, so that nobody asks on a connection that closes.
                 let close = HeaderValue::from_static("close");

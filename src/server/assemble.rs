@@ -176,7 +176,10 @@ fn upstream(
     let signer = config.assertion.as_ref();
     let signer = signer.map(|assertion| Arc::clone(&assertion.signer));
     Upstream::new(servers, upstream.group.clone(), times, Arc::clone(rules))
-        .map(|upstream| upstream.signing_with(signer))
+        .map(|made| {
+            made.signing_with(signer)
+                .passing_hints(upstream.early_hints)
+        })
         .context("an upstream without a server")
 }
 

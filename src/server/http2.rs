@@ -119,7 +119,7 @@ async fn answer(service: &Service, peer: Peer, request: Request<Incoming>) -> Re
     let snapshot = service.snapshot.load_full();
     let (gate, tunnels) = (&service.gate, &service.tunnels);
     let head_alone = request.method() == Method::HEAD;
-    let response = proxy::answer(gate, &snapshot, tunnels, peer, request).await;
+    let response = proxy::answer(gate, &snapshot, tunnels, peer, None, request).await;
     if head_alone {
         without_body(response)
     } else {

@@ -4,7 +4,8 @@
 //! hyper reads interim answers and cannot send them. So they wait here until whoever writes to the client has
 //! written all that came before, and what is not gone by the time of the answer itself is dropped.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use http::header::LINK;
@@ -16,84 +17,67 @@ const MOST_BYTES: usize = 8 * 1024;
 
 const BEGINNING: &[u8] = b"HTTP/1.1 103 Early Hints\r\n";
 
-/// The hints of one connection; a request at a time has a say.
+/// The hints of one connection to a client.
 #[derive(Clone, Debug, Default)]
-pub struct EarlyHints(Arc<Mutex<State>>);
+pub struct EarlyHints(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether a request waits for its answer that may be told.
+    is_open: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many requests there were, and whether the last one is still without an answer.
-    requests: u64,
-    is_open: bool,
+    /// The number of that request.
+    request: u64,
     waiting: Vec<u8>,
-    /// How many more bytes the request may have.
+    /// How many more bytes it may have.
     left: usize,
     writer: Option<Waker>,
 }
 
-/// The say of one request: nothing of it is heard once it has been answered.
-#[derive(Clone, Debug)]
+/// The say of one request. When it is dropped there is an answer, and what has not gone out by then would
+/// come behind it.
+#[derive(Debug)]
 pub(super) struct Hinting {
     hints: EarlyHints,
     request: u64,
 }
 
 impl EarlyHints {
-    /// A request has come that may be told.
-    pub fn begin(&self) {
-        self.change(|state| {
-            state.requests += 1;
-            state.is_open = true;
-            state.left = MOST_BYTES;
-            state.waiting.clear();
-        });
-    }
-
-    /// It has its answer: what has not gone out by now would come behind it.
-    pub fn end(&self) {
-        self.change(|state| {
-            state.is_open = false;
-            state.waiting.clear();
-        });
-    }
-
     /// What is to be written; called by whoever writes, where everything else has been.
     pub fn take(&self, cx: &mut Context<'_>) -> Vec<u8> {
-        self.change(|state| {
-            let known = state.writer.as_ref();
-            if !known.is_some_and(|known| known.will_wake(cx.waker())) {
-                state.writer = Some(cx.waker().clone());
-            }
-            std::mem::take(&mut state.waiting)
-        })
+        if !self.0.is_open.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut state = self.state();
+        match &mut state.writer {
+            Some(writer) => writer.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        std::mem::take(&mut state.waiting)
     }
 
-    /// The say of the request that is under way.
-    pub(super) fn of_request(&self) -> Hinting {
+    /// A request goes out whose sender may be told.
+    pub(super) fn begin(&self) -> Hinting {
+        let mut state = self.state();
+        state.request += 1;
+        state.left = MOST_BYTES;
+        self.0.is_open.store(true, Ordering::Release);
         Hinting {
             hints: self.clone(),
-            request: self.change(|state| state.requests),
+            request: state.request,
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Hinting {
-    /// Has the hints that come before the answer to `request` told.
-    pub(super) fn listen(&self, request: &mut Request<()>) {
-        let hinting = self.clone();
-        hyper::ext::on_informational(request, move |interim| {
-            if interim.status() == StatusCode::EARLY_HINTS {
-                hinting.tell(interim.headers());
-            }
-        });
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes on what may be loaded, and nothing else: the head of an answer is judged when it comes.
-    fn tell(&self, headers: &HeaderMap) {
+    fn tell(&self, request: u64, headers: &HeaderMap) {
         let mut head = BEGINNING.to_vec();
         for link in headers.get_all(LINK) {
             head.extend_from_slice(b"link: ");
@@ -104,17 +88,35 @@ impl Hinting {
             return;
         }
         head.extend_from_slice(b"\r\n");
-        let writer = self.hints.change(|state| {
-            let is_heard = state.is_open && state.requests == self.request;
-            if !is_heard || head.len() > state.left {
-                return None;
-            }
-            state.left -= head.len();
-            state.waiting.extend_from_slice(&head);
-            state.writer.clone()
-        });
-        if let Some(writer) = writer {
-            writer.wake();
+        let mut state = self.state();
+        let is_heard = self.0.is_open.load(Ordering::Acquire) && state.request == request;
+        if !is_heard || head.len() > state.left {
+            return;
         }
+        state.left -= head.len();
+        state.waiting.extend_from_slice(&head);
+        if let Some(writer) = &state.writer {
+            writer.wake_by_ref();
+        }
+    }
+}
+
+impl Hinting {
+    /// Has the hints that come before the answer to `request` told.
+    pub(super) fn listen(&self, request: &mut Request<()>) {
+        let (hints, number) = (self.hints.clone(), self.request);
+        hyper::ext::on_informational(request, move |interim| {
+            if interim.status() == StatusCode::EARLY_HINTS {
+                hints.tell(number, interim.headers());
+            }
+        });
+    }
+}
+
+impl Drop for Hinting {
+    fn drop(&mut self) {
+        let mut state = self.hints.state();
+        self.hints.0.is_open.store(false, Ordering::Release);
+        state.waiting.clear();
     }
 }

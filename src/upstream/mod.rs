@@ -56,6 +56,7 @@ pub struct Upstream {
     times: UpstreamTimes,
     rules: Arc<HeaderRules>,
     signer: Option<Arc<Signer>>,
+    passes_hints: bool,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -144,6 +145,8 @@ pub struct Outbound<'a, 'r> {
     pub ending: &'a (dyn Fn() -> Option<Ending> + Sync),
     /// Where the server is noted that was asked last.
     pub asked: &'a AskedServer,
+    /// How its sender can be told of early hints, if that is possible.
+    pub hints: Option<&'a EarlyHints>,
 }
 
 /// The server that a request went to in the end, for whoever writes it down.
@@ -197,6 +200,7 @@ impl Upstream {
             times,
             rules,
             signer: None,
+            passes_hints: false,
         })
     }
 
@@ -216,6 +220,15 @@ impl Upstream {
         Self { signer, ..self }
     }
 
+    /// The same upstream, whose early hints go to clients that hear them, or do not.
+    #[must_use]
+    pub fn passing_hints(self, passes_hints: bool) -> Self {
+        Self {
+            passes_hints,
+            ..self
+        }
+    }
+
     /// Forwards a request and gives the head of the answer; both bodies are streamed.
     pub async fn forward(
         &self,
@@ -224,8 +237,8 @@ impl Upstream {
     ) -> Result<Forwarded, UpstreamError> {
         let facts = outbound.facts;
         let mut inbound = inbound;
-        let hints = inbound.extensions_mut().remove::<EarlyHints>();
-        let hinting = hints.as_ref().map(EarlyHints::of_request);
+        let hints = outbound.hints.filter(|_| self.passes_hints);
+        let hinting = hints.map(EarlyHints::begin);
         let client_upgrade =
             (facts.upgrade == Upgrade::WebSocket).then(|| hyper::upgrade::on(&mut inbound));
         let takes_calls = self.servers().iter().all(Server::speaks_http2);

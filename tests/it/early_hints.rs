@@ -14,7 +14,10 @@ async fn changed(change: impl FnOnce(&mut Config) + Send + 'static) -> (World, W
     let upstream = WireUpstream::start().await;
     let world = World::with(usual_routes())
         .before(upstream.address)
-        .configure(change);
+        .configure(|config| {
+            config.upstreams[0].early_hints = true;
+            change(config);
+        });
     (world.start().await, upstream)
 }
 
@@ -72,6 +75,7 @@ async fn hints_go_over_tls_too() {
     let authority = Authority::new();
     let world = tls::behind(tls::terms(vec![authority.certifies(&["localhost"])]))
         .before(upstream.address)
+        .configure(|config| config.upstreams[0].early_hints = true)
         .start()
         .await;
     let mut client = tls::agree(&world, &authority.plain_client(), "localhost")
@@ -89,6 +93,15 @@ async fn hints_go_over_tls_too() {
         .await
         .unwrap();
     assert_eq!(String::from_utf8(heard).unwrap(), HINT);
+}
+
+#[tokio::test]
+async fn nobody_hears_any_unless_the_operator_says_so() {
+    let (world, upstream) = changed(|config| config.upstreams[0].early_hints = false).await;
+    let (mut client, mut server) = asked(&world, &upstream, "1.1").await;
+    server.send([HINT, OK].concat()).await;
+    let answer = client.head().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
 #[tokio::test]

@@ -365,6 +365,7 @@ pub fn config_of(instance: Instance, upstream: SocketAddr, routes: Vec<Route>) -
             idle_timeout: Duration::from_secs(4),
             reuse: Reuse::Safe,
             host: HostHeader::Preserve,
+            early_hints: false,
             ca_file: None,
             server_name: None,
             client_certificate: None,
