@@ -87,19 +87,13 @@ impl<'g> Account<'g> {
                 recorded: None,
             });
         }
-        if let Some(trace) = self.trace.filter(Trace::is_written) {
-            let summary = Summary {
-                method: known(method),
-                route: UNREAD.to_owned(),
-                mode: self.mode.name(),
-                decision: Action::Refuse.name(),
-                reason: Some(reason.code().to_owned()),
-                status,
-                request_id: line.request_id.to_owned(),
-                generation: snapshot.meters.generation,
-            };
-            trace.end(summary, Vec::new());
-        }
+        let came_to = CameTo {
+            route: UNREAD,
+            decision: Action::Refuse,
+            reason: Some(reason.code().to_owned()),
+            status,
+        };
+        self.end_trace(line, method, snapshot, came_to, Vec::new);
     }
 
     /// Closes the account of a request that was sent to TLS, as its line says. It is not among the last
@@ -107,19 +101,13 @@ impl<'g> Account<'g> {
     pub(super) fn sent_to_https(self, line: &AccessLine<'_>, method: &Method, snapshot: &Snapshot) {
         self.counter.sent_to_https(line.status);
         line.write();
-        if let Some(trace) = self.trace.filter(Trace::is_written) {
-            let summary = Summary {
-                method: known(method),
-                route: NO_ROUTE.to_owned(),
-                mode: self.mode.name(),
-                decision: line.decision.name(),
-                reason: None,
-                status: line.status,
-                request_id: line.request_id.to_owned(),
-                generation: snapshot.meters.generation,
-            };
-            trace.end(summary, Vec::new());
-        }
+        let came_to = CameTo {
+            route: NO_ROUTE,
+            decision: line.decision,
+            reason: None,
+            status: line.status,
+        };
+        self.end_trace(line, method, snapshot, came_to, Vec::new);
     }
 
     /// Closes the account of a request that was judged.
@@ -168,23 +156,53 @@ impl<'g> Account<'g> {
                 recorded: ruling.recorded.clone(),
             });
         }
-        if let Some(trace) = self.trace.filter(Trace::is_written) {
-            let summary = Summary {
-                method: known(facts.method),
-                route: route.to_owned(),
-                mode: self.mode.name(),
-                decision: outcome.decision.name(),
-                reason,
-                status: outcome.status,
-                request_id: line.request_id.to_owned(),
-                generation: snapshot.meters.generation,
-            };
-            trace.end(summary, parts(self.began, line, ruling, outcome));
-        }
+        let came_to = CameTo {
+            route,
+            decision: outcome.decision,
+            reason,
+            status: outcome.status,
+        };
+        let began = self.began;
+        self.end_trace(line, facts.method, snapshot, came_to, || {
+            parts(began, line, ruling, outcome)
+        });
     }
 }
 
+/// What a request came to, for its trace.
+struct CameTo<'a> {
+    route: &'a str,
+    decision: Action,
+    reason: Option<String>,
+    status: u16,
+}
+
 impl Account<'_> {
+    /// Ends the trace, where it is written down, with these parts.
+    fn end_trace(
+        self,
+        line: &AccessLine<'_>,
+        method: &Method,
+        snapshot: &Snapshot,
+        came_to: CameTo<'_>,
+        parts: impl FnOnce() -> Vec<Part>,
+    ) {
+        let Some(trace) = self.trace.filter(Trace::is_written) else {
+            return;
+        };
+        let summary = Summary {
+            method: known(method),
+            route: came_to.route.to_owned(),
+            mode: self.mode.name(),
+            decision: came_to.decision.name(),
+            reason: came_to.reason,
+            status: came_to.status,
+            request_id: line.request_id.to_owned(),
+            generation: snapshot.meters.generation,
+        };
+        trace.end(summary, parts());
+    }
+
     /// The trace, where it is written down.
     fn trace_id(&self) -> Option<String> {
         let trace = self.trace.as_ref().filter(|trace| trace.is_written())?;
