@@ -6,7 +6,7 @@ use crate::support::waiting::in_time;
 use crate::support::wire::{Wire, WireUpstream};
 use crate::tls::{Authority, agree, behind, terms};
 
-use super::readings::until;
+use super::readings::{tunnel, until};
 use super::*;
 
 /// What is open, and what ever was: HTTP/1.1 without and with TLS, and then HTTP/2.
@@ -104,23 +104,7 @@ async fn connections_over_tls_are_counted_by_what_is_agreed_on() {
 async fn a_tunnel_is_a_connection_of_what_it_began_as_until_it_ends() {
     let upstream = WireUpstream::start().await;
     let world = builder().before(upstream.address).start().await;
-    let mut client = Wire::connect(world.gate).await;
-    let port = world.gate.port();
-    client
-        .send(format!(
-            "GET /open/socket HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ))
-        .await;
-    let mut server = upstream.accept().await;
-    server.head().await;
-    server
-        .send(
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        )
-        .await;
-    client.head().await;
+    let (client, server) = tunnel(&world, &upstream, "/open/socket", "").await;
     until(&world, |page| page.value("clerk_gate_tunnels") == 1.0).await;
     assert_eq!(open(&Page::of(&world).await), [1.0, 0.0, 0.0, 0.0]);
     drop((client, server));

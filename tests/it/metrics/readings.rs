@@ -140,24 +140,8 @@ async fn what_is_open_is_counted_while_it_is() {
         .start()
         .await;
     let ada = world.clerk.sign_in("ada", None);
-    let mut client = Wire::connect(world.gate).await;
-    let port = world.gate.port();
-    client
-        .send(format!(
-            "GET /members/socket HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nauthorization: Bearer {}\r\n\r\n",
-            ada.token
-        ))
-        .await;
-    let mut server = upstream.accept().await;
-    server.head().await;
-    server
-        .send(
-            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        )
-        .await;
-    client.head().await;
+    let bearer = format!("authorization: Bearer {}\r\n", ada.token);
+    let (client, server) = tunnel(&world, &upstream, "/members/socket", &bearer).await;
     let asking = Wire::connect(world.doors.unwrap()).await;
     let checking = Wire::connect(world.check.unwrap()).await;
     let plain = Wire::connect(world.redirect.unwrap()).await;
@@ -217,6 +201,33 @@ async fn it_is_told_when_the_certificates_in_force_expire() {
             .keys()
             .any(|series| series.contains("certificate=\"1\""))
     );
+}
+
+/// A WebSocket that is open, as its client and the application have it. `lines` are further ones of its head.
+pub(super) async fn tunnel(
+    world: &World,
+    upstream: &WireUpstream,
+    path: &str,
+    lines: &str,
+) -> (Wire, Wire) {
+    let mut client = Wire::connect(world.gate).await;
+    let port = world.gate.port();
+    client
+        .send(format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
+        ))
+        .await;
+    let mut server = upstream.accept().await;
+    server.head().await;
+    server
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        )
+        .await;
+    client.head().await;
+    (client, server)
 }
 
 /// Waits until the page is as it should be: what ends does so in a task of its own.

@@ -108,6 +108,17 @@ async fn a_slow_head_is_cut_off() {
     world.upstream.assert_untouched();
 }
 
+/// The head on the first stream is too large, and nothing of it arrives.
+async fn is_refused(world: &World, line: &mut Line) {
+    let outcome = line.outcome().await;
+    let fits = matches!(
+        outcome,
+        Outcome::Answered(1, 431 | 400) | Outcome::Died(_) | Outcome::Reset(..)
+    );
+    assert!(fits, "{outcome:?}");
+    world.upstream.assert_untouched();
+}
+
 /// A small block that means a large head (RFC 7541, section 7.3).
 #[tokio::test]
 async fn a_small_block_does_not_become_a_large_head() {
@@ -120,13 +131,7 @@ async fn a_small_block_does_not_become_a_large_head() {
     text(&mut block, &"x".repeat(3900));
     block.extend(vec![0xbe; 10_000]);
     line.send(&frame(HEADERS, WHOLE, 1, &block)).await;
-    let outcome = line.outcome().await;
-    let fits = matches!(
-        outcome,
-        Outcome::Answered(1, 431 | 400) | Outcome::Died(_) | Outcome::Reset(..)
-    );
-    assert!(fits, "{outcome:?}");
-    world.upstream.assert_untouched();
+    is_refused(&world, &mut line).await;
 }
 
 /// A head of more lines than are taken.
@@ -138,13 +143,7 @@ async fn a_head_of_too_many_lines_is_refused() {
     let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
     line.send(&frame(HEADERS, WHOLE, 1, &request(&world, "GET", &many)))
         .await;
-    let outcome = line.outcome().await;
-    let fits = matches!(
-        outcome,
-        Outcome::Answered(1, 431 | 400) | Outcome::Died(_) | Outcome::Reset(..)
-    );
-    assert!(fits, "{outcome:?}");
-    world.upstream.assert_untouched();
+    is_refused(&world, &mut line).await;
 }
 
 /// Whoever asks for answers and reads none of them does not fill the gate's memory.
